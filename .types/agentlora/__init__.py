@@ -1,0 +1,1 @@
+../../agentlora/__init__.py

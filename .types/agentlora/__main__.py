@@ -1,0 +1,1 @@
+../../agentlora/__main__.py

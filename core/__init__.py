@@ -1,0 +1,1 @@
+"""The light centre: contracts, configuration, plugin loading, the command line. Imports no model library."""

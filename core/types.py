@@ -1,0 +1,336 @@
+"""The contracts: frozen values that travel between stages, and the protocols that plugins fulfil.
+
+Standard library only. Messages and tools are plain dicts in the OpenAI chat format, so that nothing has
+to be converted on the way from a data file to a template or a server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    from agentlora.core.run import Run
+
+JSON: TypeAlias = dict[str, Any]
+Split: TypeAlias = Literal["train", "dev", "test"]
+ServeOn: TypeAlias = Literal["vllm", "transformers", "none"]
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call: the tool's name and its arguments as a JSON object."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a correct answer holds: tool calls, or a text, or a JSON value. No calls and no value: plain text."""
+
+    calls: tuple[ToolCall, ...] = ()
+    text: str | None = None
+    value: Any = None
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Expected:
+        calls = tuple(ToolCall(c["name"], c["arguments"]) for c in raw.get("calls") or ())
+        return cls(calls=calls, text=raw.get("text"), value=raw.get("value"))
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One request and its correct answer; the same object serves training and evaluation.
+
+    `messages` ends with the turn to be answered. `tools` are in OpenAI function format. Examples with the
+    same `group` share one rendered prefix (system prompt and tools) and never straddle two splits.
+    `tags` are for reports: builders set at least ``case`` and ``slice``.
+    """
+
+    id: str
+    messages: tuple[JSON, ...]
+    expected: Expected
+    tools: tuple[JSON, ...] = ()
+    rejected: Expected | None = None
+    schema: JSON | None = None
+    source: str = ""
+    group: str = ""
+    weight: float = 1.0
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> JSON:
+        return asdict(self)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Example:
+        """Raises KeyError or TypeError when a required field is missing or unknown."""
+        fields = dict(raw)
+        rejected = fields.get("rejected")
+        fields["expected"] = Expected.from_dict(fields["expected"])
+        fields["rejected"] = Expected.from_dict(rejected) if rejected else None
+        fields["messages"] = tuple(fields["messages"])
+        fields["tools"] = tuple(fields.get("tools") or ())
+        return cls(**fields)
+
+
+# --- generation ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One prompt for an engine.
+
+    `adapter` is a name given to `Engine.add_adapter`, or None for the base model. `json_schema`, where an
+    engine's capabilities allow it, constrains the whole answer to a JSON value of that schema.
+    """
+
+    id: str
+    messages: tuple[JSON, ...]
+    tools: tuple[JSON, ...] = ()
+    adapter: str | None = None
+    max_tokens: int = 64
+    temperature: float = 0.0
+    json_schema: JSON | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What an engine wrote: `text` is the raw completion, tool-call marks included, end-of-turn mark not."""
+
+    id: str
+    text: str
+    finish_reason: Literal["stop", "length", "error"] = "stop"
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A metric's value for each name, in 0..1, or None where the metric does not apply to this example.
+
+    `unscored` holds the reason when the output could not be judged at all; unscored is not 0.
+    """
+
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    unscored: str | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do: serve adapters, constrain output to a JSON schema."""
+
+    adapters: bool = False
+    json_schema: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """What an engine is opened on. `chat_template` is Jinja source; `options` are the engine's own."""
+
+    model_dir: Path
+    chat_template: str
+    tool_call_parser: str = "hermes"
+    max_len_tokens: int = 2048
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+# --- identity -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BaseIdentity:
+    """A base model locked by content: sha256 (hex) of weights, config, tokenizer files and chat template.
+
+    Two directories with the same `digest` are the same base, wherever they lie. `name` is for people.
+    """
+
+    name: str
+    digest: str
+    weights: str
+    config: str
+    tokenizer: str
+    template: str
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A base model made ready: a local directory, its template source and the parser for its calls."""
+
+    name: str
+    model_dir: Path
+    chat_template: str
+    tool_call_parser: str
+    identity: BaseIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class MethodCard:
+    """What a PEFT method's result can do. The tests prove every field.
+
+    `serve_on` is where its export runs as it is; `to_lora` says whether it converts to plain LoRA.
+    """
+
+    serve_on: tuple[ServeOn, ...]
+    mergeable: bool = True
+    to_lora: Literal["is", "exact", "approximate", "never"] = "is"
+    quantized_base: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a skill learns. Everything is named, so that a plugin's parts and ours mix freely.
+
+    `headline` is the metric that the gate compares; `floor` maps a metric to the least (or, for a metric in
+    `lower_is_better`, the greatest) value that any published version must reach. `presets` are overlays on
+    the configuration, keyed by preset name.
+    """
+
+    name: str
+    summary: str
+    dataset_builder: str
+    evaluator: str
+    headline: str
+    needs_tools: bool = False
+    floor: Mapping[str, float] = field(default_factory=dict)
+    lower_is_better: frozenset[str] = frozenset()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A router's answer: the chosen skill (None: the base), the runner-up, the margin in 0..1, and why."""
+
+    choice: str | None
+    runner_up: str | None
+    margin: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """Something that happened in a run; `kind` is ``stage`` (started, finished, failed), ``step`` or ``note``."""
+
+    run_id: str
+    kind: str
+    stage: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+# --- protocols ----------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class DatasetBuilder(Protocol):
+    """Makes examples. `Params` is a pydantic model with ``extra="forbid"``; `params` is an instance of it."""
+
+    Params: ClassVar[Any]
+
+    def build(self, split: Split, params: Any, seed: int) -> Iterator[Example]:
+        """Yield the examples of a split: the same ones, in the same order, for the same arguments."""
+        ...
+
+    def card(self, params: Any) -> JSON:
+        """Say where the data comes from: ``sources`` (name, licence, version) and ``notes``."""
+        ...
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """Judges outputs. `metrics` names what `score` returns, in the order in which reports show it."""
+
+    metrics: Sequence[str]
+
+    def score(self, example: Example, output: Output) -> Score: ...
+
+    def validate(self, examples: Sequence[Example]) -> list[str]:
+        """Problems found: a gold answer that does not score 1, a corruption of it that does."""
+        ...
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A PEFT method. `Params` is a pydantic model; every setting of the method is a field of it."""
+
+    card: MethodCard
+    Params: ClassVar[Any]
+
+    def load_kwargs(self, params: Any) -> JSON:
+        """Keyword arguments for ``from_pretrained`` (quantization, dtype)."""
+        ...
+
+    def apply(self, model: Any, params: Any) -> Any:
+        """Make `model` trainable the method's way and return it; only the method's parameters get gradients."""
+        ...
+
+    def export(self, model: Any, directory: Path) -> Literal["adapter", "model"]:
+        """Write the trained weights as safetensors into `directory`."""
+        ...
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """Fits a method's parameters to examples."""
+
+    def fit(self, run: Run, base: Base, method: Method, examples: Sequence[Example]) -> Path:
+        """Train and return the directory of the exported adapter. Settings are in ``run.config``.
+
+        Raises:
+            TrainError: the loss is not finite, memory ran out, or no token is left to train on.
+        """
+        ...
+
+
+@runtime_checkable
+class BaseModel(Protocol):
+    """Knows how to put a base model into a directory of `home`, once and atomically."""
+
+    def materialise(self, home: Path) -> Base: ...
+
+
+class Engine(Protocol):
+    """Something that generates text. A context manager: leaving it ends everything that it started."""
+
+    capabilities: Capabilities
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
+        """Answer every request, in order. A request that fails is an Output with `error`, not an exception."""
+        ...
+
+    def add_adapter(self, name: str, directory: Path) -> None:
+        """Make the adapter in `directory` usable as `name`; a name never changes its bytes."""
+        ...
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+@runtime_checkable
+class EngineFactory(Protocol):
+    """What `register_engines` takes: opens an engine on a model."""
+
+    def open(self, spec: EngineSpec) -> Engine: ...
+
+
+@runtime_checkable
+class Router(Protocol):
+    """Chooses who answers. A profile is ``{"skill", "needs_tools", "prompts": […]}``; state is plain JSON."""
+
+    def fit(self, profiles: Sequence[JSON], seed: int = 0) -> JSON: ...
+
+    def route(self, request: Mapping[str, Any], state: JSON) -> Decision:
+        """`request` is an OpenAI chat request body; only ``messages`` and ``tools`` are looked at."""
+        ...

@@ -1,0 +1,1 @@
+"""Evaluation: engines, runner, scorers, statistics, records and reports."""

@@ -1,0 +1,1 @@
+"""Versions, aliases, content-addressed bytes, and the gate in front of them."""

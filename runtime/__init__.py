@@ -1,0 +1,1 @@
+"""Serving: vLLM behind a gateway that routes each request to a skill."""

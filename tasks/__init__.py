@@ -1,0 +1,1 @@
+"""Built-in tasks: what a skill learns, and how it is scored."""

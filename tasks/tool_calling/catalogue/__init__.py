@@ -1,0 +1,1 @@
+"""Our own catalogue of everyday tools: one YAML file a domain."""
