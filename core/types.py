@@ -194,7 +194,8 @@ class Task:
 
     `headline` is the metric that the gate compares; `floor` maps a metric to the least (or, for a metric in
     `lower_is_better`, the greatest) value that any published version must reach. `presets` are overlays on
-    the configuration, keyed by preset name.
+    the configuration, keyed by preset name. `headline_where` keeps the figures that decide to the examples
+    with these tags (``{"tools": "new"}``: never trained on); the others are reported apart.
     """
 
     name: str
@@ -202,6 +203,7 @@ class Task:
     dataset_builder: str
     evaluator: str
     headline: str
+    headline_where: Mapping[str, str] = field(default_factory=dict)
     needs_tools: bool = False
     floor: Mapping[str, float] = field(default_factory=dict)
     lower_is_better: frozenset[str] = frozenset()

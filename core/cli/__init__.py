@@ -1,0 +1,107 @@
+"""The command line. Commands are imported when they are dispatched, so that ``--help`` stays light."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+# name → (module, one line of help); the attribute in the module has the command's name
+COMMANDS = {
+    "train": ("agentlora.core.cli.train", "Train a skill: data, adapter; see --then-eval."),
+    "eval": ("agentlora.core.cli.eval", "Evaluate a run against its baselines."),
+    "publish": ("agentlora.core.cli.publish", "Put a run's adapter through the gate into the registry."),
+    "registry": ("agentlora.core.cli.registry", "List, show, alias, roll back and verify skills."),
+    "serve": ("agentlora.core.cli.serve", "Serve every published skill behind one OpenAI-compatible address."),
+    "chat": ("agentlora.core.cli.chat", "Base and skill side by side."),
+    "route": ("agentlora.core.cli.route", "Say which skill would answer a text, and why."),
+    "runs": ("agentlora.core.cli.runs", "List and show runs."),
+    "plugins": ("agentlora.core.cli.plugins", "List plugins and what they offer."),
+    "config": ("agentlora.core.cli.config", "Print the configuration's JSON Schema."),
+    "setup": ("agentlora.core.cli.setup", "Install what pip cannot express: cpu, gpu, starter."),
+    "doctor": ("agentlora.core.cli.doctor", "Check this machine and installation."),
+}
+EXTERNAL_GROUP = "agentlora.commands"
+
+
+class LazyGroup(click.Group):
+    """A group whose built-in commands come from `COMMANDS` and whose others from entry points."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *sorted(_external())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module, _ = COMMANDS[cmd_name]
+            command = getattr(import_module(module), cmd_name)
+        elif cmd_name in (external := _external()):
+            command = external[cmd_name].load()
+        else:
+            return None
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and args[0] not in _external():
+            from agentlora.core.errors import unknown
+
+            raise click.UsageError(unknown("command", args[0], self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, text) for name, (_, text) in COMMANDS.items()]
+        rows += [(name, f"(from {entry.value.partition(':')[0]})") for name, entry in sorted(_external().items())]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _external() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for entry in entry_points(group=EXTERNAL_GROUP) if entry.name not in COMMANDS}
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="agentlora", message="%(prog)s %(version)s")
+def cli(debug: bool) -> None:
+    """Train, prove, publish and serve LoRA skills for agents on open models.
+
+    Start with: agentlora train tool-calling --preset demo
+    """
+    if debug:
+        os.environ["AGENTLORA_DEBUG"] = "1"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a command and exit: 0 well, 2 for an error that the user can mend, 1 for a failure, 130 interrupted."""
+    from agentlora.core.errors import AgentLoraError
+
+    try:
+        code = cli.main(args=list(argv) if argv is not None else None, prog_name="agentlora", standalone_mode=False)
+    except click.exceptions.Exit as exc:
+        code = exc.exit_code
+    except click.ClickException as exc:
+        exc.show()
+        code = exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = 130
+    except AgentLoraError as exc:
+        if os.environ.get("AGENTLORA_DEBUG"):
+            raise
+        click.secho("error: ", fg="red", bold=True, err=True, nl=False)
+        click.echo(str(exc), err=True)
+        code = exc.exit_code
+    except Exception as exc:
+        if os.environ.get("AGENTLORA_DEBUG"):
+            raise
+        click.secho("internal error: ", fg="red", bold=True, err=True, nl=False)
+        click.echo(f"{type(exc).__name__}: {exc}\nRun again with `agentlora --debug …` for the traceback.", err=True)
+        code = 1
+    sys.stdout.flush()
+    sys.exit(code if isinstance(code, int) else 0)

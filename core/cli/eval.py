@@ -1,0 +1,45 @@
+"""``agentlora eval TARGET``."""
+
+from __future__ import annotations
+
+import click
+
+from agentlora.core.cli.options import show_json
+
+
+@click.command()
+@click.argument("target")
+@click.option("--engine", help="vllm (default), transformers, or another engine.")
+@click.option("--url", help="Attach to a running engine at this address instead of starting one.")
+@click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), help="Examples, taken evenly from the slices.")
+@show_json
+def eval(target: str, engine: str | None, url: str | None, split: str, limit: int | None, as_json: bool) -> None:  # noqa: A001
+    """Evaluate TARGET (a run's id or directory, or `last`) against its baselines.
+
+    dev is for looking and tuning; test decides, and every reading of it is counted in the record.
+    """
+    import json
+
+    from agentlora.core.cli.progress import show
+    from agentlora.core.manager import default_plugins
+    from agentlora.core.pipeline import eval_folder, evaluate
+    from agentlora.core.run import open_run
+
+    plugins = default_plugins()
+    with show(plugins, quiet=as_json) as emit:
+        run = open_run(target, emit)
+        options = {"url": url} if url else {}
+        assert split in ("test", "dev")
+        record = evaluate(run, plugins, engine_name=engine, split=split, limit=limit, options=options)
+    if as_json:
+        click.echo(json.dumps(record.to_dict(), indent=2))
+        return
+    from rich.console import Console
+
+    from agentlora.eval.report import terminal_table
+
+    Console().print(terminal_table(record))
+    click.echo(f"Report: {run.directory / eval_folder(split) / 'report.html'}")
+    if split == "test":
+        click.echo(f"Next: agentlora publish {target}")

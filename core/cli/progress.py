@@ -1,0 +1,130 @@
+"""Run events on the screen: a progress bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from agentlora.core.manager import Plugins
+from agentlora.core.types import RunEvent
+
+LINE_EVERY_S = 15.0
+
+
+@contextmanager
+def show(plugins: Plugins, quiet: bool = False) -> Iterator[Callable[[RunEvent], None]]:
+    """A callback for `Run.emit` that tells the plugins and, unless `quiet`, the user."""
+    view = _Quiet() if quiet else _Bar() if sys.stderr.isatty() else _Lines()
+
+    def emit(event: RunEvent) -> None:
+        plugins.emit(event)
+        view.see(event)
+
+    with view:
+        yield emit
+
+
+def describe(event: RunEvent) -> str | None:
+    """One line for a stage event; None when it is not worth one."""
+    if event.kind != "stage":
+        return None
+    data = dict(event.data)
+    if "message" in data:
+        return f"{event.stage}: {data['message']}"
+    if data.get("what") == "started":
+        return f"{event.stage}: started"
+    if data.get("what") == "built":
+        counts = ", ".join(f"{data[split]} {split}" for split in ("train", "dev", "test"))
+        return f"data: {counts} examples"
+    return None
+
+
+def remaining(step: int, total: int, started: float) -> float:
+    """Seconds left at the mean pace so far."""
+    return (time.monotonic() - started) / max(step, 1) * (total - step)
+
+
+class _Quiet:
+    def __enter__(self) -> _Quiet:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def see(self, event: RunEvent) -> None:
+        pass
+
+
+class _Lines(_Quiet):
+    def __init__(self) -> None:
+        self._started = 0.0
+        self._last = 0.0
+
+    def see(self, event: RunEvent) -> None:
+        if event.kind != "step":
+            line = describe(event)
+            if line:
+                self._started = 0.0
+                click.echo(line, err=True)
+            return
+        now = time.monotonic()
+        step, total = event.data["step"], event.data["total_steps"]
+        if not self._started:
+            self._started = now - event.data.get("seconds", 0.0)
+        if now - self._last >= LINE_EVERY_S or step in (1, total):
+            self._last = now
+            click.echo(f"{event.stage}: {_figures(event.data)}, {_clock(remaining(step, total, self._started))} left", err=True)
+
+
+class _Bar(_Quiet):
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TextColumn("·"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=Console(stderr=True),
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._progress.stop()
+
+    def see(self, event: RunEvent) -> None:
+        if event.kind == "step":
+            task = self._tasks.get(event.stage)
+            if task is None:
+                task = self._progress.add_task(event.stage, total=event.data["total_steps"], figures="")
+                self._tasks[event.stage] = task
+            self._progress.update(task, completed=event.data["step"], figures=_figures(event.data))
+        elif line := describe(event):
+            self._progress.console.print(line, highlight=False)
+
+
+def _figures(data: Any) -> str:
+    parts = [f"{data['step']}/{data['total_steps']}"]
+    if "loss" in data:
+        parts.append(f"loss {data['loss']:.3f}")
+    if "tokens_per_s" in data:
+        parts.append(f"{data['tokens_per_s']:,.0f} tokens/s")
+    return ", ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes}:{seconds:02d}"

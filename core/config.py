@@ -1,0 +1,182 @@
+"""Strict configuration: unknown keys are refused with the nearest match, all errors are told at once.
+
+Layers, later over earlier: defaults, the task's defaults, its preset, ``--config FILE``, options, ``--set``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agentlora.core.errors import ConfigError, nearest
+from agentlora.core.types import JSON, ServeOn
+
+
+class Strict(BaseModel):
+    """A frozen section that refuses keys it does not know. Base class for plugins' `Params` too."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class MethodConfig(Strict):
+    name: str = "lora"
+    params: dict[str, Any] = {}
+    """The method's own settings."""
+
+
+class DataConfig(Strict):
+    builder: str | None = None
+    """Dataset builder; the task's own when not given."""
+    params: dict[str, Any] = {}
+    """The builder's own settings."""
+
+
+class TrainingConfig(Strict):
+    lr: float = Field(1e-3, gt=0)
+    """Peak learning rate. About ten times that of full fine-tuning ("LoRA Without Regret")."""
+    batch_size: int = Field(16, ge=1)
+    """Examples an optimizer step."""
+    micro_batch_size: int | None = Field(None, ge=1)
+    """Examples a forward pass; chosen from the free memory when not given."""
+    grad_accum: int | None = Field(None, ge=1)
+    """Forward passes an optimizer step; follows from batch_size when not given."""
+    epochs: float = Field(1.0, gt=0)
+    max_steps: int | None = Field(None, ge=1)
+    """Optimizer steps; overrides epochs."""
+    max_len: int = Field(1024, ge=16)
+    """Tokens an example; a longer one is dropped, counted and told."""
+    warmup_ratio: float = Field(0.05, ge=0, le=1)
+    schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    gradient_checkpointing: bool = False
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the frozen base; auto: bfloat16 on a GPU, float32 on a CPU."""
+    shared_prefix: bool = True
+    """Compute the prefix that the examples of a group share once; same loss and gradients."""
+    save_steps: int = Field(100, ge=1)
+
+
+class EvalConfig(Strict):
+    engine: str = "vllm"
+    limit: int | None = Field(None, ge=1)
+    """Examples of the test split; all when not given."""
+    max_new_tokens: int = Field(64, ge=1)
+    baselines: bool = True
+
+
+class RunConfig(Strict):
+    """One run, whole. ``agentlora config schema`` prints its JSON Schema."""
+
+    task: str
+    preset: str | None = None
+    model: str = "smollm2-135m"
+    method: MethodConfig = MethodConfig()
+    trainer: str = "sft"
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    eval: EvalConfig = EvalConfig()
+    serve_on: ServeOn = "vllm"
+    seed: int = 0
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def parse(model: type[M], raw: Mapping[str, Any], where: str = "") -> M:
+    """Validate `raw` against a pydantic model.
+
+    Raises:
+        ConfigError: with one line for every problem; `where` prefixes the keys.
+    """
+    try:
+        return model.model_validate(dict(raw))
+    except ValidationError as exc:
+        lines = [_explain(model, error, where) for error in exc.errors()]
+        raise ConfigError("the configuration is wrong:\n" + "\n".join(f"  {line}" for line in lines)) from exc
+
+
+def _explain(model: type[BaseModel], error: Any, where: str) -> str:
+    path = [str(part) for part in error["loc"]]
+    key = ".".join(([where] if where else []) + path)
+    if error["type"] == "extra_forbidden":
+        siblings = _fields_at(model, path[:-1])
+        return f"{key}: unknown key.{nearest(path[-1], siblings)} There is: {', '.join(sorted(siblings))}."
+    if error["type"] == "missing":
+        return f"{key}: is required"
+    return f"{key}: {error['msg']}, not {error['input']!r}"
+
+
+def _fields_at(model: type[BaseModel], path: Iterable[str]) -> list[str]:
+    current: Any = model
+    for part in path:
+        field = current.model_fields.get(part) if hasattr(current, "model_fields") else None
+        current = field.annotation if field is not None else None
+    return list(current.model_fields) if hasattr(current, "model_fields") else []
+
+
+def merge(*layers: Mapping[str, Any]) -> JSON:
+    """Deep-merge mappings, later over earlier; lists and scalars are replaced whole."""
+    result: JSON = {}
+    for layer in layers:
+        for key, value in layer.items():
+            old = result.get(key)
+            nested = isinstance(value, Mapping) and isinstance(old, Mapping)
+            result[key] = merge(old, value) if nested and isinstance(old, Mapping) else value
+    return result
+
+
+def read_yaml(path: Path) -> JSON:
+    """A YAML file's mapping.
+
+    Raises:
+        ConfigError: no such file, not YAML (with line and column), or not a mapping.
+    """
+    import yaml
+
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(f"cannot read {str(path)!r}: {exc.strerror}.") from exc
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{str(path)!r} is not valid YAML: {exc}") from exc
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{str(path)!r} must hold a mapping of settings, not a {type(raw).__name__}.")
+    return raw
+
+
+def parse_sets(assignments: Iterable[str]) -> JSON:
+    """``["training.lr=2e-4", …]`` as a nested mapping; values are YAML.
+
+    Raises:
+        ConfigError: an assignment without ``=`` or with an empty key.
+    """
+    import yaml
+
+    result: JSON = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not all(key.split(".")):
+            raise ConfigError(f"--set {assignment!r}: write section.key=value, for example training.lr=2e-4.")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as exc:
+            raise ConfigError(f"--set {assignment!r}: the value is not valid YAML: {exc}") from exc
+        if isinstance(value, str):
+            value = _number(value)  # YAML 1.1 reads 2e-4 as a string
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        result = merge(result, value)
+    return result
+
+
+def _number(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,307 @@
+"""The main line: build → train → evaluate → gate → publish. Each stage reads files and writes files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from agentlora.core import journal
+
+from agentlora.core.config import RunConfig, merge, parse
+from agentlora.core.errors import ConfigError, DataError, TrainError, boundary, unknown
+from agentlora.core.files import sha256_bytes, sha256_json, write_json
+from agentlora.core.home import home
+from agentlora.core.manager import Plugins
+from agentlora.core.run import Run
+from agentlora.core.types import Base, EngineSpec, Example, Method, RunEvent, Split, Task
+
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+
+
+def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any]) -> RunConfig:
+    """The whole configuration of a run: defaults, the task's, its preset, then `layers`, later over earlier.
+
+    Every name is looked up and every plugin's settings are checked here, before anything is made.
+
+    Raises:
+        ConfigError: an unknown name or key, or a bad value; all problems of a section at once.
+    """
+    task = plugins.get("tasks", task_name)
+    given = merge({"task": task_name}, *layers)
+    preset = given.get("preset")
+    if preset is not None and preset not in task.presets:
+        raise ConfigError(unknown(f"preset of task {task_name!r}", str(preset), task.presets))
+    config = parse(RunConfig, merge(task.defaults, task.presets[preset] if preset else {}, given))
+    if config.task != task_name:
+        raise ConfigError(f"the configuration is for task {config.task!r}, the command for {task_name!r}.")
+    parse(plugins.get("peft_methods", config.method.name).Params, config.method.params, "method.params")
+    parse(plugins.get("dataset_builders", builder_name(config, task)).Params, config.data.params, "data.params")
+    plugins.get("trainers", config.trainer)
+    return config
+
+
+def builder_name(config: RunConfig, task: Task) -> str:
+    return config.data.builder or task.dataset_builder
+
+
+def build_data(run: Run, plugins: Plugins) -> dict[str, Any]:
+    """Write ``data/*.jsonl`` and ``data/card.json``; returns the card.
+
+    Raises:
+        DataError: the training split is empty, or a group is in two splits.
+    """
+    task = plugins.get("tasks", run.config.task)
+    name = builder_name(run.config, task)
+    builder = plugins.get("dataset_builders", name)
+    params = parse(builder.Params, run.config.data.params, "data.params")
+    with run.stage("data"):
+        splits: dict[Split, list[Example]] = {}
+        for split in SPLITS:
+            with boundary(DataError, f"dataset builder {name!r}, split {split!r}"):
+                splits[split] = list(builder.build(split, params, run.config.seed))
+            run.write_examples(split, splits[split])
+        _refuse_leaks(splits)
+        card = {
+            **builder.card(params),
+            "builder": name,
+            "counts": {split: len(examples) for split, examples in splits.items()},
+            "digest": {
+                split: sha256_json([example.to_dict() for example in examples]) for split, examples in splits.items()
+            },
+        }
+        write_json(run.directory / "data" / "card.json", card)
+        run.note("data", "built", **card["counts"])
+    return card
+
+
+def _refuse_leaks(splits: Mapping[Split, list[Example]]) -> None:
+    if not splits["train"]:
+        raise DataError("the training split is empty. Check the data source and its settings (data.params).")
+    owners: dict[str, Split] = {}
+    for split, examples in splits.items():
+        for example in examples:
+            content = sha256_json([list(example.messages), list(example.tools)])
+            for key in filter(None, (example.group, content)):
+                if owners.setdefault(key, split) != split:
+                    raise DataError(
+                        f"example {example.id!r} of {split!r} shares its group or its text with {owners[key]!r}. "
+                        "Evaluation on trained examples says nothing; divide by group."
+                    )
+
+
+def train(run: Run, plugins: Plugins) -> Path:
+    """Fit the method to ``data/train.jsonl``; returns the adapter's directory."""
+    from agentlora.plugins.bases.resolve import resolve_base
+
+    with run.stage("train"):
+        base = resolve_base(run.config.model, plugins, home())
+        method: Method = plugins.get("peft_methods", run.config.method.name)
+        run.add_facts(base=base_facts(base))
+        trainer = plugins.get("trainers", run.config.trainer)
+        with boundary(TrainError, f"trainer {run.config.trainer!r}"):
+            directory: Path = trainer.fit(run, base, method, run.examples("train"))
+        run.add_facts(adapter_digest=directory_digest(directory))
+    return directory
+
+
+def base_facts(base: Base) -> dict[str, Any]:
+    """What ``run.json`` and the skill card say of a base model."""
+    return {
+        **asdict(base.identity),
+        "tool_call_parser": base.tool_call_parser,
+        "template_digest": sha256_bytes(base.chat_template.encode()),
+    }
+
+
+def directory_digest(directory: Path) -> str:
+    """sha256 over the names and contents of a directory's files."""
+    from agentlora.core.files import sha256_file
+
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return sha256_json([[str(path.relative_to(directory)), sha256_file(path)] for path in files])
+
+
+def evaluate(
+    run: Run,
+    plugins: Plugins,
+    *,
+    engine_name: str | None = None,
+    split: Split = "test",
+    limit: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Any:
+    """Put the run's adapter and the baselines to the examples of a split; returns the `Record`.
+
+    Writes ``eval/record.json``, ``samples.jsonl``, ``report.html`` and ``report.md`` (for dev: ``eval-dev/``).
+    Reading test is counted, across runs, by the digest of its examples.
+
+    Raises:
+        ConfigError: the run has no adapter, or the split is empty.
+        EvalError: no request of a condition could be answered.
+    """
+    from agentlora.core.provenance import provenance
+    from agentlora.eval.conditions import choose_shots, default_conditions
+    from agentlora.eval.report import write_reports
+    from agentlora.eval.runner import AnswerCache, evaluate
+    from agentlora.plugins.bases.resolve import resolve_base
+
+    config, name = run.config, engine_name or run.config.eval.engine
+    task = plugins.get("tasks", config.task)
+    evaluator = plugins.get("evaluators", task.evaluator)
+    factory = plugins.get("engines", name)
+    examples = take(run.examples(split), limit or config.eval.limit)
+    if not examples:
+        raise ConfigError(f"split {split!r} of run {run.id!r} is empty; there is nothing to evaluate.")
+    with run.stage("eval"):
+        digest = adapter_digest(run)
+        base = resolve_base(config.model, plugins, home())
+        served_as = f"{run.id.lower()}@{digest[:12]}"
+        spec = EngineSpec(base.model_dir, base.chat_template, base.tool_call_parser, options=dict(options or {}))
+        conditions = default_conditions(served_as)
+        if not config.eval.baselines:
+            conditions = tuple(c for c in conditions if c.kind == "plain")
+        data: dict[str, Any] = {"split": split, "train": card_of(run)["digest"]["train"]}
+        if split == "test":
+            data["test_readings"] = _count_reading(run, sha256_json([example.to_dict() for example in examples]))
+
+        def progress(condition: str, done: int, total: int) -> None:
+            run.emit(RunEvent(run.id, "step", f"eval {condition}", {"step": done, "total_steps": total}))
+
+        with factory.open(spec) as engine:
+            engine.add_adapter(served_as, run.adapter_dir)
+            record, samples = evaluate(
+                engine=engine,
+                evaluator=evaluator,
+                task_name=task.name,
+                examples=examples,
+                conditions=conditions,
+                shots=choose_shots(run.examples("train")),
+                max_tokens=config.eval.max_new_tokens,
+                cache=AnswerCache(home() / "cache"),
+                identity={
+                    "base": base_facts(base),
+                    "adapter": digest,
+                    "engine": name,
+                    "data": data,
+                    "provenance": provenance(config.seed),
+                },
+                on_progress=progress,
+                headline=task.headline,
+                headline_where=task.headline_where,
+                lower_is_better=task.lower_is_better,
+                seed=config.seed,
+            )
+        write_reports(run.directory / eval_folder(split), record, samples)
+        run.note("eval", "recorded", record=record.digest(), split=split)
+    return record
+
+
+def eval_folder(split: Split) -> str:
+    """Only test's record may decide, so dev's lies beside it and never in its place."""
+    return "eval" if split == "test" else f"eval-{split}"
+
+
+def take(examples: list[Example], limit: int | None) -> list[Example]:
+    """`limit` examples, from every slice in proportion and in order, whole groups as far as possible."""
+    if limit is None or limit >= len(examples):
+        return examples
+    slices: dict[str, list[Example]] = {}
+    for example in examples:
+        slices.setdefault(example.tags.get("slice", ""), []).append(example)
+    taken: list[Example] = []
+    for index, members in enumerate(slices.values()):
+        left = sum(len(m) for m in list(slices.values())[index:])
+        taken += members[: round((limit - len(taken)) * len(members) / left)]
+    return taken
+
+
+def adapter_digest(run: Run) -> str:
+    """Of the run's adapter as it lies there now. Raises ConfigError when there is none."""
+    if not run.adapter_dir.is_dir():
+        raise ConfigError(f"run {run.id!r} has no adapter (its status: {run.status()}). Train it first.")
+    return directory_digest(run.adapter_dir)
+
+
+def card_of(run: Run) -> dict[str, Any]:
+    """The run's data card."""
+    return dict(json.loads((run.directory / "data" / "card.json").read_text()))
+
+
+def _count_reading(run: Run, digest: str) -> int:
+    readings = home() / "test-readings.jsonl"
+    readings.parent.mkdir(parents=True, exist_ok=True)
+    journal.append(readings, "read", digest=digest, run=run.id)
+    return sum(1 for line in journal.read(readings) if line["digest"] == digest)
+
+
+def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str | None = "prod") -> Any:
+    """Judge the run's adapter and, when it passes, make it a version; returns the `Version`.
+
+    Raises:
+        GateRefused: with every reason; nothing was written.
+        RegistryError: the registry could not take it; nothing was half-written.
+    """
+    from agentlora.core.errors import GateRefused
+    from agentlora.registry.card import SkillCard
+    from agentlora.registry.gate import judge
+    from agentlora.registry.store import open_registry
+
+    task = plugins.get("tasks", run.config.task)
+    method = plugins.get("peft_methods", run.config.method.name)
+    digest = adapter_digest(run)
+    record_file = run.eval_dir / "record.json"
+    record = json.loads(record_file.read_text()) if record_file.is_file() else None
+    weights, settings = run.adapter_dir / "adapter_model.safetensors", run.adapter_dir / "adapter_config.json"
+    skill = name or task.name
+    with run.stage("publish"):
+        verdict = judge(
+            record,
+            task=task,
+            card=method.card,
+            serve_on=run.config.serve_on,
+            rank=run.config.method.params.get("r"),
+            adapter_config=json.loads(settings.read_text()) if settings.is_file() else None,
+            adapter_digest=digest,
+            weights=weights if weights.is_file() else None,
+        )
+        if not verdict.passed:
+            raise GateRefused(f"the gate refused {skill!r}:\n" + "\n".join(f"  - {reason}" for reason in verdict.reasons))
+        facts = run.facts()
+        card = SkillCard(
+            name=skill,
+            task=task.name,
+            summary=task.summary,
+            base=facts["base"],
+            method=run.config.method.name,
+            method_card=asdict(method.card),
+            rank=verdict.facts.get("rank"),
+            serve_on=run.config.serve_on,
+            tool_call_parser=facts["base"]["tool_call_parser"],
+            template_digest=facts["base"]["template_digest"],
+            data=card_of(run),
+            records=[sha256_json(record)],
+            headline=verdict.facts.get("headline", {}),
+            router_profile=router_profile(skill, task, run.examples("train")),
+            provenance=facts["provenance"],
+        )
+        for reason in plugins.pm.hook.veto_publish(card=card.model_dump(), record=record):
+            raise GateRefused(f"a plugin refused {skill!r}: {reason}")
+        files = {path.name: path for path in sorted(run.adapter_dir.iterdir()) if path.is_file()}
+        files["record.json"] = record_file
+        version = open_registry().publish(card, files, alias)
+        run.note("publish", "published", version=version.served_name, alias=alias)
+    return version
+
+
+PROFILE_PROMPTS = 400
+
+
+def router_profile(skill: str, task: Task, examples: list[Example]) -> dict[str, Any]:
+    """What a router learns a skill by: an even sample of its training requests that it would act on."""
+    wanted = [e for e in examples if e.tags.get("case") != "none_fits"]
+    step = max(1, len(wanted) // PROFILE_PROMPTS)
+    prompts = [str(e.messages[-1]["content"]) for e in wanted[::step]][:PROFILE_PROMPTS]
+    return {"skill": skill, "needs_tools": task.needs_tools, "prompts": prompts}

@@ -1,0 +1,204 @@
+"""A run directory: everything that one execution read, did and made, each stage in a file of its own.
+
+::
+
+    run.json (resolved config, provenance)  journal.jsonl  data/{train,dev,test}.jsonl  data/card.json
+    checkpoints/  adapter/  metrics.jsonl  eval/{record.json,samples.jsonl,report.html,report.md}
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from agentlora.core import journal
+from agentlora.core.config import RunConfig, parse
+from agentlora.core.errors import ConfigError, DataError, nearest
+from agentlora.core.files import write_atomic, write_json
+from agentlora.core.home import home
+from agentlora.core.provenance import provenance, redact
+from agentlora.core.types import Example, RunEvent, Split
+
+FORMAT = "agentlora.run/1"
+
+
+def _ignore(event: RunEvent) -> None:
+    pass
+
+
+@dataclass
+class Run:
+    """One run. `emit` is called with every event, after the journal has it."""
+
+    directory: Path
+    config: RunConfig
+    emit: Callable[[RunEvent], None] = field(default=_ignore, repr=False)
+
+    @property
+    def id(self) -> str:
+        return self.directory.name
+
+    @property
+    def adapter_dir(self) -> Path:
+        return self.directory / "adapter"
+
+    @property
+    def eval_dir(self) -> Path:
+        return self.directory / "eval"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.directory / "metrics.jsonl"
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Journal the start and the end (or the failure) of a stage."""
+        self.note(name, "started")
+        try:
+            yield
+        except BaseException as exc:
+            self.note(name, "failed", reason=f"{type(exc).__name__}: {exc}")
+            raise
+        self.note(name, "finished")
+
+    def note(self, stage: str, what: str, **data: Any) -> None:
+        """Write to the journal and tell the plugins."""
+        clean = redact(data)
+        journal.append(self.directory / "journal.jsonl", what, stage=stage, **clean)
+        self.emit(RunEvent(self.id, "stage", stage, {"what": what, **clean}))
+
+    def status(self) -> str:
+        """``stage what`` of the last journal line, for people."""
+        last = {"stage": "-", "event": "-"}
+        for last in journal.read(self.directory / "journal.jsonl"):
+            pass
+        return f"{last['stage']} {last['event']}"
+
+    def write_examples(self, split: Split, examples: Iterable[Example]) -> None:
+        text = "".join(example.to_json() + "\n" for example in examples)
+        write_atomic(self.directory / "data" / f"{split}.jsonl", text)
+
+    def examples(self, split: Split) -> list[Example]:
+        """The stored examples of a split. Raises DataError naming file and line."""
+        return read_examples(self.directory / "data" / f"{split}.jsonl")
+
+    def facts(self) -> dict[str, Any]:
+        """What ``run.json`` says beside the configuration: provenance, base identity, results of stages."""
+        raw = json.loads((self.directory / "run.json").read_text())
+        return {key: value for key, value in raw.items() if key != "config"}
+
+    def add_facts(self, **facts: Any) -> None:
+        """Merge facts into ``run.json``."""
+        raw = json.loads((self.directory / "run.json").read_text())
+        write_json(self.directory / "run.json", {**raw, **redact(facts)})
+
+
+def create_run(
+    config: RunConfig, output: Path | None = None, emit: Callable[[RunEvent], None] = _ignore
+) -> Run:
+    """Make a run directory: `output`, or a new one under the home.
+
+    Raises:
+        ConfigError: `output` exists and is not empty, or cannot be made.
+    """
+    directory = (output or home() / "runs" / _new_id(config.task)).absolute()
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConfigError(
+            f"--output {str(directory)!r} already exists and is not an empty directory. Choose another one; "
+            "a run never overwrites an earlier one."
+        )
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(
+            directory / "run.json",
+            {
+                "format": FORMAT,
+                "id": directory.name,
+                "created_at": journal.now(),
+                "config": redact(config.model_dump(mode="json")),
+                "provenance": redact(provenance(config.seed)),
+            },
+        )
+    except OSError as exc:
+        raise ConfigError(f"cannot make the run directory {str(directory)!r}: {exc.strerror}.") from exc
+    if output is not None:
+        _remember(directory)
+    return Run(directory, config, emit)
+
+
+def open_run(ref: str, emit: Callable[[RunEvent], None] = _ignore) -> Run:
+    """A run by id, by directory, or ``last``.
+
+    Raises:
+        ConfigError: there is no such run, with the nearest id.
+    """
+    for directory in _candidates(ref):
+        if (directory / "run.json").is_file():
+            raw = json.loads((directory / "run.json").read_text())
+            return Run(directory.absolute(), parse(RunConfig, raw["config"]), emit)
+    known = [run.name for run in list_runs()]
+    raise ConfigError(
+        f"there is no run {ref!r}: neither a directory with a run.json nor an id in {str(home() / 'runs')!r}."
+        f"{nearest(ref, known)} See: agentlora runs list"
+    )
+
+
+def list_runs() -> list[Path]:
+    """Every run directory known here, oldest first."""
+    found = {path.parent for path in (home() / "runs").glob("*/run.json")}
+    elsewhere = home() / "runs" / "elsewhere.jsonl"
+    for line in journal.read(elsewhere):
+        directory = Path(line["directory"])
+        if (directory / "run.json").is_file():
+            found.add(directory)
+    return sorted(found, key=lambda path: (path / "run.json").stat().st_mtime)
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Examples from a JSONL file.
+
+    Raises:
+        DataError: no such file, or a line that is not an example; names file and line.
+    """
+    examples = []
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                examples.append(_example(line, f"{path}:{number}"))
+    except OSError as exc:
+        raise DataError(f"cannot read {str(path)!r}: {exc.strerror}.") from exc
+    return examples
+
+
+def _example(line: str, where: str) -> Example:
+    try:
+        return Example.from_dict(json.loads(line))
+    except json.JSONDecodeError as exc:
+        raise DataError(f"{where}: broken JSON: {exc.msg} at column {exc.colno}. Mend or remove the line.") from exc
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise DataError(f"{where}: not an example: {type(exc).__name__}: {exc}.") from exc
+
+
+def _candidates(ref: str) -> Iterator[Path]:
+    if ref == "last":
+        yield from reversed(list_runs())
+        return
+    yield home() / "runs" / ref
+    yield Path(ref).expanduser()
+    yield from (path for path in list_runs() if path.name == ref)
+
+
+def _remember(directory: Path) -> None:
+    index = home() / "runs" / "elsewhere.jsonl"
+    index.parent.mkdir(parents=True, exist_ok=True)
+    journal.append(index, "created", directory=str(directory))
+
+
+def _new_id(task: str) -> str:
+    return f"{task}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -1,0 +1,78 @@
+"""Answers of the base model, kept by content, so that no two runs compute the same one."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+from agentlora.core.errors import EvalError
+from agentlora.core.files import sha256_json
+from agentlora.core.types import GenerateRequest, Output
+
+_TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, output TEXT NOT NULL) WITHOUT ROWID"
+
+
+def answer_key(base_digest: str, engine: str, request: GenerateRequest) -> str:
+    """What makes two answers the same: base, engine and request, without the request's id."""
+    raw = asdict(request)
+    del raw["id"]
+    return sha256_json({"base": base_digest, "engine": engine, "request": raw})
+
+
+class AnswerCache:
+    """One SQLite file in `directory`. Each `put` is a transaction: being killed loses that one only.
+
+    Several processes may use it at once. Answers that failed are not kept.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "answers.sqlite"
+
+    def get(self, keys: Iterable[str]) -> dict[str, Output]:
+        """The known answers among `keys`; their `id` is empty."""
+        if not self.path.exists():
+            return {}
+        found = {}
+        with closing(self._connect()) as db:
+            for key in set(keys):
+                row = db.execute("SELECT output FROM answers WHERE key = ?", (key,)).fetchone()
+                if row:
+                    found[key] = Output(id="", **json.loads(row[0]))
+        return found
+
+    def put(self, outputs: Mapping[str, Output]) -> None:
+        """Keep answers by key. Raises EvalError when the file is not ours or cannot be written."""
+        rows = [(key, _dump(output)) for key, output in outputs.items() if output.error is None]
+        if not rows:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(self._connect()) as db:
+            try:
+                with db:
+                    db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
+            except sqlite3.Error as exc:
+                raise self._unusable(exc) from exc
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            db = sqlite3.connect(self.path, timeout=60)
+            db.execute(_TABLE)
+        except sqlite3.Error as exc:
+            raise self._unusable(exc) from exc
+        return db
+
+    def _unusable(self, exc: sqlite3.Error) -> EvalError:
+        return EvalError(
+            f"the cache of base answers {str(self.path)!r} cannot be used: {exc}. "
+            "It only saves time: delete it."
+        )
+
+
+def _dump(output: Output) -> str:
+    raw = asdict(output)
+    del raw["id"]
+    return json.dumps(raw)

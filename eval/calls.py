@@ -1,0 +1,200 @@
+"""Tool calls as text: the Hermes format, and the JSON array that constrained decoding gives.
+
+A Hermes answer is plain text with one block for each call::
+
+    <tool_call>
+    {"name": "set_light", "arguments": {"room": "kitchen"}}
+    </tool_call>
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from agentlora.core.types import JSON, ToolCall
+
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+
+# A block ends at its closing mark; one that is never closed ends at the next opening mark or with the text.
+_BLOCK = re.compile(r"<tool_call>(.*?)(?:(</tool_call>)|(?=<tool_call>)|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A parsed answer: its calls in order, the text around them, and how many blocks could not be read."""
+
+    calls: tuple[ToolCall, ...]
+    text: str
+    malformed: int
+
+    @property
+    def attempted(self) -> int:
+        """How many calls were begun, readable or not."""
+        return len(self.calls) + self.malformed
+
+
+def parse_answer(text: str) -> Answer:
+    """Read a Hermes answer. Never raises: a block that is unreadable or not closed counts as malformed."""
+    calls: list[ToolCall] = []
+    malformed = 0
+    for block in _BLOCK.finditer(text):
+        call = _call(_loads(block[1])) if block[2] else None
+        if call is None:
+            malformed += 1
+        else:
+            calls.append(call)
+    around = "\n".join(part for piece in _outside(text) if (part := piece.strip()))
+    return Answer(tuple(calls), around, malformed)
+
+
+def parse_constrained(text: str) -> Answer:
+    """Read the JSON array that `calls_schema` asks for; anything but an array is one malformed call."""
+    raw = _loads(text)
+    if not isinstance(raw, list):
+        return Answer((), "", 1)
+    calls = [_call(item) for item in raw]
+    return Answer(tuple(c for c in calls if c), "", calls.count(None))
+
+
+def render_calls(calls: Iterable[ToolCall]) -> str:
+    """The Hermes text of some calls, as our chat template writes it; empty for no call."""
+    return "\n".join(render_block(c.name, c.arguments) for c in calls)
+
+
+def render_block(name: str, arguments: Mapping[str, Any] | str) -> str:
+    """One Hermes block; arguments that are a text already are put in as they are."""
+    body = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return f'{OPEN}\n{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": {body}}}\n{CLOSE}'
+
+
+def canonical(value: Any) -> str:
+    """A text that is equal for equal JSON values: key order is irrelevant, 1 equals 1.0 but not true.
+
+    List order matters and strings are compared exactly.
+    """
+    return json.dumps(_plain_numbers(value), sort_keys=True, separators=(",", ":"))
+
+
+# --- the schema of the constrained baseline -----------------------------------------------------
+
+
+def calls_schema(tools: Sequence[JSON], max_calls: int = 2) -> JSON:
+    """The JSON Schema of an array with up to `max_calls` calls of the offered tools.
+
+    What xgrammar refuses (vLLM 0.32, ``has_xgrammar_unsupported_json_features``) is left out of the tools'
+    schemas: the baseline then decodes under a slightly wider grammar instead of failing. The scorer still
+    judges the call by the full schema.
+    """
+    if not tools:
+        return {"type": "array", "maxItems": 0}
+    defs: JSON = {}
+    items = [_call_schema(function_of(tool), f"t{i}", defs) for i, tool in enumerate(tools)]
+    schema: JSON = {"type": "array", "items": {"anyOf": items}, "maxItems": max_calls}
+    return schema | ({"$defs": defs} if defs else {})
+
+
+def function_of(tool: JSON) -> JSON:
+    """The function part of a tool, which may also stand alone."""
+    function: JSON = tool.get("function", tool)
+    return function
+
+
+def parameters_of(function: JSON) -> JSON:
+    """The schema of a function's arguments; a function without one takes no argument."""
+    return function.get("parameters") or {"type": "object", "properties": {}}
+
+
+def _call_schema(function: JSON, key: str, defs: JSON) -> JSON:
+    parameters = _supported(parameters_of(function), key)
+    if '"$ref"' in json.dumps(parameters):
+        # References count from the root: the tool's schema moves to $defs, where they can point to.
+        defs[key] = parameters
+        parameters = {"$ref": f"#/$defs/{key}"}
+    return {
+        "type": "object",
+        "properties": {"name": {"const": function["name"]}, "arguments": parameters},
+        "required": ["name", "arguments"],
+        "additionalProperties": False,
+    }
+
+
+_TIME_FORMATS = ("date", "time", "date-time", "duration")
+_NET_FORMATS = ("email", "hostname", "ipv4", "ipv6", "uri", "uri-reference", "uri-template")
+_FORMATS = frozenset((*_TIME_FORMATS, *_NET_FORMATS, "uuid", "json-pointer", "relative-json-pointer"))
+_REFUSED = ("multipleOf", "uniqueItems", "contains", "minContains", "maxContains", "propertyNames")
+_NOTES = ("default", "examples", "title", "description", "$schema", "$id")  # these constrain nothing
+_DROPPED = frozenset((*_REFUSED, *_NOTES))
+_NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties"})  # name → schema
+_VALUES = frozenset({"enum", "const", "required"})  # JSON values, not schemas
+
+
+def _supported(schema: Any, key: str) -> Any:
+    """`schema` without what xgrammar refuses, its references counted from ``#/$defs/<key>``."""
+    if isinstance(schema, list):
+        return [_supported(part, key) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept: JSON = {}
+    for name, value in schema.items():
+        if name in _DROPPED or (name == "format" and value not in _FORMATS):
+            continue
+        if name == "$ref":
+            kept[name] = f"#/$defs/{key}" + str(value).removeprefix("#")
+        elif name in _NAMED and isinstance(value, dict):
+            kept[name] = {n: _supported(part, key) for n, part in value.items()}
+        else:
+            kept[name] = value if name in _VALUES else _supported(value, key)
+    if "pattern" in kept or "format" in kept:
+        kept.pop("minLength", None)
+        kept.pop("maxLength", None)
+    if "properties" in kept or len(kept.get("patternProperties", ())) > 1:
+        kept.pop("patternProperties", None)
+    if len(kept.get("allOf", ())) > 1:
+        kept.pop("allOf")
+    return kept
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def _outside(text: str) -> list[str]:
+    ends = [0, *(edge for block in _BLOCK.finditer(text) for edge in block.span()), len(text)]
+    return [text[a:b] for a, b in zip(ends[::2], ends[1::2], strict=True)]
+
+
+def _loads(text: str) -> Any:
+    """The JSON value in `text`; None when it is none (NaN, infinity and lone surrogates are not JSON)."""
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _call(raw: Any) -> ToolCall | None:
+    """A call from its JSON object; arguments may be a JSON text of an object."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
+        return None
+    arguments = raw.get("arguments")
+    if isinstance(arguments, str):
+        arguments = _loads(arguments)
+    return ToolCall(raw["name"], arguments) if isinstance(arguments, dict) else None
+
+
+def _plain_numbers(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: _plain_numbers(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain_numbers(part) for part in value]
+    return value

@@ -1,0 +1,151 @@
+"""What is compared: the base model in its strongest honest forms, and the adapter.
+
+- ``plain``: the request as it is served, tools rendered by the chat template.
+- ``few_shot``: three worked examples come first, as turns of the conversation. Every request, worked or not,
+  has its own tool list inside the user's turn, so that all of them look alike; a small model copies the form
+  of the turns before it far better than one that is described. The system message and the worked turns are
+  the same for every request, token for token, so that an engine computes them once.
+- ``constrained``: decoding under a JSON Schema of the offered tools' calls. The tools stand in the system
+  message, because the template's own instruction asks for Hermes marks, which the grammar forbids.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from agentlora.core.types import JSON, Example, GenerateRequest, Output
+from agentlora.eval.calls import (
+    OPEN,
+    calls_schema,
+    function_of,
+    parse_constrained,
+    render_block,
+    render_calls,
+)
+from agentlora.eval.scorers import NO_CALL_CASE, render_answer
+
+Kind = Literal["plain", "few_shot", "constrained"]
+
+SYSTEM = "You are a helpful assistant."
+# The instruction of our chat template, so that no condition is told less than another.
+HOW_TO_CALL = (
+    "To call a tool, answer with one block for each call:\n"
+    + render_block("<tool>", "{<arguments>}")
+    + "\nIf no tool fits or a required argument is missing, say so without calling one."
+)
+HOW_TO_CALL_JSON = (
+    'Answer with a JSON array that has one object for each call: [{"name": "<tool>", "arguments": '
+    "{<arguments>}}]\nIf no tool fits or a required argument is missing, answer with an empty array: []"
+)
+NO_CALL_TEXT = "(no call)"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One system: how the request is put, and which adapter of the engine answers (None: the base)."""
+
+    name: str
+    kind: Kind = "plain"
+    adapter: str | None = None
+
+
+BASELINES = (
+    Condition("base"),
+    Condition("base + 3 examples", "few_shot"),
+    Condition("base + schema", "constrained"),
+)
+
+
+def default_conditions(adapter: str | None = None) -> tuple[Condition, ...]:
+    """The three baselines, and the adapter known to the engine as `adapter`."""
+    return (*BASELINES, Condition("adapter", adapter=adapter)) if adapter else BASELINES
+
+
+def choose_shots(examples: Sequence[Example]) -> list[Example]:
+    """Up to three worked examples from the training split: two calls, none fits, one call of several tools.
+
+    The one-call example comes last, because most requests need one call and models lean on the last example.
+    Of each kind the one with the shortest tools and request is taken: the same ones for the same examples.
+    """
+    kinds = (
+        [e for e in examples if len(e.expected.calls) == 2],
+        [e for e in examples if not e.expected.calls and e.tags.get("case") == NO_CALL_CASE],
+        [e for e in examples if len(e.expected.calls) == 1 and len(e.tools) > 1],
+    )
+    fallback = [e for e in examples if len(e.expected.calls) == 1]
+    chosen = [min(kind, key=_length) for kind in kinds if kind]
+    return chosen if kinds[2] or not fallback else [*chosen, min(fallback, key=_length)]
+
+
+def to_request(
+    example: Example, condition: Condition, shots: Sequence[Example] = (), max_tokens: int = 64
+) -> GenerateRequest:
+    """The request that puts `example` to the condition's system; greedy, `max_tokens` new tokens at most."""
+    plain = GenerateRequest(
+        id=example.id,
+        messages=example.messages,
+        tools=example.tools,
+        adapter=condition.adapter,
+        max_tokens=max_tokens,
+    )
+    if condition.kind == "few_shot":
+        return replace(plain, messages=(*shot_messages(shots), *_with_tools(example)), tools=())
+    if condition.kind == "constrained" and example.tools:
+        system, turns = _split_system(example.messages)
+        content = "\n\n".join((system or SYSTEM, _tools_text(example.tools) + "\n" + HOW_TO_CALL_JSON))
+        messages = ({"role": "system", "content": content}, *turns)
+        return replace(plain, messages=messages, tools=(), json_schema=calls_schema(example.tools))
+    if condition.kind == "constrained":
+        return replace(plain, json_schema=example.schema)
+    return plain
+
+
+def in_hermes(output: Output, example: Example, condition: Condition) -> Output:
+    """The output as an evaluator reads it: a constrained array of calls is rewritten into Hermes text.
+
+    The grammar leaves no room for words, so that an empty array counts as saying that no tool fits.
+    """
+    if condition.kind != "constrained" or not example.tools or output.error is not None:
+        return output
+    answer = parse_constrained(output.text)
+    if answer.malformed:
+        return replace(output, text=OPEN)  # a block that is never closed: malformed whatever was written
+    return replace(output, text=render_calls(answer.calls) or NO_CALL_TEXT)
+
+
+def shot_messages(shots: Sequence[Example]) -> tuple[JSON, ...]:
+    """The system message and the worked turns that all few-shot requests begin with."""
+    messages: list[JSON] = [{"role": "system", "content": f"{SYSTEM}\n\n{HOW_TO_CALL}"}]
+    for shot in shots:
+        messages += _with_tools(shot)
+        messages.append({"role": "assistant", "content": render_answer(shot.expected)})
+    return tuple(messages)
+
+
+def _with_tools(example: Example) -> list[JSON]:
+    """The example's turns, its system text and tools written into the first one of the user."""
+    system, turns = _split_system(example.messages)
+    head = [part for part in (system, _tools_text(example.tools) if example.tools else "") if part]
+    for i, turn in enumerate(turns):
+        if turn["role"] == "user":
+            turns[i] = {**turn, "content": "\n\n".join((*head, turn["content"]))}
+            return turns
+    return [{"role": "user", "content": "\n\n".join(head)}, *turns] if head else turns
+
+
+def _split_system(messages: Sequence[JSON]) -> tuple[str, list[JSON]]:
+    if messages and messages[0]["role"] == "system":
+        return messages[0]["content"], list(messages[1:])
+    return "", list(messages)
+
+
+def _tools_text(tools: Sequence[JSON]) -> str:
+    lines = [json.dumps(function_of(tool), ensure_ascii=False) for tool in tools]
+    return "\n".join(("You can call these tools:", "<tools>", *lines, "</tools>"))
+
+
+def _length(example: Example) -> tuple[int, str]:
+    return len(_tools_text(example.tools)) + len(str(example.messages)), example.id

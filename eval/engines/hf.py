@@ -1,0 +1,266 @@
+"""The engine in this process: transformers for the base model, peft for its adapters."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentlora.core.errors import ConfigError, EvalError, boundary, needs_extra
+from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest, Output
+from agentlora.eval.engines.options import check_options
+
+if TYPE_CHECKING:
+    import torch
+
+OPTIONS = ("device", "dtype", "batch_size", "batch_tokens")
+BATCH_SIZE = 16
+BATCH_TOKENS = 8192  # padded prompt tokens and new tokens of a batch: about 1 GB of activations at 135 M
+STOPS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")  # ends of a turn, where the vocabulary has them
+
+
+class TransformersFactory:
+    """Opens `TransformersEngine`. Options: device, dtype, batch_size, batch_tokens."""
+
+    def open(self, spec: EngineSpec) -> TransformersEngine:
+        """Load model and tokenizer of ``spec.model_dir``: float32 on a CPU, bfloat16 elsewhere.
+
+        Raises:
+            MissingExtra: torch, transformers or peft is not installed.
+            ConfigError: an unknown option, or a directory that holds no model.
+        """
+        check_options("transformers", spec.options, OPTIONS)
+        with needs_extra("train", "the engine 'transformers'"):
+            import torch
+            import transformers
+        if not (spec.model_dir / "config.json").is_file():
+            raise ConfigError(f"{str(spec.model_dir)!r} holds no model: it has no config.json.")
+        device = str(spec.options.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
+        name = str(spec.options.get("dtype") or ("float32" if device == "cpu" else "bfloat16"))
+        dtype = getattr(torch, name, None)
+        if not isinstance(dtype, torch.dtype):
+            raise ConfigError(
+                f"engine 'transformers': dtype {name!r} is none; use float32, bfloat16 or float16."
+            )
+        with boundary(ConfigError, f"loading the model in {str(spec.model_dir)!r}"):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                spec.model_dir, local_files_only=True, padding_side="left"
+            )
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                spec.model_dir, local_files_only=True, dtype=dtype
+            )
+            model = model.to(device).eval()
+        return TransformersEngine(model, tokenizer, spec)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    """A request with its rendered prompt and its place in the caller's list."""
+
+    place: int
+    request: GenerateRequest
+    ids: list[int]
+
+
+class TransformersEngine:
+    """Greedy (or sampled) generation in left-padded batches of requests for the same adapter."""
+
+    def __init__(self, model: Any, tokenizer: Any, spec: EngineSpec) -> None:
+        self.capabilities = Capabilities(adapters=True, json_schema=False)
+        self._model, self._tokenizer, self._spec = model, tokenizer, spec
+        self._adapters: dict[str, tuple[str, Path]] = {}  # name → (peft's name, directory)
+        self._loads = 0  # from the first one on the model is wrapped by peft
+        self._stops = _stop_ids(model, tokenizer)
+        self._batch_size = int(spec.options.get("batch_size", BATCH_SIZE))
+        self._batch_tokens = int(spec.options.get("batch_tokens", BATCH_TOKENS))
+
+    def add_adapter(self, name: str, directory: Path) -> None:
+        """Load a PEFT adapter.
+
+        Raises:
+            ConfigError: `directory` holds no adapter, or `name` stands for another directory.
+            EvalError: weights of the adapter have no place in this model, or places stay empty; PEFT would
+                only warn, and the base would answer in the adapter's name.
+        """
+        if name in self._adapters:
+            if self._adapters[name][1] != directory:
+                raise ConfigError(
+                    f"adapter {name!r} is {str(self._adapters[name][1])!r} already; name it anew."
+                )
+            return
+        if not (directory / "adapter_config.json").is_file():
+            raise ConfigError(
+                f"adapter {name!r}: {str(directory)!r} holds no PEFT adapter (adapter_config.json)."
+            )
+        from peft import PeftConfig, PeftModelForCausalLM
+
+        inner = f"a{self._loads}"  # peft makes module names of it, which may hold no dot
+        with boundary(EvalError, f"loading adapter {name!r} from {str(directory)!r}"):
+            if not self._loads:
+                config = PeftConfig.from_pretrained(str(directory))
+                config.inference_mode = True
+                self._model = PeftModelForCausalLM(self._model, config, inner)
+            self._loads += 1
+            result = self._model.load_adapter(str(directory), inner)
+        self._model.eval()
+        strangers = [*result.unexpected_keys, *result.missing_keys]
+        if strangers:
+            raise EvalError(
+                f"adapter {name!r} in {str(directory)!r} does not fit this base: "
+                f"{len(result.unexpected_keys)} of its weights have no place and {len(result.missing_keys)} "
+                f"places stay empty, for example {strangers[0]!r}. Use the base that it was trained on."
+            )
+        self._adapters[name] = (inner, directory)
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
+        """Answer in order; a request that does not fit or fails is an Output with `error`."""
+        outputs: list[Output | None] = [None] * len(requests)
+        prompts = []
+        for place, request in enumerate(requests):
+            try:
+                prompts.append(_Prompt(place, request, self._render(request)))
+            except Exception as exc:  # a template may raise anything at all
+                outputs[place] = _failed(request, f"{type(exc).__name__}: {exc}")
+        for batch in _batches(prompts, self._batch_size, self._batch_tokens):
+            for prompt, output in zip(batch, self._try(batch), strict=True):
+                outputs[prompt.place] = output
+        return [o for o in outputs if o is not None]
+
+    def __enter__(self) -> TransformersEngine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._model = None
+        gc.collect()
+
+    # --- one batch ---
+
+    def _render(self, request: GenerateRequest) -> list[int]:
+        """The prompt's token ids. Raises ValueError when it cannot be answered here."""
+        if request.adapter is not None and request.adapter not in self._adapters:
+            raise ValueError(f"unknown adapter {request.adapter!r}")
+        if request.json_schema is not None:
+            raise ValueError("the engine 'transformers' cannot constrain its output to a JSON schema")
+        text = self._tokenizer.apply_chat_template(
+            list(request.messages),
+            tools=list(request.tools) or None,
+            chat_template=self._spec.chat_template,
+            add_generation_prompt=True,
+            tokenize=False,
+        )
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        if len(ids) + request.max_tokens > self._spec.max_len_tokens:
+            raise ValueError(
+                f"the prompt has {len(ids)} tokens; with {request.max_tokens} new ones that is more than "
+                f"the {self._spec.max_len_tokens} of max_len_tokens"
+            )
+        return ids
+
+    def _try(self, batch: Sequence[_Prompt]) -> list[Output]:
+        """Generate; when memory runs out, halve the batch until one request alone fails."""
+        import torch
+
+        try:
+            return self._run(batch)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as exc:
+            error = f"{type(exc).__name__}: {exc}"
+        if len(batch) == 1:
+            return [_failed(batch[0].request, error)]
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = len(batch) // 2
+        return [*self._try(batch[:half]), *self._try(batch[half:])]
+
+    def _run(self, batch: Sequence[_Prompt]) -> list[Output]:
+        import torch
+        from transformers import GenerationConfig
+
+        request = batch[0].request
+        width = max(len(p.ids) for p in batch)
+        pad = self._stops[0]
+        rows = [[pad] * (width - len(p.ids)) + p.ids for p in batch]
+        mask = [[0] * (width - len(p.ids)) + [1] * len(p.ids) for p in batch]
+        config = GenerationConfig(
+            max_new_tokens=max(p.request.max_tokens for p in batch),
+            do_sample=request.temperature > 0,
+            temperature=request.temperature or None,
+            eos_token_id=self._stops,
+            pad_token_id=pad,
+        )
+        device = self._model.device
+        with self._using(request.adapter), torch.inference_mode():
+            generated = self._model.generate(
+                input_ids=torch.tensor(rows, device=device),  # [batch, width]
+                attention_mask=torch.tensor(mask, device=device),
+                generation_config=config,
+            )
+        new: torch.Tensor = generated[:, width:]  # [batch, at most max_new_tokens]
+        return [self._output(p, ids) for p, ids in zip(batch, new.tolist(), strict=True)]
+
+    def _using(self, adapter: str | None) -> AbstractContextManager[Any]:
+        if adapter is not None:
+            self._model.set_adapter(self._adapters[adapter][0])
+            return nullcontext()
+        return self._model.disable_adapter() if self._loads else nullcontext()
+
+    def _output(self, prompt: _Prompt, ids: list[int]) -> Output:
+        ids = ids[: prompt.request.max_tokens]
+        end = next((i for i, token in enumerate(ids) if token in self._stops), None)
+        # Call marks may be special tokens, so none is skipped; the end of turn is cut off instead.
+        text = self._tokenizer.decode(
+            ids[:end], skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return Output(
+            id=prompt.request.id,
+            text=text,
+            finish_reason="length" if end is None else "stop",
+            prompt_tokens=len(prompt.ids),
+            output_tokens=len(ids) if end is None else end + 1,
+        )
+
+
+def _batches(prompts: Sequence[_Prompt], size: int, tokens: int) -> Iterator[list[_Prompt]]:
+    """Requests of one adapter and temperature, of like length, within both limits; the longest first."""
+
+    def kind(prompt: _Prompt) -> tuple[str, float]:
+        return prompt.request.adapter or "", prompt.request.temperature
+
+    batch: list[_Prompt] = []
+    for prompt in sorted(prompts, key=lambda p: (kind(p), -len(p.ids))):
+        width = max(
+            [len(prompt.ids) + prompt.request.max_tokens, *(len(p.ids) + p.request.max_tokens for p in batch)]
+        )
+        full = len(batch) == size or width * (len(batch) + 1) > tokens
+        if batch and (full or kind(prompt) != kind(batch[0])):
+            yield batch
+            batch = []
+        batch.append(prompt)
+    if batch:
+        yield batch
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends an answer; the first one also pads.
+
+    Raises:
+        ConfigError: the model has none.
+    """
+    found: list[int] = []
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    vocabulary: JSON = tokenizer.get_vocab()
+    listed = configured if isinstance(configured, list) else [configured]
+    for token in (tokenizer.eos_token_id, *listed, *(vocabulary.get(stop) for stop in STOPS)):
+        if token is not None and token not in found:
+            found.append(int(token))
+    if not found:
+        raise ConfigError(
+            "the model has no end-of-sequence token; set eos_token in its tokenizer_config.json."
+        )
+    return found
+
+
+def _failed(request: GenerateRequest, error: str) -> Output:
+    return Output(request.id, "", finish_reason="error", error=error)

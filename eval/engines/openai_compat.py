@@ -1,0 +1,180 @@
+"""Any OpenAI-compatible endpoint as an engine: chat completions over HTTP."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentlora.core.errors import ConfigError, needs_extra
+from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest, Output
+from agentlora.eval.calls import render_block
+from agentlora.eval.engines.options import check_options
+
+if TYPE_CHECKING:
+    import httpx
+
+OPTIONS = ("base_url", "model", "api_key_env", "timeout_s", "retries", "concurrency", "json_schema")
+AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504})
+MAX_WAIT_S = 30.0
+
+
+class OpenAIFactory:
+    """Opens `OpenAIEngine`.
+
+    Options: base_url (up to and with ``/v1``) and model are required; api_key_env (the *name* of the
+    environment variable that holds the key; default OPENAI_API_KEY, which may be unset), timeout_s (120),
+    retries (4), concurrency (8), json_schema (true: the endpoint takes ``response_format``).
+    """
+
+    def open(self, spec: EngineSpec) -> OpenAIEngine:
+        """Raises ConfigError for an option that is missing, unknown or names an unset variable."""
+        options = spec.options
+        check_options("openai", options, OPTIONS)
+        for name in ("base_url", "model"):
+            if not options.get(name):
+                raise ConfigError(f"engine 'openai' needs the option {name!r}.")
+        variable = options.get("api_key_env")
+        if variable and not os.environ.get(variable):
+            raise ConfigError(
+                f"engine 'openai': the environment variable {variable!r} (api_key_env) is not set."
+            )
+        with needs_extra("gateway", "the engine 'openai'"):
+            import httpx
+        key = os.environ.get(variable or "OPENAI_API_KEY")
+        client = httpx.Client(
+            base_url=str(options["base_url"]).rstrip("/") + "/",
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=float(options.get("timeout_s", 120)),
+        )
+        return OpenAIEngine(
+            client,
+            secret=key or "",
+            model=str(options["model"]),
+            retries=int(options.get("retries", 4)),
+            concurrency=int(options.get("concurrency", 8)),
+            json_schema=bool(options.get("json_schema", True)),
+        )
+
+
+class OpenAIEngine:
+    """Sends requests side by side; `tool_calls` in an answer are written back as Hermes text."""
+
+    def __init__(
+        self,
+        client: httpx.Client,
+        *,
+        model: str,
+        retries: int,
+        concurrency: int,
+        json_schema: bool,
+        secret: str = "",
+    ) -> None:
+        self.capabilities = Capabilities(adapters=False, json_schema=json_schema)
+        self._client, self._model, self._retries = client, model, retries
+        self._secret = secret
+        self._pool = ThreadPoolExecutor(max_workers=concurrency)
+
+    def add_adapter(self, name: str, directory: Path) -> None:
+        """Raises ConfigError: an endpoint takes no adapters from here."""
+        raise ConfigError(
+            f"the engine 'openai' cannot load adapter {name!r}. Use the engine 'vllm' or 'transformers', or "
+            "set the option 'model' to the name under which the endpoint serves it."
+        )
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
+        return list(self._pool.map(self._answer, requests))
+
+    def __enter__(self) -> OpenAIEngine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._client.close()
+
+    def _answer(self, request: GenerateRequest) -> Output:
+        if request.adapter is not None:
+            return _failed(request, f"unknown adapter {request.adapter!r}: this engine serves none")
+        try:
+            return _output(request, self._post(_body(request, self._model)))
+        except _RefusedError as exc:
+            # Some endpoints quote the key that they refuse.
+            return _failed(request, str(exc).replace(self._secret, "***") if self._secret else str(exc))
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as exc:
+            return _failed(
+                request, f"the endpoint's answer is no chat completion: {type(exc).__name__}: {exc}"
+            )
+
+    def _post(self, body: JSON) -> Any:
+        """The response's JSON. Raises _RefusedError when the endpoint refuses or fails every time."""
+        import httpx
+
+        for attempt in range(self._retries + 1):
+            wait = min(MAX_WAIT_S, 0.5 * 2**attempt) * random.uniform(0.5, 1)
+            try:
+                response = self._client.post("chat/completions", json=body)
+            except httpx.HTTPError as exc:
+                problem = f"{type(exc).__name__}: {exc} ({self._client.base_url})"
+            else:
+                if response.is_success:
+                    return response.json()
+                problem = f"HTTP {response.status_code}: {response.text[:300]}"
+                if response.status_code not in AGAIN:
+                    raise _RefusedError(problem)
+                wait = _retry_after(response, wait)
+            if attempt < self._retries:
+                time.sleep(wait)
+        raise _RefusedError(f"{problem} (after {self._retries + 1} attempts)")
+
+
+class _RefusedError(Exception):
+    """The endpoint gave no answer; the message says why."""
+
+
+def _body(request: GenerateRequest, model: str) -> JSON:
+    body: JSON = {
+        "model": model,
+        "messages": list(request.messages),
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+    }
+    if request.tools:
+        body["tools"] = list(request.tools)
+    if request.json_schema is not None:
+        schema = {"name": "answer", "schema": request.json_schema}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return body
+
+
+def _output(request: GenerateRequest, raw: JSON) -> Output:
+    choice = raw["choices"][0]
+    message, usage = choice["message"], raw.get("usage") or {}
+    calls = [c["function"] for c in message.get("tool_calls") or ()]
+    # Arguments that are not JSON go in as they came: the block is then malformed, which is the truth.
+    parts = [
+        message.get("content") or "",
+        *(render_block(c["name"], c.get("arguments") or "{}") for c in calls),
+    ]
+    return Output(
+        id=request.id,
+        text="\n".join(part for part in parts if part),
+        finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
+        prompt_tokens=int(usage.get("prompt_tokens") or 0),
+        output_tokens=int(usage.get("completion_tokens") or 0),
+    )
+
+
+def _retry_after(response: httpx.Response, otherwise: float) -> float:
+    """The seconds that the endpoint asks to wait, within reason."""
+    try:
+        return min(MAX_WAIT_S, max(0.0, float(response.headers["retry-after"])))
+    except (KeyError, ValueError):
+        return otherwise
+
+
+def _failed(request: GenerateRequest, error: str) -> Output:
+    return Output(request.id, "", finish_reason="error", error=error)

@@ -1,0 +1,19 @@
+"""The built-in engines and the evaluator of tool calls, offered through the public hooks."""
+
+from __future__ import annotations
+
+from agentlora.core.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_engines(register: Register) -> None:
+    """Names only: torch and httpx are imported when an engine is opened."""
+    register("echo", "agentlora.eval.engines.echo:EchoFactory")
+    register("transformers", "agentlora.eval.engines.hf:TransformersFactory")
+    register("openai", "agentlora.eval.engines.openai_compat:OpenAIFactory")
+
+
+@hookimpl
+def register_evaluators(register: Register) -> None:
+    """Judge tool calls."""
+    register("tool-calls", "agentlora.eval.scorers:ToolCallEvaluator")

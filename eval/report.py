@@ -1,0 +1,115 @@
+"""Reports: pure renderings of a record (and its samples) for a terminal, as Markdown and as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from agentlora.eval.record import Record
+from agentlora.eval.report_html import html
+from agentlora.eval.wording import (
+    NOTHING,
+    applies_to,
+    difference_text,
+    figure_text,
+    interval,
+    label,
+    percent,
+    summary,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["html", "markdown", "terminal_table"]
+
+
+def terminal_table(record: Record) -> RenderableType:
+    """Metrics down, conditions across, mean over interval; then the differences and what was left out."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"{record.task}: {record.n} examples in {record.groups} groups", title_justify="left")
+    table.add_column("95 % intervals", style="bold")
+    for condition in record.conditions:
+        table.add_column(Text(condition.name), justify="right", style="green" if condition.adapter else "")
+    for metric in record.metrics:
+        if not applies_to(record, metric):
+            continue
+        name = f"{_arrowed(record, metric)}\n(of {applies_to(record, metric)})"
+        figures = [c.metrics[metric] for c in record.conditions]
+        cells = [f"{percent(f.mean)}\n{interval(f)}" for f in figures]
+        table.add_row(name, *cells, style="bold" if metric == record.headline else None, end_section=True)
+    notes = [Text(line) for line in (summary(record), *_notes(record))]
+    return Group(table, *notes)
+
+
+def markdown(record: Record) -> str:
+    """The record's figures as Markdown tables."""
+    names = [c.name for c in record.conditions]
+    intro = (
+        f"{record.n} examples in {record.groups} groups, at most {record.max_tokens} new tokens. Per cent with "
+        "95 % intervals (Wilson); differences are paired, their intervals from a cluster bootstrap by group."
+    )
+    figures = [
+        [
+            _arrowed(record, m),
+            str(applies_to(record, m)),
+            *(figure_text(c.metrics[m]) for c in record.conditions),
+        ]
+        for m in record.metrics
+    ]
+    parts = [f"# Evaluation: {_cell(record.task)}", _cell(summary(record)), intro]
+    parts.append(_table(["", "scored", *names], figures))
+    for tag in sorted({tag for c in record.conditions for tag in c.slices}):
+        values = sorted({value for c in record.conditions for value in c.slices.get(tag, {})})
+        if values:
+            rows = [
+                [label(v), *(figure_text(c.slices[tag][v]) for c in record.conditions if v in c.slices[tag])]
+                for v in values
+            ]
+            parts += [f"## {label(record.headline)} by {tag}", _table(["", *names], rows)]
+    if record.differences:
+        rows = [
+            [f"{d.system} − {d.baseline}", label(d.metric), difference_text(d), str(d.n), str(d.groups)]
+            for d in record.differences
+        ]
+        parts += ["## Paired differences", _table(["", "metric", "difference", "n", "groups"], rows)]
+    parts += [f"- {_cell(note)}" for note in _notes(record)]
+    base, digest = record.base.get("name", NOTHING), str(record.base.get("digest", NOTHING))[:12]
+    parts.append(
+        f"Base `{base}` `{digest}`, adapter `{(record.adapter or NOTHING)[:19]}`, engine `{record.engine}`, "
+        f"{record.created_at}, record `{record.digest[:12]}`."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _arrowed(record: Record, metric: str) -> str:
+    return label(metric) + (" ↓" if metric in record.lower_is_better else "")
+
+
+def _notes(record: Record) -> Iterator[str]:
+    """What a reader has to know beside the figures."""
+    if record.lower_is_better:
+        yield "↓ lower is better."
+    for name, why in record.skipped.items():
+        yield f"{name!r} was left out: {why}."
+    for c in record.conditions:
+        figure = c.metrics[record.headline]
+        if figure.errored:
+            yield f"{c.name!r}: {figure.errored} of {figure.n} requests failed, in no mean: {c.first_error}"
+        if c.truncated:
+            yield f"{c.name!r}: {c.truncated} answers were cut off at {record.max_tokens} tokens."
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(_cell(c) for c in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Text that cannot break out of a table or become markup."""
+    for mark in ("\\", "|", "<", "`", "*", "_", "["):
+        text = text.replace(mark, "\\" + mark)
+    return " ".join(text.split())

@@ -1,0 +1,312 @@
+"""Running an evaluation: every condition over the same examples, through one engine, into a record."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
+
+from agentlora.core.errors import ConfigError, EvalError, boundary
+from agentlora.core.files import sha256_json
+from agentlora.core.types import JSON, Engine, Evaluator, Example, GenerateRequest, Output, Score
+from agentlora.eval.cache import AnswerCache, answer_key
+from agentlora.eval.conditions import Condition, in_hermes, shot_messages, to_request
+from agentlora.eval.metrics import aggregate, paired_difference
+from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Record
+
+__all__ = ["AnswerCache", "Evaluation", "evaluate"]
+
+CHUNK = 64  # requests given to the engine at once: progress and cache move on after each
+SLICED_BY = ("slice", "case")
+
+OnProgress = Callable[[str, int, int], None]
+
+
+class Evaluation(NamedTuple):
+    """What `evaluate` returns: the record, and one JSON object for each condition and example."""
+
+    record: Record
+    samples: list[JSON]
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One answer with its score; `score` is None when the engine failed."""
+
+    example: Example
+    output: Output
+    score: Score | None
+    cached: bool
+
+
+def evaluate(
+    *,
+    engine: Engine,
+    evaluator: Evaluator,
+    task_name: str,
+    examples: Sequence[Example],
+    conditions: Sequence[Condition],
+    shots: Sequence[Example] = (),
+    max_tokens: int = 64,
+    cache: AnswerCache | None = None,
+    identity: Mapping[str, Any],
+    on_progress: OnProgress | None = None,
+    headline: str | None = None,
+    lower_is_better: frozenset[str] | None = None,
+    seed: int = 0,
+    chunk: int = CHUNK,
+) -> Evaluation:
+    """Put every example to every condition, score the answers, and compare adapters with baselines.
+
+    Args:
+        engine: open, with the adapters of `conditions` added.
+        shots: worked examples of the training split, for conditions of kind ``few_shot``.
+        max_tokens: new tokens an answer may have.
+        cache: where answers of the base (conditions without an adapter) are looked up and kept.
+        identity: ``base`` (a `BaseIdentity` as a dict), ``adapter`` (digest or None), ``engine`` (its name),
+            ``data`` (digests, how often test was read), ``provenance``; all are copied into the record.
+        on_progress: called with condition, answers so far, answers in all, after every chunk.
+        headline, lower_is_better: the task's; default: what the evaluator says of itself.
+        seed: of the bootstrap.
+
+    Raises:
+        ConfigError: there is nothing to evaluate, or the engine cannot serve an adapter that is asked for.
+        EvalError: every request of a condition failed (the first error is quoted), or the evaluator raised.
+    """
+    _check(engine, examples, conditions, shots)
+    ordered = _by_group(examples)
+    skipped = {c.name: why for c in conditions if (why := _cannot(c, engine, shots))}
+    judged: dict[str, list[_Judged]] = {}
+    for condition in conditions:
+        if condition.name in skipped:
+            continue
+        requests = [to_request(e, condition, shots, max_tokens) for e in ordered]
+        keys = _cache_keys(requests, condition, identity, cache)
+        results: list[_Judged] = []
+        for start in range(0, len(ordered), chunk):
+            part = slice(start, start + chunk)
+            answers = _answers(engine, requests[part], keys[part], cache)
+            for example, (output, cached) in zip(ordered[part], answers, strict=True):
+                results.append(_judge(evaluator, example, condition, output, cached))
+            if on_progress:
+                on_progress(condition.name, len(results), len(ordered))
+        _refuse_all_failed(condition, results)
+        judged[condition.name] = results
+    lower = getattr(evaluator, "lower_is_better", ()) if lower_is_better is None else lower_is_better
+    headline = headline or str(getattr(evaluator, "headline", evaluator.metrics[0]))
+    done = [c for c in conditions if c.name in judged]
+    systems = {c.name: _condition_record(c, judged[c.name], evaluator.metrics, headline) for c in done}
+    record = Record(
+        task=task_name,
+        headline=headline,
+        metrics=tuple(evaluator.metrics),
+        lower_is_better=tuple(m for m in evaluator.metrics if m in lower),
+        base=dict(identity.get("base") or {}),
+        adapter=identity.get("adapter"),
+        engine=str(identity.get("engine", "")),
+        data={"examples": sha256_json([e.to_dict() for e in ordered]), **(identity.get("data") or {})},
+        n=len(ordered),
+        groups=len({e.group or e.id for e in ordered}),
+        max_tokens=max_tokens,
+        conditions=tuple(systems.values()),
+        skipped=skipped,
+        differences=tuple(_differences(done, judged, evaluator.metrics, seed)),
+        best_baseline=_best(done, systems, headline, headline in lower),
+        shots=shot_messages(shots) if any(c.kind == "few_shot" for c in done) else (),
+        provenance=dict(identity.get("provenance") or {}),
+        created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+    return Evaluation(record, [_sample(name, j) for name, results in judged.items() for j in results])
+
+
+# --- before -------------------------------------------------------------------------------------
+
+
+def _check(
+    engine: Engine, examples: Sequence[Example], conditions: Sequence[Condition], shots: Sequence[Example]
+) -> None:
+    if not examples or not conditions:
+        raise ConfigError("there is nothing to evaluate: give at least one example and one condition.")
+    ids = [e.id for e in examples]
+    if len(set(ids)) != len(ids):
+        twice = next(i for i in ids if ids.count(i) > 1)
+        raise ConfigError(
+            f"two examples have the id {twice!r}; ids must differ, or answers cannot be paired."
+        )
+    names = [c.name for c in conditions]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"two conditions have the same name: {', '.join(names)}.")
+    known = {e.group or e.id for e in examples}
+    for shot in shots:
+        if (shot.group or shot.id) in known:
+            raise ConfigError(
+                f"worked example {shot.id!r} is of a group that is evaluated; take it from train."
+            )
+    for condition in conditions:
+        if condition.adapter and not engine.capabilities.adapters:
+            raise ConfigError(
+                f"condition {condition.name!r} needs adapter {condition.adapter!r}, and this engine "
+                "serves no adapters. Use the engine 'vllm' or 'transformers'."
+            )
+
+
+def _cannot(condition: Condition, engine: Engine, shots: Sequence[Example]) -> str | None:
+    """Why a condition has to be left out; None when it can run."""
+    if condition.kind == "constrained" and not engine.capabilities.json_schema:
+        return "the engine cannot constrain its output to a JSON schema"
+    if condition.kind == "few_shot" and not shots:
+        return "no worked examples were given"
+    return None
+
+
+def _by_group(examples: Sequence[Example]) -> list[Example]:
+    """Groups next to each other, in order of first appearance, so that an engine finds shared prefixes."""
+    order: dict[str, int] = {}
+    for example in examples:
+        order.setdefault(example.group or example.id, len(order))
+    return sorted(examples, key=lambda e: order[e.group or e.id])
+
+
+# --- answers ------------------------------------------------------------------------------------
+
+
+def _cache_keys(
+    requests: Sequence[GenerateRequest],
+    condition: Condition,
+    identity: Mapping[str, Any],
+    cache: AnswerCache | None,
+) -> list[str]:
+    """One key a request; empty where answers are not to be cached."""
+    base = (identity.get("base") or {}).get("digest")
+    if cache is None or condition.adapter is not None or not base:
+        return [""] * len(requests)
+    return [answer_key(base, str(identity.get("engine", "")), r) for r in requests]
+
+
+def _answers(
+    engine: Engine, requests: Sequence[GenerateRequest], keys: Sequence[str], cache: AnswerCache | None
+) -> Iterator[tuple[Output, bool]]:
+    """(output, came from the cache) for each request, in order."""
+    known = cache.get(key for key in keys if key) if cache else {}
+    missing = [r for r, key in zip(requests, keys, strict=True) if key not in known]
+    with boundary(EvalError, "generating answers"):
+        outputs = engine.generate(missing) if missing else []
+    if [o.id for o in outputs] != [r.id for r in missing]:
+        raise EvalError(
+            f"the engine was given {len(missing)} requests and answered {len(outputs)}, or in another order; "
+            "that is a fault of the engine."
+        )
+    fresh = {o.id: _clean(o) for o in outputs}
+    if cache:
+        cache.put({key: fresh[r.id] for r, key in zip(requests, keys, strict=True) if key and r.id in fresh})
+    for request, key in zip(requests, keys, strict=True):
+        hit = request.id not in fresh
+        yield (replace(known[key], id=request.id) if hit else fresh[request.id]), hit
+
+
+def _clean(output: Output) -> Output:
+    """Half a surrogate pair, which some servers send for a cut-off character, cannot be written to a file."""
+    return replace(output, text=output.text.encode("utf-8", "replace").decode())
+
+
+def _judge(
+    evaluator: Evaluator, example: Example, condition: Condition, output: Output, cached: bool
+) -> _Judged:
+    if output.error is not None:
+        return _Judged(example, output, None, cached)
+    with boundary(EvalError, f"scoring the answer to example {example.id!r}"):
+        score = evaluator.score(example, in_hermes(output, example, condition))
+    return _Judged(example, output, score, cached)
+
+
+def _refuse_all_failed(condition: Condition, results: Sequence[_Judged]) -> None:
+    if all(j.score is None for j in results):
+        raise EvalError(
+            f"all {len(results)} requests of condition {condition.name!r} failed. "
+            f"The first error: {results[0].output.error}"
+        )
+
+
+# --- figures ------------------------------------------------------------------------------------
+
+
+def _condition_record(
+    condition: Condition, results: Sequence[_Judged], metrics: Sequence[str], headline: str
+) -> ConditionRecord:
+    slices: dict[str, dict[str, Figure]] = {}
+    for tag in SLICED_BY:
+        values = sorted({j.example.tags[tag] for j in results if tag in j.example.tags})
+        slices[tag] = {
+            v: _figure([j for j in results if j.example.tags.get(tag) == v], headline) for v in values
+        }
+    return ConditionRecord(
+        name=condition.name,
+        kind=condition.kind,
+        adapter=condition.adapter,
+        metrics={metric: _figure(results, metric) for metric in metrics},
+        slices=slices,
+        prompt_tokens=sum(j.output.prompt_tokens for j in results),
+        output_tokens=sum(j.output.output_tokens for j in results),
+        truncated=sum(j.output.finish_reason == "length" for j in results),
+        cached=sum(j.cached for j in results),
+        first_error=next((j.output.error for j in results if j.output.error), None),
+    )
+
+
+def _figure(results: Sequence[_Judged], metric: str) -> Figure:
+    scores = [j.score for j in results if j.score is not None]
+    values = [s.metrics.get(metric) for s in scores if s.unscored is None]
+    return Figure(**asdict(aggregate(values, len(scores) - len(values), len(results) - len(scores))))
+
+
+def _differences(
+    conditions: Sequence[Condition], judged: Mapping[str, list[_Judged]], metrics: Sequence[str], seed: int
+) -> Iterator[DifferenceRecord]:
+    """Every adapter against every baseline, in every metric."""
+    for system in (c for c in conditions if c.adapter):
+        groups = {j.example.id: j.example.group for j in judged[system.name]}
+        for baseline in (c for c in conditions if not c.adapter):
+            for metric in metrics:
+                ours, theirs = (_values(judged[c.name], metric) for c in (system, baseline))
+                found = paired_difference(ours, theirs, groups, seed)
+                yield DifferenceRecord(
+                    metric=metric, system=system.name, baseline=baseline.name, **asdict(found)
+                )
+
+
+def _values(results: Sequence[_Judged], metric: str) -> dict[str, float | None]:
+    return {
+        j.example.id: j.score.metrics.get(metric)
+        for j in results
+        if j.score is not None and j.score.unscored is None
+    }
+
+
+def _best(
+    conditions: Sequence[Condition], systems: Mapping[str, ConditionRecord], headline: str, lower: bool
+) -> str | None:
+    means = {c.name: systems[c.name].metrics[headline].mean for c in conditions if not c.adapter}
+    scored = {name: mean for name, mean in means.items() if mean is not None}
+    return (min if lower else max)(scored, key=lambda name: scored[name]) if scored else None
+
+
+def _sample(condition: str, judged: _Judged) -> JSON:
+    example, output, score = judged.example, judged.output, judged.score
+    return {
+        "id": example.id,
+        "condition": condition,
+        "text": output.text,
+        "scores": dict(score.metrics) if score else {},
+        "why": score.why if score else "",
+        "unscored": score.unscored if score else None,
+        "error": output.error,
+        "finish_reason": output.finish_reason,
+        "prompt_tokens": output.prompt_tokens,
+        "output_tokens": output.output_tokens,
+        "cached": judged.cached,
+        "group": example.group,
+        "tags": dict(example.tags),
+        "expected": asdict(example.expected),
+        "request": {"messages": list(example.messages), "tools": list(example.tools)},
+    }

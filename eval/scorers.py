@@ -1,0 +1,211 @@
+"""Judging tool calls: one evaluator for training reports, records and gates."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from agentlora.core import schema
+from agentlora.core.types import Example, Expected, Output, Score, ToolCall
+from agentlora.eval.calls import Answer, canonical, function_of, parameters_of, parse_answer, render_calls
+
+NO_CALL_CASE = "none_fits"
+
+
+class ToolCallEvaluator:
+    """Judges Hermes answers against the expected calls.
+
+    - ``parsed``: every block can be read, and there is a call where one was expected.
+    - ``schema_valid``: every call names an offered tool and its arguments fit the tool's schema.
+    - ``right_name``: the called names are the expected ones, as a multiset.
+    - ``right_arguments``: names and arguments are right; 0 when a name is wrong.
+    - ``exact_match``: the whole answer is right: the calls in any order, or some text and no call.
+    - ``false_call`` (lower is better): a call was begun though no tool fits.
+    - ``false_refusal`` (lower is better): no call was begun though one was expected.
+
+    A metric that says nothing about an example is None there.
+    """
+
+    metrics: Sequence[str] = (
+        "parsed",
+        "schema_valid",
+        "right_name",
+        "right_arguments",
+        "exact_match",
+        "false_call",
+        "false_refusal",
+    )
+    headline = "exact_match"
+    lower_is_better = frozenset({"false_call", "false_refusal"})
+
+    def score(self, example: Example, output: Output) -> Score:
+        """Judge one answer; unscored when an offered tool's own schema is unusable."""
+        for tool in example.tools:
+            for problem in schema.check_schema(parameters_of(function_of(tool))):
+                return Score(unscored=f"tool {function_of(tool).get('name')!r}: {problem}")
+        answer = parse_answer(output.text)
+        wanted = example.expected.calls
+        invalid = _schema_problem(example, answer)
+        names = not answer.malformed and _names(answer.calls) == _names(wanted)
+        same = not answer.malformed and _bag(answer.calls) == _bag(wanted)
+        right = same and (bool(wanted) or bool(answer.text))
+        made = answer.attempted > 0
+        none_fits = example.tags.get("case") == NO_CALL_CASE
+        values: dict[str, bool | None] = {
+            "parsed": not answer.malformed and (made or not wanted),
+            "schema_valid": invalid is None if made or wanted else None,
+            "right_name": names if wanted else None,
+            "right_arguments": same if wanted else None,
+            "exact_match": right,
+            "false_call": made if none_fits and not wanted else None,
+            "false_refusal": not made if wanted else None,
+        }
+        scores = {name: None if value is None else float(value) for name, value in values.items()}
+        return Score(scores, why="" if right else _why(wanted, answer, invalid, output))
+
+    def validate(self, examples: Sequence[Example]) -> list[str]:
+        """Problems found: a gold answer that is not wholly right, a corruption of it that scores as well."""
+        problems = []
+        for example in examples:
+            gold = self._say(example, render_answer(example.expected))
+            for name, value in gold.metrics.items():
+                best = 0.0 if name in self.lower_is_better else 1.0
+                if value is not None and value != best:
+                    problems.append(f"{example.id}: the gold answer scores {name} {value:g}: {gold.why}")
+            if gold.unscored:
+                problems.append(f"{example.id}: the gold answer is unscored: {gold.unscored}")
+                continue
+            for label, text in _corruptions(example):
+                if self._say(example, text).metrics["exact_match"] == 1.0:
+                    problems.append(f"{example.id}: the gold answer with {label} still scores 1")
+        return problems
+
+    def _say(self, example: Example, text: str) -> Score:
+        return self.score(example, Output(example.id, text))
+
+
+def render_answer(expected: Expected) -> str:
+    """The gold answer as a model would write it."""
+    return render_calls(expected.calls) or expected.text or "None of the tools fits this request."
+
+
+# --- comparing ----------------------------------------------------------------------------------
+
+
+def _names(calls: Sequence[ToolCall]) -> Counter[str]:
+    return Counter(call.name for call in calls)
+
+
+def _bag(calls: Sequence[ToolCall]) -> Counter[tuple[str, str]]:
+    return Counter((call.name, canonical(call.arguments)) for call in calls)
+
+
+def _schema_problem(example: Example, answer: Answer) -> str | None:
+    """What is wrong with the calls as calls of the offered tools; None when nothing is."""
+    if answer.malformed:
+        return "a call cannot be read"
+    if not answer.calls:
+        return "no call"
+    offered = {function_of(t)["name"]: parameters_of(function_of(t)) for t in example.tools}
+    for call in answer.calls:
+        if call.name not in offered:
+            return f"called {call.name!r}, which is not offered"
+        for problem in schema.errors(offered[call.name], dict(call.arguments)):
+            return f"{call.name}: {problem}"
+    return None
+
+
+# --- explaining ---------------------------------------------------------------------------------
+
+
+def _why(wanted: Sequence[ToolCall], answer: Answer, invalid: str | None, output: Output) -> str:
+    """The first thing that is wrong, in a few words."""
+    if answer.malformed:
+        cut = " (cut off at the token limit)" if output.finish_reason == "length" else ""
+        return f"a call that cannot be read{cut}"
+    if not wanted:
+        called = ", ".join(call.name for call in answer.calls)
+        return f"called {called}; expected no call" if called else "an empty answer"
+    if not answer.calls:
+        return "no call; expected " + ", ".join(call.name for call in wanted)
+    if _names(answer.calls) != _names(wanted):
+        got, gold = (", ".join(c.name for c in calls) for calls in (answer.calls, wanted))
+        return f"called {got}; expected {gold}"
+    difference = next(_argument_differences(wanted, answer.calls), "wrong arguments")
+    return f"{difference} (does not fit the schema)" if invalid else difference
+
+
+def _argument_differences(wanted: Sequence[ToolCall], got: Sequence[ToolCall]) -> Iterator[str]:
+    """Differences between calls of the same names, calls that are right left out."""
+    left = _without(got, wanted)
+    for gold in _without(wanted, got):
+        call = next(c for c in left if c.name == gold.name)
+        left.remove(call)
+        for key, value in gold.arguments.items():
+            if key not in call.arguments:
+                yield f"argument {key!r} is missing"
+            elif canonical(call.arguments[key]) != canonical(value):
+                yield f"argument {key!r} is {_short(call.arguments[key])}; expected {_short(value)}"
+        for key in call.arguments:
+            if key not in gold.arguments:
+                yield f"argument {key!r} is not expected"
+
+
+def _without(calls: Sequence[ToolCall], others: Sequence[ToolCall]) -> list[ToolCall]:
+    spare = _bag(others)
+    left = []
+    for call in calls:
+        (key,) = _bag([call])
+        if spare[key]:
+            spare[key] -= 1
+        else:
+            left.append(call)
+    return left
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+# --- corrupting ---------------------------------------------------------------------------------
+
+
+def _corruptions(example: Example) -> Iterator[tuple[str, str]]:
+    """Wrong answers made from the gold one: (what was done, the text)."""
+    calls = list(example.expected.calls)
+    tools = {function_of(t)["name"]: parameters_of(function_of(t)) for t in example.tools}
+    if not calls:
+        yield "an empty text", ""
+        if tools:
+            yield "a call instead of text", render_calls([ToolCall(next(iter(tools)), {})])
+        return
+    first, rest = calls[0], calls[1:]
+    for key in tools.get(first.name, {}).get("required", ()):
+        fewer = {k: v for k, v in first.arguments.items() if k != key}
+        if len(fewer) < len(first.arguments):
+            yield f"required argument {key!r} left out", render_calls([ToolCall(first.name, fewer), *rest])
+    for key, value in first.arguments.items():
+        changed = {**first.arguments, key: _other(value)}
+        yield f"argument {key!r} changed", render_calls([ToolCall(first.name, changed), *rest])
+    extra = {**first.arguments, "not_a_parameter": 1}
+    yield "an extra argument", render_calls([ToolCall(first.name, extra), *rest])
+    yield "a wrong name", render_calls([ToolCall(first.name + "_x", first.arguments), *rest])
+    yield "one call too many", render_calls([first, *calls])
+    yield "one call too few", render_calls(rest) or "Done."
+    yield "broken JSON", render_calls(calls).replace("}\n</tool_call>", "\n</tool_call>", 1)
+    yield "the end cut off", render_calls(calls).removesuffix("</tool_call>")
+    yield "text instead of a call", "None of the tools fits this request."
+
+
+def _other(value: Any) -> Any:
+    """A different JSON value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, str):
+        return value + "x"
+    return [*value, "x"] if isinstance(value, list) else {"other": value}

@@ -1,0 +1,53 @@
+"""``--model``: a registered base model, a local directory, or a hub id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agentlora.core.errors import ConfigError, needs_extra, unknown
+from agentlora.core.manager import Plugins
+from agentlora.core.types import Base
+from agentlora.plugins.bases.identity import identify
+from agentlora.plugins.bases.templates import template_of
+
+
+def resolve_base(model: str, plugins: Plugins, home: Path) -> Base:
+    """Make `model` ready on this machine.
+
+    Raises:
+        ConfigError: it is neither registered nor a model directory nor to be had from the hub.
+        MissingExtra: its package is not installed.
+    """
+    if model in plugins.catalog.names("base_models"):
+        base = plugins.get("base_models", model).materialise(home)
+        assert isinstance(base, Base)
+        return base
+    path = Path(model).expanduser()
+    if path.exists() or model.startswith((".", "/", "~")):
+        return _local(path.name or model, path)
+    if model.count("/") == 1:
+        return _local(model, _from_hub(model))
+    choices = plugins.catalog.names("base_models")
+    raise ConfigError(unknown("model", model, choices) + " A local directory or a hub id (owner/name) also works.")
+
+
+def _local(name: str, path: Path) -> Base:
+    if not path.is_dir():
+        raise ConfigError(f"model directory {str(path)!r} does not exist or is not a directory.")
+    model_dir = path.resolve()
+    identify(name, model_dir, "")  # refuses what is no model before anything is read from it
+    template = template_of(model_dir)
+    return Base(name, model_dir, template, "hermes", identify(name, model_dir, template))
+
+
+def _from_hub(model: str) -> Path:
+    with needs_extra("train", f"fetching {model!r}"):
+        from huggingface_hub import snapshot_download
+    try:
+        # the last committed file types only: no pickle ever comes along (design, decision 10)
+        return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]))
+    except Exception as exc:
+        raise ConfigError(
+            f"model {model!r} is not a directory here and could not be fetched from the hub "
+            f"({type(exc).__name__}: {str(exc).splitlines()[0]}). Give a local directory, or check the id and the network."
+        ) from exc

@@ -1,0 +1,97 @@
+"""The shared-prefix layout: rows with a common token prefix become one sequence, exactly.
+
+``prefix, suffix₁, suffix₂ …`` with position ids that restart after the prefix, and an attention mask in
+which a suffix sees the prefix and itself. Rows that share nothing are packed side by side, blind to each
+other. Loss and gradients equal those of the plain layout; the prefix is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agentlora.plugins.trainers.rows import Row
+
+IGNORE = -100
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A prefix (token ids) and the rows that begin with it. `prefix` ends before any trained token."""
+
+    prefix: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def computed_tokens(self) -> int:
+        return len(self.prefix) + sum(len(row.ids) - len(self.prefix) for row in self.rows)
+
+
+def common_prefix(rows: Sequence[Row]) -> tuple[int, ...]:
+    """The longest common prefix that leaves every row at least one untrained token of its own.
+
+    That token predicts the row's first trained one, so a suffix never depends on its neighbour's end.
+    """
+    if len(rows) < 2:
+        return ()
+    limit = min(row.start - 1 for row in rows)
+    first = rows[0].ids
+    length = 0
+    while length < limit and all(row.ids[length] == first[length] for row in rows):
+        length += 1
+    return first[:length]
+
+
+def trees(rows: Iterable[Row]) -> list[Tree]:
+    """Rows gathered by group, in order of appearance."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row)
+    return [Tree(common_prefix(members), tuple(members)) for members in groups.values()]
+
+
+def computed_tokens(rows: Iterable[Row]) -> int:
+    """Tokens that a forward pass over these rows computes, each shared prefix once."""
+    return sum(tree.computed_tokens for tree in trees(rows))
+
+
+def lay_out(rows: Sequence[Row]) -> dict[str, Any]:
+    """Tensors for one forward pass over rows in the shared-prefix layout.
+
+    Returns:
+        input_ids, position_ids, labels: long [1, length]. attention_mask: bool [1, 1, length, length], True
+        where a query (row) may see a key (column). labels are IGNORE except at trained tokens.
+    """
+    import torch
+
+    forest = trees(rows)
+    length = sum(tree.computed_tokens for tree in forest)
+    ids = torch.empty(length, dtype=torch.long)
+    positions = torch.empty(length, dtype=torch.long)
+    labels = torch.full((length,), IGNORE, dtype=torch.long)
+    mask = torch.zeros(length, length, dtype=torch.bool)
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    at = 0
+    for tree in forest:
+        shared = len(tree.prefix)
+        begin = at
+        ids[at : at + shared] = torch.tensor(tree.prefix, dtype=torch.long)
+        positions[at : at + shared] = torch.arange(shared)
+        mask[at : at + shared, at : at + shared] = causal[:shared, :shared]
+        at += shared
+        for row in tree.rows:
+            own = torch.tensor(row.ids[shared:], dtype=torch.long)
+            end = at + len(own)
+            ids[at:end] = own
+            positions[at:end] = torch.arange(shared, len(row.ids))
+            labels[at + row.start - shared : end] = own[row.start - shared :]
+            mask[at:end, begin : begin + shared] = True
+            mask[at:end, at:end] = causal[: len(own), : len(own)]
+            at = end
+    return {
+        "input_ids": ids[None],
+        "position_ids": positions[None],
+        "labels": labels[None],
+        "attention_mask": mask[None, None],
+    }

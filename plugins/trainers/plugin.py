@@ -1,0 +1,10 @@
+"""The built-in trainers."""
+
+from __future__ import annotations
+
+from agentlora.core.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_trainers(register: Register) -> None:
+    register("sft", "agentlora.plugins.trainers.sft:SFT")

@@ -1,0 +1,74 @@
+"""What training says while it runs: one row of ``metrics.jsonl`` and one event an optimizer step."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from agentlora.core.run import Run
+from agentlora.core.types import RunEvent
+
+
+class StepLog:
+    """Counts tokens between steps and writes a row for each.
+
+    ``tokens_per_s`` counts the tokens of the examples, as training them one by one would compute them;
+    ``computed_tokens`` is what was really computed in the step, shared prefixes once.
+    """
+
+    def __init__(self, run: Run, method: str, trainable: int, total: int) -> None:
+        self.run = run
+        self.total_steps = 0
+        self._tokens = self._computed = 0
+        self._since = time.monotonic()
+        self._write(
+            {
+                "method": method,
+                "trainable_parameters": trainable,
+                "all_parameters": total,
+                "trainable_percent": round(100 * trainable / total, 4),
+            }
+        )
+
+    def start(self, total_steps: int) -> None:
+        self.total_steps = total_steps
+        self._since = time.monotonic()
+
+    def batch(self, tokens: int, computed: int) -> None:
+        """Count a forward pass."""
+        self._tokens += tokens
+        self._computed += computed or tokens
+
+    def step(self, number: int, loss: float, lr: float) -> None:
+        """Write the row of an optimizer step and tell the run."""
+        elapsed = time.monotonic() - self._since
+        row = {
+            "step": number,
+            "loss": loss,
+            "lr": lr,
+            "tokens_per_s": round(self._tokens / max(elapsed, 1e-9), 1),
+            "computed_tokens": self._computed,
+            "seconds": round(elapsed, 3),
+        }
+        self._tokens = self._computed = 0
+        self._since = time.monotonic()
+        self._write(row)
+        self.run.emit(RunEvent(self.run.id, "step", "train", {**row, "total_steps": self.total_steps}))
+
+    def callback(self) -> Any:
+        """A transformers callback that feeds this log."""
+        from transformers import TrainerCallback
+
+        log = self
+
+        class Callback(TrainerCallback):  # type: ignore[misc]
+            def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+                if logs and "loss" in logs:
+                    log.step(state.global_step, logs["loss"], logs.get("learning_rate", 0.0))
+
+        return Callback()
+
+    def _write(self, row: dict[str, Any]) -> None:
+        with self.run.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")

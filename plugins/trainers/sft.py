@@ -1,0 +1,284 @@
+"""Supervised fine-tuning with TRL's SFTTrainer: loss on the answer only, logits at trained positions only."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from agentlora.core.config import TrainingConfig, parse
+from agentlora.core.errors import TrainError, needs_extra
+from agentlora.core.run import Run
+from agentlora.core.types import Base, Example, Method
+from agentlora.plugins.trainers.layout import IGNORE, computed_tokens, lay_out
+from agentlora.plugins.trainers.memory import choose_micro_batch
+from agentlora.plugins.trainers.progress import StepLog
+from agentlora.plugins.trainers.rows import Encoded, Row, encode
+
+
+class SFT:
+    """Trains a method's parameters and exports them into ``run.adapter_dir``."""
+
+    def fit(self, run: Run, base: Base, method: Method, examples: Sequence[Example]) -> Path:
+        """See `agentlora.core.types.Trainer`.
+
+        Raises:
+            TrainError: the loss is not finite, or memory ran out.
+            DataError: no example is left to train on.
+        """
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        with needs_extra("train", "training"):
+            import torch
+            from transformers import AutoTokenizer, set_seed
+
+        set_seed(run.config.seed)
+        training = run.config.training
+        tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
+        encoded = encode(examples, tokenizer, base.chat_template, training.max_len)
+        run.note("train", "data", message=encoded.summary(), too_long=encoded.too_long)
+        params = parse(method.Params, run.config.method.params, "method.params")
+        model = load_model(base, method, params, training)
+        model = method.apply(model, params)
+        trainable, total = count_parameters(model)
+        log = StepLog(run, run.config.method.name, trainable, total)
+        trainer = _make_trainer(run, model, tokenizer, encoded, log)
+        try:
+            trainer.train()
+        except (torch.OutOfMemoryError, MemoryError) as exc:
+            raise TrainError(
+                f"memory ran out during training: {exc}. Lower --batch-size or --max-len, "
+                "or set --gradient-checkpointing."
+            ) from exc
+        return self._export(run, base, method, model)
+
+    def _export(self, run: Run, base: Base, method: Method, model: Any) -> Path:
+        from agentlora.core.files import directory_atomic
+
+        model.eval()
+        with directory_atomic(run.adapter_dir) as temporary:
+            kind = method.export(model, temporary)
+            # PEFT writes a README of its own; the skill's card is written when it is published
+            (temporary / "README.md").unlink(missing_ok=True)
+            (temporary / "chat_template.jinja").write_text(base.chat_template, encoding="utf-8")
+        run.note("train", "exported", kind=kind)
+        return run.adapter_dir
+
+
+def load_model(base: Base, method: Method, params: Any, training: TrainingConfig) -> Any:
+    """The base as a causal LM in the dtype of the configuration, frozen by the method later."""
+    import torch
+    from transformers import AutoModelForCausalLM, logging
+
+    logging.disable_progress_bar()
+    # On CPUs float32 is the faster one: bfloat16 took 1.5 times as long a step (docs/experiments.md).
+    auto = "bfloat16" if torch.cuda.is_available() else "float32"
+    dtype = getattr(torch, auto if training.dtype == "auto" else training.dtype)
+    kwargs = {"dtype": dtype, "attn_implementation": "sdpa", "use_safetensors": True}
+    if torch.cuda.is_available():
+        kwargs["device_map"] = {"": 0}
+    return AutoModelForCausalLM.from_pretrained(base.model_dir, **{**kwargs, **method.load_kwargs(params)})
+
+
+def count_parameters(model: Any) -> tuple[int, int]:
+    """(trainable, all) parameters."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)
+
+
+def group_size(rows: Sequence[Row]) -> int:
+    """The most rows that any group has."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row.group] = counts.get(row.group, 0) + 1
+    return max(counts.values())
+
+
+class GroupSampler:
+    """Every row once an epoch, groups in a new random order each time, members of a group together."""
+
+    def __init__(self, rows: Sequence[Row], seed: int) -> None:
+        self.groups: dict[str, list[int]] = {}
+        for index, row in enumerate(rows):
+            self.groups.setdefault(row.group, []).append(index)
+        self.size = len(rows)
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        rng = random.Random(f"{self.seed}/{self.epoch}")
+        order = list(self.groups.values())
+        rng.shuffle(order)
+        for members in order:
+            yield from members
+
+
+def shares_prefixes_exactly(model: Any, rows: Sequence[Row]) -> bool:
+    """Whether this model computes the same next-token logits in the shared-prefix layout as row by row.
+
+    Sliding windows, recurrent layers and attention that ignores a given mask show here, whatever their name.
+    """
+    import torch
+
+    members = [row for row in rows if row.group == rows[0].group][:2]
+    batch = {k: v.to(model.device) for k, v in lay_out(members).items()}
+    labels = batch.pop("labels")
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            shared = model(**batch, use_cache=False).logits[0][(labels[0] != IGNORE).roll(-1)]
+            plain = torch.cat(
+                [
+                    model(torch.tensor([row.ids], device=model.device), use_cache=False).logits[0][row.start - 1 : -1]
+                    for row in members
+                ]
+            )
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return False  # the model cannot take a 4-D mask at all
+    finally:
+        model.train(was_training)
+    tolerance = 1e-3 if shared.dtype == torch.float32 else 0.1
+    return bool((shared.float() - plain.float()).abs().max() <= tolerance * max(1.0, plain.float().abs().max().item()))
+
+
+def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: StepLog) -> Any:
+    import torch
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    training, rows = run.config.training, encoded.rows
+    sharing = training.shared_prefix and shares_prefixes_exactly(model, rows)
+    if training.shared_prefix and not sharing:
+        run.note("train", "plain", message="this model cannot share prefixes; training every example on its own")
+    micro = training.micro_batch_size or choose_micro_batch(
+        rows,
+        model.config.get_text_config(),
+        training.batch_size,
+        group_size(rows) if sharing else training.batch_size,
+        torch.finfo(model.dtype).bits // 8,
+        training.gradient_checkpointing,
+    )
+    accumulate = training.grad_accum or max(1, training.batch_size // micro)
+    plain_tokens, computed = sum(len(row.ids) for row in rows), computed_tokens(rows)
+    run.note(
+        "train",
+        "layout",
+        message=f"{micro} examples a forward pass, {accumulate} passes an update"
+        + (f"; shared prefixes leave {computed / plain_tokens:.0%} of the tokens to compute" if sharing else ""),
+        micro_batch_size=micro,
+        grad_accum=accumulate,
+        shared=sharing,
+    )
+    on_cpu = not torch.cuda.is_available()
+    steps = math.ceil(len(rows) / (micro * accumulate) * training.epochs)
+    total_steps = min(training.max_steps, steps) if training.max_steps else steps
+    args = SFTConfig(
+        output_dir=str(run.directory / "checkpoints"),
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=accumulate,
+        max_steps=total_steps,
+        learning_rate=training.lr,
+        lr_scheduler_type=training.schedule,
+        warmup_steps=max(1, round(training.warmup_ratio * total_steps)),
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm,
+        gradient_checkpointing=training.gradient_checkpointing,
+        use_cpu=on_cpu,
+        bf16=not on_cpu and model.dtype == torch.bfloat16,
+        seed=run.config.seed,
+        save_strategy="steps",
+        save_steps=training.save_steps,
+        save_total_limit=2,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to=[],
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        dataloader_pin_memory=False,
+        max_length=None,
+    )
+
+    class Trainer(SFTTrainer):  # type: ignore[misc]
+        """SFTTrainer with our sampler and a loss that never builds logits nobody looks at."""
+
+        def _get_train_sampler(self, dataset: Any = None) -> Any:
+            return GroupSampler(rows, run.config.seed)
+
+        def compute_loss(
+            self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+        ) -> Any:
+            if not sharing:
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return trained_positions_loss(model, inputs, num_items_in_batch)
+
+        def training_step(self, *args: Any, **kwargs: Any) -> Any:
+            loss = super().training_step(*args, **kwargs)
+            if not torch.isfinite(loss):
+                raise TrainError(
+                    f"the loss became {loss.item()} at update {self.state.global_step + 1}. Lower --lr "
+                    f"(now {training.lr:g}); the last checkpoint is in {str(run.directory / 'checkpoints')!r}."
+                )
+            return loss
+
+    def collate(indices: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = [rows[item["row"]] for item in indices]
+        log.batch(sum(len(row.ids) for row in batch), computed_tokens(batch) if sharing else 0)
+        return lay_out(batch) if sharing else pad(batch, tokenizer.pad_token_id or 0)
+
+    dataset = Dataset.from_dict({"row": list(range(len(rows))), "labels": [[0]] * len(rows)})
+    log.start(total_steps)
+    return Trainer(
+        model=model,
+        args=args,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        data_collator=collate,
+        callbacks=[log.callback()],
+    )
+
+
+def trained_positions_loss(model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Any:
+    """Mean cross-entropy over trained tokens (of the whole update when `num_items_in_batch` is given).
+
+    The model's own forward scores only the positions before a trained token, so scaling and soft-capping of
+    logits stay the model's business and the [length, vocab] logits are never built.
+    """
+    import torch
+
+    labels = inputs["labels"][0]
+    trained = (labels != IGNORE).nonzero().squeeze(1)
+    outputs = model(
+        input_ids=inputs["input_ids"],
+        position_ids=inputs["position_ids"],
+        attention_mask=inputs["attention_mask"],
+        logits_to_keep=trained - 1,
+        use_cache=False,
+    )
+    loss = torch.nn.functional.cross_entropy(outputs.logits[0].float(), labels[trained], reduction="sum")
+    return loss / (len(trained) if num_items_in_batch is None else num_items_in_batch)
+
+
+def pad(batch: Sequence[Row], pad_id: int) -> dict[str, Any]:
+    """The plain layout: input_ids, attention_mask, labels, each [rows, longest], padded on the right."""
+    import torch
+
+    longest = max(len(row.ids) for row in batch)
+    ids = torch.full((len(batch), longest), pad_id, dtype=torch.long)
+    labels = torch.full((len(batch), longest), IGNORE, dtype=torch.long)
+    mask = torch.zeros((len(batch), longest), dtype=torch.long)
+    for i, row in enumerate(batch):
+        ids[i, : len(row.ids)] = torch.tensor(row.ids)
+        labels[i, row.start : len(row.ids)] = torch.tensor(row.ids[row.start :])
+        mask[i, : len(row.ids)] = 1
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}

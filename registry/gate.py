@@ -1,0 +1,254 @@
+"""The gate: the rules that a version must pass before it is published.
+
+Every reason is one sentence with its figures and what to do next. The functions under "the record" are
+the only code here that knows the shape of a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agentlora.core.types import JSON, MethodCard, ServeOn, Task
+from agentlora.registry.servable import MAX_RANK, rank_of, tensor_problems, vllm_problems
+
+RECORD_FORMAT = "agentlora.record/1"
+MAX_UNJUDGED = 0.1  # of the examples: a record that leaves out more says too little about the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The gate's answer; `reasons` is empty exactly when it passed.
+
+    `facts` has ``headline`` (as the card wants it), ``rank``, ``floor`` (metric → value, bound, met) and
+    ``skipped`` (baselines that were not evaluated → why); what could not be found out is absent.
+    """
+
+    passed: bool
+    reasons: list[str]
+    facts: JSON
+
+
+def judge(
+    record: Mapping[str, Any] | None,
+    *,
+    task: Task,
+    card: MethodCard,
+    serve_on: ServeOn,
+    rank: int | None,
+    adapter_config: Mapping[str, Any] | None,
+    adapter_digest: str,
+    weights: Path | None = None,
+    max_rank: int = MAX_RANK,
+) -> Verdict:
+    """Whether a version may be published.
+
+    Args:
+        record: the evaluation's record as a dict, or None when there is none.
+        card: of the method that trained it.
+        adapter_digest: of the adapter about to be published, computed as the evaluation computed it.
+        weights: its safetensors file; only the header is read.
+        max_rank: the largest rank that the server will be started with.
+    """
+    facts: JSON = {"rank": rank_of(adapter_config) if adapter_config else rank}
+    try:
+        reasons = list(_judge_record(record, task, adapter_digest, facts))
+    except (KeyError, TypeError, AttributeError) as exc:  # a record that a person wrote or cut
+        reasons = [
+            f"The record is not whole ({exc!r} is wrong or missing in it). Run `agentlora eval` again."
+        ]
+    reasons += _judge_serving(card, serve_on, rank, adapter_config, weights, max_rank)
+    return Verdict(not reasons, reasons, facts)
+
+
+# --- is it proven, and better? ---
+
+
+def _judge_record(
+    record: Mapping[str, Any] | None, task: Task, adapter_digest: str, facts: JSON
+) -> Iterator[str]:
+    again = "Run `agentlora eval` on this run."
+    if record is None:
+        yield f"There is no evaluation record. {again}"
+        return
+    if record.get("format") != RECORD_FORMAT:
+        found = record.get("format")
+        yield f"The record's format is {found!r} and this gate reads {RECORD_FORMAT!r}. {again}"
+        return
+    if record["task"] != task.name:
+        yield f"The record is about task {record['task']!r}, not {task.name!r}. {again}"
+        return
+    if record["adapter"] != adapter_digest:
+        yield (
+            f"The record is about adapter {_short(record['adapter'])} and this one is "
+            f"{_short(adapter_digest)}: the weights changed after the evaluation. {again}"
+        )
+        return
+    facts["skipped"] = dict(record.get("skipped") or {})
+    system = adapter_condition(record)
+    if system is None:
+        yield f"The record does not hold figures of exactly one adapter. {again}"
+        return
+    yield from _judge_coverage(system, task)
+    yield from _judge_gain(record, system, task, facts)
+    yield from _judge_floor(system, task, facts)
+
+
+def _judge_coverage(system: Mapping[str, Any], task: Task) -> Iterator[str]:
+    figure = figure_of(system, task.headline)
+    if figure is None or not figure["n"]:
+        return  # the gain says so
+    unjudged = figure["unscored"] + figure["errored"]
+    if unjudged > MAX_UNJUDGED * figure["n"]:
+        yield (
+            f"{unjudged} of the adapter's {figure['n']} answers could not be judged ({figure['errored']} "
+            f"errors, {figure['unscored']} unscored) and at most {MAX_UNJUDGED:.0%} may be: mend what "
+            "failed, then run `agentlora eval` again."
+        )
+
+
+def _judge_gain(
+    record: Mapping[str, Any], system: Mapping[str, Any], task: Task, facts: JSON
+) -> Iterator[str]:
+    metric = task.headline
+    lower = metric in task.lower_is_better
+    value = mean_of(system, metric)
+    baseline = best_baseline(record, metric, lower_is_better=lower)
+    if value is None:
+        yield f"The record has no value of {metric} for the adapter. Run `agentlora eval` on this run."
+        return
+    if baseline is None:
+        yield f"The record has no baseline with a value of {metric}. Run `agentlora eval` with its baselines."
+        return
+    found = difference_of(record, system["name"], baseline["name"], metric)
+    facts["headline"] = _headline(metric, system, baseline, found)
+    theirs = f"{mean_of(baseline, metric):.3f} for the best baseline, {baseline['name']!r}"
+    against = f"{metric} is {value:.3f} and {theirs}"
+    if found is None or found["mean"] is None or found["low"] is None or found["high"] is None:
+        yield (
+            f"{against}, but their paired difference has no interval. Evaluate on more examples, of at least "
+            "two groups."
+        )
+        return
+    worst_gain = -found["high"] if lower else found["low"]
+    if worst_gain <= 0:
+        yield (
+            f"{against}: the paired difference is {found['mean']:+.3f} with a 95 % interval of "
+            f"{found['low']:+.3f} to {found['high']:+.3f} (n = {found['n']}), which does not show that the "
+            "adapter is better. Train longer or on more data; with a difference this small, evaluate on more "
+            "examples."
+        )
+
+
+def _judge_floor(system: Mapping[str, Any], task: Task, facts: JSON) -> Iterator[str]:
+    facts["floor"] = {}
+    for metric, bound in task.floor.items():
+        value = mean_of(system, metric)
+        lower = metric in task.lower_is_better
+        met = value is not None and (value <= bound if lower else value >= bound)
+        facts["floor"][metric] = {"value": value, "bound": bound, "met": met}
+        if value is None:
+            yield f"Task {task.name!r} has a floor for {metric}, missing in the record: run `agentlora eval`."
+        elif not met:
+            side = "at most" if lower else "at least"
+            yield (
+                f"{metric} is {value:.3f} and task {task.name!r} asks for {side} {bound:g} of any published "
+                "version. Train longer or on more data; the evaluation's report shows where it fails."
+            )
+
+
+def _headline(
+    metric: str, system: Mapping[str, Any], baseline: Mapping[str, Any], found: Mapping[str, Any] | None
+) -> JSON:
+    figure = figure_of(system, metric) or {}
+    found = found or {}
+    return {
+        "metric": metric,
+        "value": figure.get("mean"),
+        "low": figure.get("low"),
+        "high": figure.get("high"),
+        "best_baseline": baseline["name"],
+        "baseline_value": mean_of(baseline, metric),
+        "difference": found.get("mean"),
+        "diff_low": found.get("low"),
+        "diff_high": found.get("high"),
+    }
+
+
+# --- can it be served there? ---
+
+
+def _judge_serving(
+    card: MethodCard,
+    serve_on: ServeOn,
+    rank: int | None,
+    config: Mapping[str, Any] | None,
+    weights: Path | None,
+    max_rank: int,
+) -> Iterator[str]:
+    if serve_on == "none":
+        return
+    if serve_on not in card.serve_on:
+        convert = {"exact": ", convert it to LoRA", "approximate": ", convert it to LoRA with an error"}
+        places = " or ".join(p for p in card.serve_on if p != "none") or "none"
+        yield (
+            f"What this method exports runs on {places}, not on {serve_on}: choose --serve-on {places}"
+            f"{convert.get(card.to_lora, '')}{', or merge it into its base' if card.mergeable else ''}."
+        )
+        return
+    if serve_on != "vllm":
+        return
+    if config is None:
+        yield "vLLM serves adapters and this version has no adapter_config.json: look at the run's export."
+        return
+    yield from vllm_problems(config, max_rank=max_rank)
+    if rank is not None and rank_of(config) != rank:
+        found = rank_of(config)
+        yield f"The card says rank {rank} and adapter_config.json {found}: publish the run's own adapter."
+    if weights is not None:
+        yield from tensor_problems(weights)
+
+
+# --- the record ---
+
+
+def adapter_condition(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The condition that used the adapter, when there is exactly one."""
+    found = [condition for condition in record["conditions"] if condition["adapter"]]
+    return found[0] if len(found) == 1 else None
+
+
+def best_baseline(
+    record: Mapping[str, Any], metric: str, *, lower_is_better: bool
+) -> Mapping[str, Any] | None:
+    """The condition without an adapter that is best by `metric`; None when none has a value."""
+    means = [(mean_of(c, metric), c) for c in record["conditions"] if not c["adapter"]]
+    scored = [(-mean if lower_is_better else mean, c) for mean, c in means if mean is not None]
+    return max(scored, key=lambda pair: pair[0], default=(0.0, None))[1]
+
+
+def figure_of(condition: Mapping[str, Any], metric: str) -> Mapping[str, Any] | None:
+    """A metric's figure: n, scored, unscored, errored, mean, low, high."""
+    figure: Mapping[str, Any] | None = condition["metrics"].get(metric)
+    return figure
+
+
+def mean_of(condition: Mapping[str, Any], metric: str) -> float | None:
+    """A metric's mean, or None when nothing was scored."""
+    figure = figure_of(condition, metric)
+    return None if figure is None else figure["mean"]
+
+
+def difference_of(
+    record: Mapping[str, Any], system: str, baseline: str, metric: str
+) -> Mapping[str, Any] | None:
+    """The paired difference system - baseline: n, mean, low, high."""
+    wanted = {"system": system, "baseline": baseline, "metric": metric}
+    found: Iterable[Mapping[str, Any]] = record["differences"]
+    return next((d for d in found if all(d[key] == value for key, value in wanted.items())), None)
+
+
+def _short(digest: str | None) -> str:
+    return f"sha256:{digest[:12]}" if digest else "none"

@@ -1,0 +1,159 @@
+"""What an engine refuses in an adapter, and what it would load without a word and get wrong.
+
+The rules for vLLM 0.32: some it enforces itself (dora, bias, modules_to_save, base-changing initialisations,
+rank), the rest it does not look at: another `peft_type` or an unknown setting loads as plain LoRA and
+answers wrongly. Both are reasons here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agentlora.core.errors import RegistryError
+
+MAX_RANK = 512  # the largest --max-lora-rank that vLLM takes
+_HEADER_MAX_BYTES = 100_000_000  # what the safetensors format allows
+
+# Initialisations that leave the base's weights as they were, so that the saved adapter is plain LoRA.
+_PLAIN_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica", "lora_ga"})
+
+# Settings that change nothing in how a saved adapter is applied, or that vLLM reads.
+_HARMLESS = frozenset(
+    {
+        *(
+            "r",
+            "lora_alpha",
+            "use_rslora",
+            "rank_pattern",
+            "alpha_pattern",
+            "target_modules",
+            "exclude_modules",
+        ),
+        *("target_parameters", "layers_to_transform", "layers_pattern", "lora_dropout", "inference_mode"),
+        *("peft_type", "task_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision"),
+        *(
+            "init_lora_weights",
+            "loftq_config",
+            "eva_config",
+            "corda_config",
+            "lora_ga_config",
+            "runtime_config",
+        ),
+        *("megatron_config", "megatron_core", "qalora_group_size", "fan_in_fan_out", "ensure_weight_tying"),
+    }
+)
+
+_NO_DORA = (
+    "DoRA cannot be served by vLLM: train with another method, merge it, or choose --serve-on transformers"
+)
+_REFUSED: dict[str, str] = {
+    "use_dora": _NO_DORA,
+    "lora_bias": "vLLM has no LoRA bias: train with lora_bias off",
+    "modules_to_save": "vLLM serves no whole modules beside an adapter: train without modules_to_save",
+    "alora_invocation_tokens": "vLLM does not serve activated LoRA: choose --serve-on transformers",
+    "layer_replication": "vLLM does not replicate layers: train without layer_replication",
+    "use_qalora": "vLLM does not serve QA-LoRA: choose another method",
+    "use_bdlora": "vLLM does not serve block-diagonal LoRA: choose another method",
+    "trainable_token_indices": "vLLM would ignore the trained tokens: train without trainable_token_indices",
+}
+_TENSOR = re.compile(r".+\.(lora_[AB]\.weight|lora_embedding_[AB])")
+
+
+def vllm_problems(config: Mapping[str, Any], *, max_rank: int = MAX_RANK) -> list[str]:
+    """Why vLLM cannot serve an adapter with this ``adapter_config.json``; empty when it can."""
+    kind = config.get("peft_type")
+    if kind != "LORA":
+        problem = (
+            f"vLLM serves LoRA and the adapter's peft_type is {kind!r}, which it would load as LoRA and "
+            "answer wrongly: convert it to LoRA, merge it, or choose --serve-on transformers."
+        )
+        return [problem]
+    found = [
+        f"adapter_config.json sets {key}={config[key]!r}; {why}."
+        for key, why in _REFUSED.items()
+        if config.get(key)
+    ]
+    known = {*_HARMLESS, *_REFUSED, "bias"}
+    found += [
+        f"adapter_config.json sets {key}={value!r}, which vLLM does not look at, so that it would answer "
+        "wrongly: train without it or choose --serve-on transformers."
+        for key, value in sorted(config.items())
+        if key not in known and value
+    ]
+    if config.get("bias", "none") != "none":
+        found.append(
+            f"adapter_config.json sets bias={config['bias']!r}; vLLM takes only 'none': train without bias."
+        )
+    init = config.get("init_lora_weights", True)
+    if isinstance(init, str) and init.lower() not in _PLAIN_INITS:
+        found.append(
+            f"init_lora_weights={init!r} changes the base's weights, which vLLM cannot do: convert the "
+            "adapter with PEFT's path_initial_model_for_weight_conversion, or train with "
+            "init_lora_weights=true."
+        )
+    return found + _rank_problems(config, max_rank)
+
+
+def rank_of(config: Mapping[str, Any]) -> int | None:
+    """The largest rank of any layer, or None when the configuration has none."""
+    patterns = config.get("rank_pattern") or {}
+    ranks = [rank for rank in (config.get("r"), *patterns.values()) if isinstance(rank, int)]
+    return max(ranks, default=None)
+
+
+def tensor_problems(path: Path) -> list[str]:
+    """Tensors in a safetensors file that vLLM does not take for LoRA. Reads only the header."""
+    try:
+        names = tensor_names(path)
+    except RegistryError as exc:
+        return [str(exc)]
+    if not names:
+        return [f"{path.name} holds no tensors, so that the base would answer: look at the run's export."]
+    odd = sorted(name for name in names if not _TENSOR.fullmatch(name))
+    if not odd:
+        return []
+    problem = (
+        f"{len(odd)} of {len(names)} tensors in {path.name} are not LoRA's (the first is {odd[0]!r}); vLLM "
+        "takes only lora_A, lora_B and lora_embedding_*: convert the adapter to LoRA, or choose --serve-on "
+        "transformers."
+    )
+    return [problem]
+
+
+def tensor_names(path: Path) -> list[str]:
+    """The names in a safetensors file: an 8-byte little-endian length, then that much JSON.
+
+    Raises:
+        RegistryError: the file cannot be read, is cut short, or is no safetensors file.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= _HEADER_MAX_BYTES:
+                raise ValueError(f"its header claims {length} bytes")
+            raw = file.read(length)
+        header = json.loads(raw)
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+        if path.stat().st_size != 8 + length + end:
+            raise ValueError(f"it has {path.stat().st_size} bytes and its header says {8 + length + end}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as exc:
+        raise RegistryError(
+            f"{path.name} is not a whole safetensors file ({exc}): look at the run's export."
+        ) from exc
+    return list(tensors)
+
+
+def _rank_problems(config: Mapping[str, Any], max_rank: int) -> list[str]:
+    rank = rank_of(config)
+    if rank is None or rank < 1:
+        return [f"adapter_config.json gives r={config.get('r')!r}; a LoRA adapter has a rank of at least 1."]
+    if rank > max_rank:
+        return [
+            f"rank {rank} is above the {max_rank} that vLLM serves: train with --rank {max_rank} or less."
+        ]
+    return []

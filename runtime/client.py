@@ -1,0 +1,91 @@
+"""A client of one vLLM server (or anything that speaks its API), for one thread or several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentlora.core.errors import ConfigError, RuntimeFault, needs_extra
+from agentlora.core.types import JSON
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class BackendDown(RuntimeFault):
+    """The server cannot be reached, or the connection broke."""
+
+
+class VllmClient:
+    """Every method raises BackendDown when the server does not answer, RuntimeFault when it answers an error."""
+
+    def __init__(self, url: str, timeout_s: float = 600.0, connections: int = 64) -> None:
+        """Raises ConfigError when `url` is none, MissingExtra without httpx."""
+        with needs_extra("gateway", "talking to vLLM"):
+            import httpx
+        if not url.startswith(("http://", "https://")):
+            raise ConfigError(f"{url!r} is not the address of a server. Write it like http://127.0.0.1:8000")
+        self.url = url.rstrip("/").removesuffix("/v1")
+        # trust_env off: a proxy set for the internet must not see (or break) loopback traffic
+        self._http: httpx.Client = httpx.Client(
+            base_url=self.url,
+            timeout=httpx.Timeout(timeout_s, connect=10.0),
+            limits=httpx.Limits(max_connections=connections),
+            trust_env=False,
+        )
+
+    def models(self) -> list[JSON]:
+        """What the server offers: the base (``parent`` is null) and its adapters."""
+        return list(self._call("GET", "/v1/models")["data"])
+
+    def base_model(self) -> str:
+        """The name of the server's base model."""
+        for model in self.models():
+            if not model.get("parent"):
+                return str(model["id"])
+        raise RuntimeFault(f"the server at {self.url} offers no base model")
+
+    def load_adapter(self, name: str, directory: Path) -> None:
+        """Load an adapter; one that is loaded already under this name stays (a name never changes its bytes)."""
+        try:
+            self._call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(directory)})
+        except RuntimeFault as exc:
+            if "already been loaded" not in str(exc):
+                raise
+
+    def unload_adapter(self, name: str) -> None:
+        self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+
+    def chat(self, body: JSON) -> JSON:
+        answer: JSON = self._call("POST", "/v1/chat/completions", body)
+        return answer
+
+    def completions(self, body: JSON) -> JSON:
+        answer: JSON = self._call("POST", "/v1/completions", body)
+        return answer
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _call(self, method: str, path: str, body: JSON | None = None) -> Any:
+        import httpx
+
+        try:
+            response = self._http.request(method, path, json=body)
+        except httpx.TransportError as exc:
+            raise BackendDown(
+                f"the server at {self.url} does not answer ({type(exc).__name__}: {exc}). Is it running?"
+            ) from exc
+        if response.status_code >= 400:
+            raise RuntimeFault(
+                f"the server at {self.url} answered {response.status_code} to {path}: {_message(response)}"
+            )
+        is_json = "json" in response.headers.get("content-type", "")
+        return response.json() if is_json else response.text
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:500]

@@ -1,0 +1,156 @@
+"""The engine ``vllm``: a server of its own, or one that runs already, behind the `Engine` protocol."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from agentlora.core.errors import ConfigError, RuntimeFault, unknown
+from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest, Output
+from agentlora.runtime.backend import ServerSettings, VllmServer
+from agentlora.runtime.client import VllmClient
+
+_SERVER_OPTIONS = ("max_loras", "max_cpu_loras", "max_lora_rank", "kv_cache_gib", "start_timeout_s", "extra_args")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """The engine's own options. `url` attaches to a server that runs; `concurrency` counts requests in flight."""
+
+    url: str | None = None
+    concurrency: int = 16
+    timeout_s: float = 600.0
+    log: Path | None = None
+
+
+class VllmEngineFactory:
+    """Opens `VllmEngine`. Options: those of `EngineOptions`, and of `ServerSettings` when a server is started."""
+
+    def open(self, spec: EngineSpec) -> VllmEngine:
+        """Start a server on `spec`, or attach to ``spec.options["url"]``.
+
+        Attaching trusts the server to run the spec's model under the spec's template: it cannot be asked.
+
+        Raises:
+            ConfigError: an unknown option.
+            MissingExtra: vLLM is not installed.
+            RuntimeFault: the server did not start, or the one to attach to does not answer.
+        """
+        options, settings = _unpack(spec)
+        if options.url:
+            return VllmEngine(VllmClient(options.url, options.timeout_s), None, options.concurrency)
+        server = VllmServer(settings, options.log).start()
+        return VllmEngine(VllmClient(server.url, options.timeout_s), server, options.concurrency)
+
+
+class VllmEngine:
+    """Generates through ``/v1/chat/completions``; a server that the engine started ends with it."""
+
+    capabilities = Capabilities(adapters=True, json_schema=True)
+
+    def __init__(self, client: VllmClient, server: VllmServer | None, concurrency: int = 16) -> None:
+        self.client = client
+        self.server = server
+        self.url = client.url
+        self._concurrency = concurrency
+        try:
+            self.base = client.base_model()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def add_adapter(self, name: str, directory: Path) -> None:
+        """Raises RuntimeFault when vLLM refuses the adapter."""
+        self.client.load_adapter(name, directory.absolute())
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
+        """Answer `requests` in order; at most `concurrency` are in flight. Threads, so that notebooks work too."""
+        with ThreadPoolExecutor(max_workers=self._concurrency) as pool:
+            return list(pool.map(self._one, requests))
+
+    def _one(self, request: GenerateRequest) -> Output:
+        try:
+            return read_answer(request.id, self.client.chat(chat_body(request, self.base)))
+        except (RuntimeFault, KeyError, IndexError, TypeError) as exc:
+            return Output(request.id, "", "error", error=f"{type(exc).__name__}: {exc}")
+
+    def __enter__(self) -> VllmEngine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.client.close()
+        if self.server is not None:
+            self.server.stop()
+
+
+def chat_body(request: GenerateRequest, base: str) -> JSON:
+    """The request as vLLM takes it, so that the raw completion comes back.
+
+    ``tool_choice: none`` turns the parser off but leaves the tools in the prompt (as long as the server runs
+    without --exclude-tools-when-tool-choice-none). Special tokens are kept because some models' tool-call
+    marks are such; vLLM cuts the end-of-turn token off in any case.
+    """
+    body: JSON = {
+        "model": request.adapter or base,
+        "messages": [_with_text_arguments(message) for message in request.messages],
+        "max_tokens": request.max_tokens,
+        "temperature": request.temperature,
+        "skip_special_tokens": False,
+    }
+    if request.tools:
+        body |= {"tools": list(request.tools), "tool_choice": "none"}
+    if request.json_schema is not None:
+        body["structured_outputs"] = {"json": request.json_schema}
+    return body
+
+
+def read_answer(request_id: str, answer: JSON) -> Output:
+    """The first choice of a chat completion as an `Output`."""
+    choice = answer["choices"][0]
+    usage = answer.get("usage") or {}
+    reason: Literal["stop", "length"] = "length" if choice.get("finish_reason") == "length" else "stop"
+    return Output(
+        request_id,
+        choice["message"].get("content") or "",
+        reason,
+        prompt_tokens=int(usage.get("prompt_tokens") or 0),
+        output_tokens=int(usage.get("completion_tokens") or 0),
+    )
+
+
+def _with_text_arguments(message: JSON) -> JSON:
+    # The API takes a call's arguments as JSON text and parses them again before it renders the template.
+    calls = message.get("tool_calls")
+    if not calls:
+        return message
+    return {**message, "tool_calls": [_text_call(index, call) for index, call in enumerate(calls)]}
+
+
+def _text_call(index: int, call: JSON) -> JSON:
+    function = call.get("function", call)
+    arguments = function["arguments"]
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return {
+        "id": call.get("id") or f"call_{index}",
+        "type": "function",
+        "function": {"name": function["name"], "arguments": text},
+    }
+
+
+def _unpack(spec: EngineSpec) -> tuple[EngineOptions, ServerSettings]:
+    own: dict[str, Any] = {}
+    server: dict[str, Any] = {}
+    known = (*EngineOptions.__dataclass_fields__, *_SERVER_OPTIONS)
+    for key, value in spec.options.items():
+        if key not in known:
+            raise ConfigError("engine 'vllm': " + unknown("option", key, known))
+        (server if key in _SERVER_OPTIONS else own)[key] = value
+    options = EngineOptions(**own)
+    if options.concurrency < 1:
+        raise ConfigError(f"engine 'vllm': concurrency is {options.concurrency}; it must be at least 1.")
+    settings = ServerSettings(spec.model_dir, spec.chat_template, spec.tool_call_parser)
+    return options, replace(settings, max_len_tokens=spec.max_len_tokens, **server)

@@ -1,0 +1,156 @@
+"""The router ``tfidf``: a logistic regression for each skill, its own prompts against all others and general chat.
+
+A linear model on n-grams, because it routes in about a millisecond without numpy, fits in a second, and its
+state is plain JSON: for each skill a bias, a bar, and the weights ``idf × coefficient`` of hashed n-grams.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from agentlora.core.errors import needs_extra
+from agentlora.core.types import JSON, Decision
+from agentlora.runtime.features import features, last_user_text, tool_named
+
+# In log-odds. A request that offers tools is in doubt sent to the skill: the skill has learnt to answer without
+# a call where none fits, while the base makes a mess of every call. 1.0 lowers a bar of 0.50 to 0.27; together
+# with the second, for a request that shares a telling word with an offered tool, to 0.12.
+LEAN_TOOLS = 1.0
+LEAN_NAMED = 1.0
+_MAX_PROMPTS = 2000  # of each kind: more changes nothing but the time
+_MAX_WEIGHTS = 20_000
+_HELD_OUT = 0.2
+
+log = logging.getLogger(__name__)
+
+
+class TfidfRouter:
+    """See `agentlora.core.types.Router`. A profile may have ``negatives``: more prompts that are not the skill's."""
+
+    def fit(self, profiles: Sequence[JSON], seed: int = 0) -> JSON:
+        """Fit each profile with two prompts or more against the others; one with fewer cannot be routed to.
+
+        Raises:
+            MissingExtra: scikit-learn is not installed.
+        """
+        skills = {}
+        for profile in sorted(profiles, key=lambda p: str(p["skill"])):
+            name, prompts = str(profile["skill"]), _distinct(profile.get("prompts") or [])
+            if len(prompts) < 2:
+                log.warning("skill %s has %d router prompts: only its name reaches it", name, len(prompts))
+                continue
+            others = [text for p in profiles if p is not profile for text in p.get("prompts") or []]
+            negatives = _distinct([*general_chat(), *(profile.get("negatives") or []), *others])
+            own = set(prompts)
+            fitted = _fit_one(prompts, [text for text in negatives if text not in own], random.Random(seed), seed)
+            skills[name] = {"needs_tools": bool(profile.get("needs_tools")), **fitted}
+        return {"kind": "tfidf/1", "skills": skills}
+
+    def route(self, request: Mapping[str, Any], state: JSON) -> Decision:
+        """Choose for the last user turn. A skill that needs tools is eligible only when the request offers some."""
+        tools = request.get("tools") or []
+        eligible = {name: s for name, s in state["skills"].items() if tools or not s["needs_tools"]}
+        text = last_user_text(request)
+        if not state["skills"]:
+            return Decision(None, None, 1.0, "no skill can be routed to")
+        if not eligible:
+            return Decision(None, None, 1.0, "the request offers no tools")
+        if not text.strip():
+            return Decision(None, None, 1.0, "the request has no text of a user to go by")
+        named = tool_named(text, tools)
+        ranked = sorted((_judge(name, s, text, bool(tools), named) for name, s in eligible.items()), reverse=True)
+        return _decide(ranked, not tools and len(eligible) < len(state["skills"]), named)
+
+
+def _judge(name: str, skill: JSON, text: str, tools: bool, named: str | None) -> tuple[float, str, float, float]:
+    """(probability above the lowered bar as odds against it, skill, probability, the bar)."""
+    weights = skill["weights"]
+    logit = skill["bias"] + sum(value * weights.get(gram, 0.0) for gram, value in features(text).items())
+    lean = (LEAN_TOOLS * tools + LEAN_NAMED * (named is not None)) if skill["needs_tools"] else 0.0
+    bar = skill["bar"] - lean
+    return _sigmoid(logit - bar), name, _sigmoid(logit), _sigmoid(bar)
+
+
+def _decide(ranked: list[tuple[float, str, float, float]], toolless: bool, named: str | None) -> Decision:
+    share, name, probability, bar = ranked[0]
+    if share <= 0.5:
+        others = "; the request offers no tools" if toolless else ""
+        why = f"reads like general chat ({name} {probability:.2f}, bar {bar:.2f}){others}"
+        return Decision(None, name, min(1.0, 1 - 2 * share), why)
+    runner_up = ranked[1] if len(ranked) > 1 and ranked[1][0] > 0.5 else None
+    margin = share - runner_up[0] if runner_up else 2 * share - 1
+    if probability >= 0.5:
+        why = f"reads like the training prompts of {name} ({probability:.2f})"
+    elif named is not None:
+        why = f"asks for what the tool {named} does ({name} {probability:.2f}, bar {bar:.2f})"
+    else:
+        why = f"reads a little like the training prompts of {name} ({probability:.2f}, bar {bar:.2f})"
+    return Decision(name, runner_up[1] if runner_up else None, margin, why)
+
+
+@cache
+def general_chat() -> tuple[str, ...]:
+    """The prompts of ``general_chat.yaml``."""
+    import yaml
+
+    source = files("agentlora.runtime").joinpath("general_chat.yaml").read_text(encoding="utf-8")
+    return tuple(str(prompt) for prompt in yaml.safe_load(source)["prompts"])
+
+
+def _fit_one(positives: list[str], negatives: list[str], rng: random.Random, seed: int) -> JSON:
+    """The bar comes from a model that has not seen the prompts it is judged on; the weights from all of them."""
+    positives = rng.sample(positives, min(len(positives), _MAX_PROMPTS))
+    negatives = rng.sample(negatives, min(len(negatives), _MAX_PROMPTS))
+    cut, other_cut = (max(1, int(len(texts) * _HELD_OUT)) for texts in (positives, negatives))
+    trial = _regress(positives[cut:], negatives[other_cut:], seed)
+    bar = _bar([_logit(trial, t) for t in positives[:cut]], [_logit(trial, t) for t in negatives[:other_cut]])
+    return {"bar": round(bar, 4), **_regress(positives, negatives, seed)}
+
+
+def _regress(positives: Sequence[str], negatives: Sequence[str], seed: int) -> JSON:
+    with needs_extra("gateway", "fitting the router"):
+        from sklearn.feature_extraction import DictVectorizer
+        from sklearn.feature_extraction.text import TfidfTransformer
+        from sklearn.linear_model import LogisticRegression
+
+    vectorizer = DictVectorizer()
+    counts = vectorizer.fit_transform([features(text) for text in (*positives, *negatives)])
+    idf = TfidfTransformer(norm=None).fit(counts)
+    labels = [1] * len(positives) + [0] * len(negatives)
+    model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=500, random_state=seed)
+    model.fit(idf.transform(counts), labels)
+    products = zip(vectorizer.feature_names_, (idf.idf_ * model.coef_[0]).tolist(), strict=True)
+    heaviest = sorted(products, key=lambda item: (-abs(item[1]), item[0]))[:_MAX_WEIGHTS]
+    weights = {gram: round(weight, 4) for gram, weight in sorted(heaviest) if round(weight, 4)}
+    return {"bias": round(float(model.intercept_[0]), 4), "weights": weights}
+
+
+def _bar(own: Sequence[float], other: Sequence[float]) -> float:
+    """The log-odds that part held-out prompts with the fewest mistakes; of equally good ones the nearest to 0."""
+    points = sorted({*own, *other})
+    between = [(a + b) / 2 for a, b in zip(points, points[1:], strict=False)]
+
+    def mistakes(bar: float) -> float:
+        return sum(x < bar for x in own) / len(own) + sum(x >= bar for x in other) / len(other)
+
+    bar = min([0.0, *between], key=lambda b: (mistakes(b), abs(b)))
+    return max(-1.5, min(1.5, bar))  # 0.18 … 0.82: a few held-out prompts are no reason for more
+
+
+def _logit(fitted: JSON, text: str) -> float:
+    weights = fitted["weights"]
+    return float(fitted["bias"]) + sum(value * weights.get(gram, 0.0) for gram, value in features(text).items())
+
+
+def _distinct(texts: Sequence[Any]) -> list[str]:
+    return list(dict.fromkeys(str(text) for text in texts if str(text).strip()))
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-max(-30.0, min(30.0, x))))

@@ -1,0 +1,343 @@
+"""Operations read from the API descriptions inside two installed packages: `botocore` and `googleapiclient`.
+
+Only what a person can ask for in a sentence is kept: operations with a known verb, a documented purpose and
+required parameters of simple types.
+"""
+
+from __future__ import annotations
+
+import gzip
+import html
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from agentlora.core.errors import DataError, needs_extra
+from agentlora.core.types import JSON
+
+ApiSource = Literal["botocore", "google"]
+
+_WORD = re.compile(
+    r"IPv[46]|[SE]C?[23](?![a-z0-9])|[A-Z]+s(?![a-z])|[A-Z]{2,}(?=[A-Z][a-z]|[^A-Za-z]|$)|[A-Z]?[a-z]+|[A-Z]+|\d+"
+)
+# Parameters that software fills in, or that nobody says aloud: tokens, secrets, documents, masks, filters.
+_UNSPOKEN = re.compile(
+    r"(token|password|secret|secrets|credentials?|signature|hash|checksum|digest|md5|sha\d*|nonce|etag|certificate|"
+    r"public key|private key|fingerprint|policy|policies|policy (document|text|json)|document|definition|template|"
+    r"template body|json|yaml|xml|html|schema|statement|payload|blob|cursor|marker|mask|script|sql|csrf|data|input|"
+    r"metadata|annotations|filter|filters|order by|sort by|expression|context|request id|upload id|pagination|page|"
+    r"self link|kind|cas|callback|generation|revision id|continuation|resource version|hl|on behalf of content owner( channel)?|"
+    r"prefer|user agent|dry run|validate only|expected bucket owner|request payer|view|fields|projection|extra|"
+    r"if .*match|.*token.*|.*jwt.*|.*password.*|.*secret.*|.*cursor.*|client request .*|idempotency.*)$"
+)
+_PREFIX = re.compile(
+    r"^\W*(?:(?:Required|Optional|Output only|Input only|Immutable|Identifier|Deprecated)\W+)+"
+)
+_UNSENTENCE = re.compile(r"\b(deprecated|internal use|do not use|reserved|not supported|no longer)\b", re.I)
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One parameter: its name as written, its words in lower case, a JSON schema without description.
+
+    `pattern` is the path pattern of a Google resource name (``^projects/[^/]+$``), otherwise empty.
+    `choices` are the values of an enumeration that is too long to be listed in the schema.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    schema: JSON
+    required: bool
+    description: str
+    pattern: str = ""
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation: `verb` and `noun` in lower-case words, `path` the dotted id where the API has one."""
+
+    service: str
+    verb: str
+    noun: tuple[str, ...]
+    path: str
+    description: str
+    params: tuple[Param, ...]
+
+
+def split_words(name: str) -> tuple[str, ...]:
+    """``DBInstanceIdentifiers`` → ``("db", "instance", "identifiers")``."""
+    return tuple(word.lower() for word in _WORD.findall(name.replace("-", "_")))
+
+
+def service_files(source: ApiSource) -> dict[str, Path]:
+    """Service name → the description file of its newest (for Google: newest stable) version.
+
+    Raises:
+        MissingExtra: the package is not installed. DataError: it holds no descriptions.
+    """
+    package = {"botocore": "botocore", "google": "googleapiclient"}[source]
+    with needs_extra("dev", f"reading tools from {package}'s API descriptions"):
+        spec = find_spec(package)
+        if spec is None or spec.origin is None:
+            raise ImportError(f"No module named {package!r}", name=package)
+    root = Path(spec.origin).parent
+    found: dict[str, Path] = {}
+    if source == "botocore":
+        for path in sorted(root.glob("data/*/*/service-2.json*")):
+            found[path.parent.parent.name] = path  # dates as folder names: the last is the newest
+    else:
+        for path in sorted(root.glob("discovery_cache/documents/*.json"), key=_google_age):
+            found[path.name.split(".")[0]] = path
+    if not found:
+        raise DataError(f"{package} at {root} holds no API descriptions; reinstall it: pip install {package}")
+    return found
+
+
+def _google_age(path: Path) -> tuple[bool, int, str]:
+    version = path.name.split(".", 1)[1]
+    stable = re.fullmatch(r"v(\d+)(\.\d+)*\.json", version)
+    return bool(stable), int(stable[1]) if stable else 0, version
+
+
+def read_operations(source: ApiSource, service: str, path: Path) -> Iterator[Operation]:
+    """The speakable operations of one description file, in the file's order. Raises DataError."""
+    raw = path.read_bytes()
+    try:
+        described = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
+    except (OSError, ValueError) as exc:
+        raise DataError(f"{path} is not a readable API description: {exc}. Reinstall its package.") from exc
+    yield from (_botocore if source == "botocore" else _google)(service, described)
+
+
+def first_sentence(text: str, limit: int) -> str:
+    """The first sentence without markup, at most `limit` characters, cut at a word where it is longer."""
+    text = re.sub(r"(?s)<(note|important)>.*?</\1>", " ", text)
+    text = html.unescape(re.sub(r"<[^>]+>", " ", re.split(r"</p>", text.strip(), maxsplit=1)[0]))
+    text = re.sub(r"\[([^\]]+)\]\([^)]*\)|`", r"\1", text)
+    text = re.sub(r"\s+([,.;:])", r"\1", " ".join(_PREFIX.sub("", text).split()))
+    sentence = re.split(r"(?<!e\.g)(?<!i\.e)(?<!etc)(?<=[.!?])\s+(?=[A-Z(])", text, maxsplit=1)[0]
+    if len(sentence) <= limit:
+        return sentence
+    return re.sub(r"[\s,;:(]+\S*$", "", sentence[: limit - 2]) + "..."
+
+
+# --- Amazon -------------------------------------------------------------------------------------
+
+
+def _botocore(service: str, described: JSON) -> Iterator[Operation]:
+    shapes = described["shapes"]
+    for name, operation in described["operations"].items():
+        words = split_words(name)
+        shape = shapes.get(operation.get("input", {}).get("shape"), {"members": {}})
+        if operation.get("deprecated") or len(words) < 2:
+            continue
+        params = _aws_params(shape, shapes)
+        text = first_sentence(operation.get("documentation", ""), 200)
+        if params is not None and _documented(text):
+            yield Operation(service, words[0], words[1:], "", text, params)
+
+
+def _aws_params(shape: JSON, shapes: JSON) -> tuple[Param, ...] | None:
+    """The speakable members; None where a required one is not."""
+    params = []
+    for name, member in shape.get("members", {}).items():
+        required = name in shape.get("required", ())
+        schema = _aws_schema(member, shapes, 0)
+        words = split_words(name)
+        if member.get("idempotencyToken") or member.get("deprecated") or not speakable(name, words, schema):
+            if required:
+                return None
+            continue
+        target = shapes[member["shape"]]
+        choices = tuple(target.get("enum", ())) if target["type"] == "string" else ()
+        documented = first_sentence(member.get("documentation", ""), 90)
+        params.append(Param(name, words, schema or {}, required, documented, "", choices))
+    return tuple(params)
+
+
+def _aws_schema(member: JSON, shapes: JSON, depth: int) -> JSON | None:
+    """The JSON schema of a member, or None where it cannot be spoken."""
+    shape = shapes[member["shape"]]
+    kind = shape["type"]
+    if kind == "string":
+        return _string(shape.get("enum", ()))
+    if kind in ("integer", "long", "float", "double"):
+        schema: JSON = {"type": "integer" if kind in ("integer", "long") else "number"}
+        limits = {"minimum": shape.get("min"), "maximum": shape.get("max")}
+        return schema | {k: v for k, v in limits.items() if v is not None and abs(v) <= 1_000_000}
+    if kind == "boolean":
+        return {"type": "boolean"}
+    if kind == "timestamp":
+        return {"type": "string", "format": "date-time"}
+    if kind == "list" and depth == 0:
+        items = _aws_schema(shape["member"], shapes, 2)
+        return {"type": "array", "items": items} if items and items["type"] == "string" else None
+    if kind == "structure" and depth == 0 and not shape.get("union") and shape.get("members"):
+        members = {n: _aws_schema(m, shapes, 1) for n, m in shape["members"].items()}
+        return _object(members, shape.get("required", ()))
+    return None
+
+
+# --- Google -------------------------------------------------------------------------------------
+
+
+def _google(service: str, described: JSON) -> Iterator[Operation]:
+    for resource, name, method in _google_methods(described.get("resources", {}), ""):
+        words = split_words(name)
+        thing = split_words(resource)
+        if method.get("deprecated") or not words or not thing:
+            continue
+        noun = thing if len(words) == 1 else (*singular(thing), *words[1:])
+        if len(words) > 1 and words[1:] == thing:
+            noun = thing
+        params = _google_params(method, described.get("schemas", {}))
+        text = first_sentence(method.get("description", ""), 200)
+        if params is not None and _documented(text):
+            yield Operation(service, words[0], noun, method["id"], text, params)
+
+
+def _google_methods(resources: JSON, parent: str) -> Iterator[tuple[str, str, JSON]]:
+    for resource, body in resources.items():
+        for name, method in body.get("methods", {}).items():
+            yield resource, name, method
+        yield from _google_methods(body.get("resources", {}), resource)
+
+
+def _google_params(method: JSON, schemas: JSON) -> tuple[Param, ...] | None:
+    described = dict(method.get("parameters", {}))
+    body = schemas.get(method.get("request", {}).get("$ref"), {})
+    for name, prop in body.get("properties", {}).items():
+        if (
+            name not in described
+            and not prop.get("readOnly")
+            and "Output only" not in prop.get("description", "")
+        ):
+            described[name] = {**prop, "required": prop.get("description", "").startswith("Required")}
+    params = []
+    for name, prop in described.items():
+        if prop.get("deprecated"):
+            continue
+        required = bool(prop.get("required"))
+        schema, words = _google_schema(prop, schemas, 0), split_words(name)
+        if not speakable(name, words, schema):
+            if required:
+                return None
+            continue
+        text = first_sentence(prop.get("description", ""), 90)
+        choices = tuple(prop.get("enum", ()))
+        params.append(Param(name, words, schema or {}, required, text, prop.get("pattern", ""), choices))
+    return tuple(params)
+
+
+def _google_schema(prop: JSON, schemas: JSON, depth: int) -> JSON | None:
+    kind, layout = prop.get("type"), prop.get("format", "")
+    if prop.get("repeated") and depth == 0:
+        items = _google_schema({**prop, "repeated": False}, schemas, 2)
+        return {"type": "array", "items": items} if items and items["type"] == "string" else None
+    if kind in ("integer", "number", "boolean"):
+        return {"type": kind}
+    if kind == "string":
+        if layout in ("google-datetime", "date-time", "date"):
+            return {"type": "string", "format": "date" if layout == "date" else "date-time"}
+        if layout in ("int64", "uint64", "int32"):
+            return {"type": "integer"}
+        return None if layout else _string(prop.get("enum", ()))
+    if kind == "array" and depth == 0:
+        items = _google_schema(prop.get("items", {}), schemas, 2)
+        return {"type": "array", "items": items} if items and items["type"] == "string" else None
+    if "$ref" in prop and depth == 0:
+        members = schemas.get(prop["$ref"], {}).get("properties", {})
+        kept = {n: _google_schema(m, schemas, 1) for n, m in members.items() if not m.get("readOnly")}
+        return _object(kept, ()) if kept else None
+    return None
+
+
+# --- shared -------------------------------------------------------------------------------------
+
+
+def _string(enum: Any) -> JSON:
+    values = [v for v in enum if not re.search(r"UNSPECIFIED|UNKNOWN|^UNDEFINED|^$", v)]
+    return {"type": "string", "enum": values} if 2 <= len(values) <= 8 else {"type": "string"}
+
+
+def _object(members: Mapping[str, JSON | None], required: Any) -> JSON | None:
+    """An object of at most four simple members; None where one of them is not simple."""
+    simple = {n: s for n, s in members.items() if s and speakable(n, split_words(n), s)}
+    if not simple or len(members) > 4 or len(simple) < len(members):
+        return None
+    return {"type": "object", "properties": simple} | ({"required": list(required)} if required else {})
+
+
+def speakable(name: str, words: tuple[str, ...], schema: JSON | None) -> bool:
+    """Whether a person would say a value for this parameter in a sentence."""
+    if schema is None or not words or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or len(words) > 6:
+        return False
+    return schema.get("type") == "boolean" or not _UNSPOKEN.fullmatch(" ".join(words))
+
+
+def _documented(text: str) -> bool:
+    return len(text) >= 20 and not _UNSENTENCE.search(text)
+
+
+_ALWAYS_PLURAL = {
+    "settings", "details", "credentials", "contents", "permissions", "preferences", "insights", "statistics",
+    "properties", "attributes", "metrics", "news", "series", "limits", "options", "results", "stats", "analytics",
+    "tags", "labels",
+}  # fmt: skip
+_NO_PLURAL = (
+    "ss",
+    "us",
+    "is",
+    "dns",
+    "aws",
+    "sms",
+    "kms",
+    "tls",
+    "https",
+    "os",
+    "sns",
+    "sqs",
+    "ecs",
+    "eks",
+    "efs",
+)
+
+
+def is_plural(words: tuple[str, ...]) -> bool:
+    """Whether the last word is a plural."""
+    return bool(words) and words[-1].endswith("s") and not words[-1].endswith(_NO_PLURAL)
+
+
+def singular(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words with the last one in the singular; words such as ``settings`` stay."""
+    if not is_plural(words) or words[-1] in _ALWAYS_PLURAL:
+        return words
+    last = words[-1]
+    if last.endswith("ies") and len(last) > 4:
+        last = last[:-3] + "y"
+    elif last.endswith(("sses", "xes", "ches", "shes")) and last != "caches":
+        last = last[:-2]
+    elif last == "indices":
+        last = "index"
+    elif last == "bookshelves":
+        last = "bookshelf"
+    else:
+        last = last[:-1]
+    return (*words[:-1], last)
+
+
+def plural(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words with the last one in the plural."""
+    if not words or is_plural(words) or words[-1] in _ALWAYS_PLURAL:
+        return words
+    last = words[-1]
+    if last.endswith("y") and last[-2:-1] not in "aeiou":
+        return (*words[:-1], last[:-1] + "ies")
+    if last.endswith(("s", "x", "ch", "sh")):
+        return (*words[:-1], last + "es")
+    return (*words[:-1], last + "s")

@@ -1,0 +1,264 @@
+"""Requests over tools: groups that share one tool list, cases mixed inside each group.
+
+Tools come from our catalogue and from real API descriptions. Whole domains and services are held out for
+dev and test, and so are two phrasings of every trained tool; the slices are tagged:
+
+========== =============== ====================================================
+tools      slice           what
+========== =============== ====================================================
+new        new-tools       catalogue domains never trained on
+new        new-apis        real services never trained on
+new        handwritten     requests written one by one, over the new-tools
+trained    new-phrasings   trained tools, phrasings never trained on
+========== =============== ====================================================
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from agentlora.core.config import Strict
+from agentlora.core.types import JSON, Example, Expected, Split, ToolCall
+from agentlora.tasks.tool_calling import handwritten
+from agentlora.tasks.tool_calling.styles import restyle
+from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec, load_catalogue, render
+from pydantic import Field
+
+CASES = {"call": 0.58, "none_fits": 0.18, "missing": 0.10, "two_calls": 0.14}
+HELD_OUT_PHRASINGS = 2  # of every trained tool: the last but one for dev, the last for test
+
+REFUSALS = (
+    "None of the available tools can do that.",
+    "I don't have a tool for that.",
+    "No tool that I have fits this request.",
+)
+JOINTS = (
+    "{0} {1}",
+    "{0} Also, {1}",
+    "{0} And {1}",
+    "{0} Then {1}",
+    "First: {0} Second: {1}",
+    "{0} After that, {1}",
+)
+SYSTEMS = (
+    "You are a careful assistant.",
+    "You help people get things done.",
+    "Answer with tool calls where they fit.",
+)
+
+
+class ToolRequestParams(Strict):
+    """How much of what."""
+
+    examples: int = Field(6400, ge=1)
+    """Training examples."""
+    requests_per_toolset: int = Field(8, ge=1)
+    """Requests that share one tool list, and with it one rendered prefix."""
+    tools_max: int = Field(8, ge=1, le=64)
+    """Tools offered at once: 1 to this many."""
+    tools_chars_max: int = Field(2600, ge=200)
+    """Characters of JSON that a tool list may take (about 3.4 a token)."""
+    catalogue_share: float = Field(0.5, ge=0, le=1)
+    """Of the groups, how many are over our own catalogue; the rest is over real API descriptions."""
+    real_tools: int = Field(2400, ge=0)
+    """Operations to take from each of the installed API description packages; 0: catalogue only."""
+    dev_examples: int = Field(96, ge=0)
+    test_examples: int = Field(160, ge=0)
+    """Generated requests over new catalogue tools; half as many over new APIs come on top."""
+    test_handwritten: int = Field(70, ge=0)
+    test_new_phrasings: int = Field(64, ge=0)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The tools of a split that a group can be drawn from. `phrasings` picks the usable ones of a tool."""
+
+    split: Split
+    slice: str
+    tools: Sequence[ToolSpec]
+    phrasings: Callable[[ToolSpec], Sequence[Phrasing]]
+    trained: bool = False
+
+    def near(self, tool: ToolSpec) -> list[ToolSpec]:
+        return [other for other in self.tools if other.domain == tool.domain and other.name != tool.name]
+
+
+class ToolRequests:
+    """The dataset builder ``tool-requests``."""
+
+    Params = ToolRequestParams
+
+    def build(self, split: Split, params: ToolRequestParams, seed: int) -> Iterator[Example]:
+        """See `agentlora.core.types.DatasetBuilder`."""
+        per_group = params.requests_per_toolset
+        for pool, count in self._pools(split, params, seed):
+            rng = random.Random(f"{seed}/{split}/{pool.slice}")
+            anchors: list[ToolSpec] = []
+            for start in range(0, count, per_group):
+                if not anchors:  # every tool is an anchor once before any is again
+                    anchors = rng.sample(list(pool.tools), len(pool.tools))
+                group = f"{split}-{pool.slice}-{start // per_group:05d}"
+                size = min(per_group, count - start)
+                yield from _group(pool, anchors.pop(), params, group, size, rng, restyled=split == "train")
+        if split != "train":
+            yield from handwritten.examples(split, params.test_handwritten)
+
+    def card(self, params: ToolRequestParams) -> JSON:
+        """Sources, licences and versions."""
+        from agentlora.core.provenance import package_version
+
+        sources = [{"name": "agentlora tool catalogue", "licence": "Apache-2.0", "version": "1"}]
+        if params.real_tools:
+            for package in ("botocore", "google-api-python-client"):
+                found = package_version(package)
+                sources.append(
+                    {"name": package, "licence": "Apache-2.0", "version": found or "not installed"}
+                )
+        return {
+            "sources": sources,
+            "notes": "Requests are generated from phrasings; 100 are written by hand.",
+        }
+
+    def _pools(self, split: Split, params: ToolRequestParams, seed: int) -> Iterator[tuple[Pool, int]]:
+        catalogue = load_catalogue()
+        own = [tool for tool in catalogue if tool.split == split]
+        real = _real_tools(split, params, seed)
+        if split == "train":
+            from_catalogue = round(params.examples * (params.catalogue_share if real else 1))
+            yield Pool(split, "catalogue", own, _training_phrasings, trained=True), from_catalogue
+            if real:
+                yield (
+                    Pool(split, "apis", real, _training_phrasings, trained=True),
+                    params.examples - from_catalogue,
+                )
+            return
+        count = params.test_examples if split == "test" else params.dev_examples
+        yield Pool(split, "new-tools", own, lambda tool: tool.phrasings), count
+        if real:
+            yield Pool(split, "new-apis", real, lambda tool: tool.phrasings), count // 2
+        trained = [tool for tool in catalogue if tool.split == "train"]
+        held_out = -1 if split == "test" else -2
+        count = params.test_new_phrasings if split == "test" else params.dev_examples // 4
+        yield (
+            Pool(split, "new-phrasings", trained, lambda tool: [tool.phrasings[held_out]], trained=True),
+            count,
+        )
+
+
+def _real_tools(split: Split, params: ToolRequestParams, seed: int) -> list[ToolSpec]:
+    if not params.real_tools:
+        return []
+    from agentlora.tasks.tool_calling.real_apis import load_real_tools
+
+    found = [
+        *load_real_tools("botocore", params.real_tools, seed),
+        *load_real_tools("google", params.real_tools, seed),
+    ]
+    return [tool for tool in found if tool.split == split and _chars(tool) < params.tools_chars_max]
+
+
+def _training_phrasings(tool: ToolSpec) -> Sequence[Phrasing]:
+    return tool.phrasings[:-HELD_OUT_PHRASINGS]
+
+
+def _group(
+    pool: Pool,
+    anchor: ToolSpec,
+    params: ToolRequestParams,
+    group: str,
+    size: int,
+    rng: random.Random,
+    restyled: bool,
+) -> Iterator[Example]:
+    offered = _toolset(pool, anchor, params, rng)
+    if restyled:
+        offered = [restyle(tool, rng) for tool in offered]
+    tools = tuple(tool.openai() for tool in offered)
+    system = ({"role": "system", "content": rng.choice(SYSTEMS)},) if rng.random() < 0.15 else ()
+    seen: set[str] = set()
+    for index in range(size):
+        for _ in range(20):  # few tools with few values can repeat a request
+            text, expected, case = _request(pool, offered, rng)
+            if text not in seen:
+                break
+        seen.add(text)
+        yield Example(
+            id=f"{group}-{index}",
+            messages=(*system, {"role": "user", "content": text}),
+            expected=expected,
+            tools=tools,
+            source=anchor.source,
+            group=group,
+            tags={"case": case, "slice": pool.slice, "tools": "trained" if pool.trained else "new"},
+        )
+
+
+def _toolset(pool: Pool, anchor: ToolSpec, params: ToolRequestParams, rng: random.Random) -> list[ToolSpec]:
+    """The anchor and distractors, near ones first in most lists, within the budget of characters."""
+    wanted = 1 if rng.random() < 0.2 else rng.randint(2, max(2, params.tools_max))
+    near = pool.near(anchor)
+    rng.shuffle(near)
+    others = rng.sample(list(pool.tools), min(len(pool.tools), 2 * wanted))
+    candidates = near + others if rng.random() < 0.65 else others + near
+    chosen, names, budget = [anchor], {anchor.name}, params.tools_chars_max - _chars(anchor)
+    for tool in candidates:
+        if len(chosen) >= min(wanted, params.tools_max):
+            break
+        if tool.name not in names and _chars(tool) <= budget:
+            chosen.append(tool)
+            names.add(tool.name)
+            budget -= _chars(tool)
+    rng.shuffle(chosen)
+    return chosen
+
+
+def _request(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> tuple[str, Expected, str]:
+    """One request with its answer and case (single, choice, none_fits, missing, two_calls)."""
+    kind = rng.choices(list(CASES), list(CASES.values()))[0]
+    tool = rng.choice(offered)
+    if kind == "missing" and tool.missing:
+        phrasing = rng.choice(tool.missing)
+        text, _ = render(tool, phrasing, rng)
+        return text, Expected(text=phrasing.ask), kind
+    if kind == "none_fits":
+        return _unfitting(pool, offered, rng), Expected(text=rng.choice(REFUSALS)), kind
+    if kind == "two_calls":
+        (first, call), (second, other) = (_call(pool, rng.choice(offered), rng) for _ in range(2))
+        if call != other:
+            joint = rng.choice(JOINTS)
+            return joint.format(_sentence(first), second), Expected(calls=(call, other)), kind
+    text, call = _call(pool, tool, rng)
+    return text, Expected(calls=(call,)), "single" if len(offered) == 1 else "choice"
+
+
+def _call(pool: Pool, tool: ToolSpec, rng: random.Random) -> tuple[str, ToolCall]:
+    text, arguments = render(tool, rng.choice(pool.phrasings(tool)), rng)
+    return text, ToolCall(tool.name, arguments)
+
+
+def _unfitting(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> str:
+    """A request for a near tool that is not offered, for a far one, or one that needs no tool."""
+    # by parameters too: restyled tools have new names
+    schemas = [tool.parameters.get("properties", {}).keys() for tool in offered]
+    domain = offered[0].domain
+    kind = rng.random()
+    if kind < 0.3:
+        return handwritten.chat_prompt(pool.split, rng)
+    candidates = [t for t in pool.tools if (t.domain == domain) == (kind < 0.7)] or list(pool.tools)
+    for _ in range(50):
+        tool = rng.choice(candidates)
+        if tool.parameters.get("properties", {}).keys() not in schemas:
+            text, _ = render(tool, rng.choice(pool.phrasings(tool)), rng)
+            return text
+    return handwritten.chat_prompt(pool.split, rng)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else text + "."
+
+
+def _chars(tool: ToolSpec) -> int:
+    return len(json.dumps(tool.openai()["function"], ensure_ascii=False))

@@ -1,0 +1,38 @@
+"""Tool calling: given tools and a request, call the right one with the right arguments, or none."""
+
+from __future__ import annotations
+
+from agentlora.core.types import Task
+
+TASK = Task(
+    name="tool-calling",
+    summary="call the right tool with the right arguments, or say that none fits",
+    dataset_builder="tool-requests",
+    evaluator="tool-calls",
+    headline="exact_match",
+    headline_where={"tools": "new"},
+    needs_tools=True,
+    floor={"exact_match": 0.40, "schema_valid": 0.80, "false_call": 0.35},
+    lower_is_better=frozenset({"false_call", "false_refusal"}),
+    presets={
+        # Ends within half an hour on 2 cores, set-up, evaluation and serving included.
+        "demo": {
+            "data": {
+                "params": {
+                    "examples": 1280,
+                    "tools_max": 4,
+                    "tools_chars_max": 1000,
+                    "test_examples": 48,
+                    "test_handwritten": 52,
+                    "test_new_phrasings": 24,
+                }
+            },
+            "training": {"max_len": 400, "max_steps": 80, "batch_size": 16},
+        },
+        # Everything; at most 75 minutes on 2 cores.
+        "starter": {
+            "data": {"params": {"examples": 6400, "tools_max": 8}},
+            "training": {"max_len": 1024, "batch_size": 16},
+        },
+    },
+)

@@ -1,0 +1,136 @@
+"""The shared-prefix layout gives the loss and the gradients of plain training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+from agentlora.core.errors import DataError
+from agentlora.core.types import Example
+from agentlora.plugins.bases.templates import chatml_tools
+from agentlora.plugins.trainers.layout import IGNORE, common_prefix, computed_tokens, lay_out
+from agentlora.plugins.trainers.rows import Row, encode
+from agentlora.plugins.trainers.sft import GroupSampler, pad, shares_prefixes_exactly, trained_positions_loss
+
+
+@pytest.fixture(scope="module")
+def rows(tiny_model_dir: Path, examples: list[Example]) -> tuple[Row, ...]:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    return encode(examples, tokenizer, chatml_tools(), 1024).rows
+
+
+def models(tiny_model_dir: Path) -> dict[str, torch.nn.Module]:
+    torch.manual_seed(1)
+    qwen = Qwen2Config(
+        vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, tie_word_embeddings=True,
+    )  # fmt: skip
+    return {"llama": AutoModelForCausalLM.from_pretrained(tiny_model_dir), "qwen2": Qwen2ForCausalLM(qwen)}
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen2"])
+def test_loss_and_gradients_equal_plain_training(
+    name: str, tiny_model_dir: Path, rows: tuple[Row, ...]
+) -> None:
+    model = models(tiny_model_dir)[name]
+    batch = rows[:8]  # two groups
+    shared = trained_positions_loss(model, lay_out(batch), None)
+    shared.backward()
+    gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+
+    inputs = pad(batch, 0)
+    logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits[:, :-1]
+    labels = inputs["labels"][:, 1:]
+    plain = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE
+    )
+    plain.backward()
+
+    assert shared.item() == pytest.approx(plain.item(), rel=1e-5)
+    for n, p in model.named_parameters():
+        if p.grad is not None:
+            scale = p.grad.abs().max().item()
+            assert (p.grad - gradients[n]).abs().max().item() <= 1e-4 * max(scale, 1e-6), n
+
+
+def test_a_wrong_mask_is_noticed(tiny_model_dir: Path, rows: tuple[Row, ...]) -> None:
+    """The check before training is one that can fail: a model that ignores the mask does not pass it."""
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+    assert shares_prefixes_exactly(model, rows)
+    forward = model.forward
+    model.forward = lambda *args, attention_mask=None, **kwargs: forward(*args, **kwargs)
+    assert not shares_prefixes_exactly(model, rows)
+
+
+def test_the_prefix_is_computed_once(rows: tuple[Row, ...]) -> None:
+    group = rows[:4]
+    prefix = common_prefix(group)
+    assert len(prefix) > 50  # system prompt and tools
+    plain = sum(len(row.ids) for row in group)
+    assert computed_tokens(group) == plain - 3 * len(prefix)
+    batch = lay_out(group)
+    assert batch["input_ids"].shape == (1, computed_tokens(group))
+    assert int((batch["labels"] != IGNORE).sum()) == sum(len(row.ids) - row.start for row in group)
+    assert max(batch["position_ids"][0].tolist()) == max(len(row.ids) for row in group) - 1
+
+
+def test_a_prefix_never_reaches_a_trained_token() -> None:
+    same = [Row(ids=(1, 2, 3, 4, 5), start=3, group="g")] * 2
+    assert common_prefix(same) == (1, 2)
+
+
+def test_rows_without_a_group_share_nothing(rows: tuple[Row, ...]) -> None:
+    alone = [Row(row.ids, row.start, str(i)) for i, row in enumerate(rows[:3])]
+    assert computed_tokens(alone) == sum(len(row.ids) for row in alone)
+
+
+def test_the_sampler_gives_every_row_once_and_keeps_groups_together(rows: tuple[Row, ...]) -> None:
+    sampler = GroupSampler(rows, seed=0)
+    first = list(sampler)
+    assert sorted(first) == list(range(len(rows)))
+    groups = [rows[i].group for i in first]
+    assert groups == [g for head in groups[::4] for g in [head] * 4]
+    sampler.set_epoch(1)
+    orders = {tuple(first), tuple(sampler)}
+    sampler.set_epoch(2)
+    assert len(orders | {tuple(sampler)}) > 1
+
+
+def test_answers_end_with_the_end_of_turn_mark(tiny_model_dir: Path, rows: tuple[Row, ...]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    answer = tokenizer.decode(rows[0].ids[rows[0].start :])
+    assert (
+        answer
+        == '<tool_call>\n{"name": "set_light", "arguments": {"room": "kitchen"}}\n</tool_call><|im_end|>'
+    )
+
+
+def test_trained_tokens_are_those_that_the_template_marks(
+    tiny_model_dir: Path, examples: list[Example]
+) -> None:
+    from agentlora.core.messages import answer_message
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    for example in examples[:3]:
+        row = encode([example], tokenizer, chatml_tools(), 1024).rows[0]
+        marked = tokenizer.apply_chat_template(
+            [*example.messages, answer_message(example.expected)],
+            tools=list(example.tools), tokenize=True, return_dict=True, return_assistant_tokens_mask=True,
+        )  # fmt: skip
+        expected = [i for i, m in zip(marked["input_ids"], marked["assistant_masks"], strict=True) if m]
+        assert list(row.ids[row.start :]) == expected
+
+
+def test_too_long_examples_are_counted_not_cut(tiny_model_dir: Path, examples: list[Example]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    lengths = sorted(len(row.ids) for row in encode(examples, tokenizer, chatml_tools(), 4096).rows)
+    encoded = encode(examples, tokenizer, chatml_tools(), lengths[5])
+    assert len(encoded.rows) == 6 or lengths[5] == lengths[6]
+    assert encoded.too_long == len(examples) - len(encoded.rows) > 0
+    assert encoded.longest == lengths[-1]
+    with pytest.raises(DataError, match="longer than max_len"):
+        encode(examples, tokenizer, chatml_tools(), 16)
