@@ -35,7 +35,9 @@ class Entry:
 class Catalog:
     """Everything that plugins registered, by kind and name."""
 
-    entries: dict[str, dict[str, Entry]] = field(default_factory=lambda: {kind: {} for kind, _ in KINDS.values()})
+    entries: dict[str, dict[str, Entry]] = field(
+        default_factory=lambda: {kind: {} for kind, _ in KINDS.values()}
+    )
 
     def add(self, kind: str, name: str, thing: Any, owner: str) -> None:
         """Raises PluginError when `name` is taken, naming both owners."""

@@ -102,4 +102,6 @@ def needs_extra(extra: str, for_what: str) -> Iterator[None]:
             "starter": "agentlora setup starter",
         }.get(extra, f"pip install 'agentlora[{extra}]'")
         missing = exc.name or str(exc)
-        raise MissingExtra(f"{for_what} needs {missing!r}, which cannot be imported here. Run: {command}") from exc
+        raise MissingExtra(
+            f"{for_what} needs {missing!r}, which cannot be imported here. Run: {command}"
+        ) from exc

@@ -14,7 +14,8 @@ def answer_message(expected: Expected) -> JSON:
     """
     if expected.calls:
         calls = [
-            {"type": "function", "function": {"name": c.name, "arguments": dict(c.arguments)}} for c in expected.calls
+            {"type": "function", "function": {"name": c.name, "arguments": dict(c.arguments)}}
+            for c in expected.calls
         ]
         return {"role": "assistant", "content": expected.text or "", "tool_calls": calls}
     if expected.text is not None:

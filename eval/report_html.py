@@ -70,8 +70,8 @@ def _head(record: Record) -> str:
         errored = c.metrics[record.headline].errored
         if errored:
             parts.append(
-                f'<p class="note warn">{escape(c.name)}: {errored} of {record.n} requests failed and are in no '
-                f"mean. The first error: {escape(c.first_error or '')}</p>"
+                f'<p class="note warn">{escape(c.name)}: {errored} of {record.n} requests failed '
+                f"and are in no mean. The first error: {escape(c.first_error or '')}</p>"
             )
     return "".join(parts)
 
@@ -111,7 +111,7 @@ def _plots(record: Record) -> str:
     small = "".join(chart(metric, width=470, label_width=128) for metric in others)
     return (
         "<h2>At a glance</h2>"
-        '<p class="soft">Bars are means, whiskers 95 % intervals. Every condition answers the same examples.</p>'
+        '<p class="soft">Bars are means, whiskers 95 % intervals, all on the same examples.</p>'
         f'{chart(record.headline, width=960)}<div class="multiples">{small}</div>'
     )
 
@@ -175,8 +175,8 @@ def _differences(record: Record) -> str:
             rows.append(f"<tr{kind}><th>{escape(label(metric))}{lower}</th>{cells}</tr>")
     note = (
         "Percentage points, adapter minus baseline on the same examples, with the 95 % interval of a cluster "
-        "bootstrap by group; in brackets the examples on which the adapter’s value is higher and lower. Coloured where "
-        "the interval leaves out zero."
+        "bootstrap by group; in brackets on how many examples the adapter’s value is higher and lower. "
+        "Coloured where the interval leaves out zero."
     )
     heads = ("", *(f"against {b}" for b in baselines))
     return f'<h2>Paired differences</h2><p class="soft">{note}</p>{_table(heads, rows)}'
@@ -204,14 +204,15 @@ def _direction(record: Record, difference: DifferenceRecord) -> str:
 
 def _cell(condition: ConditionRecord, figure: Figure) -> str:
     kind = ' class="adapter"' if condition.adapter else ""
-    lost = [f"{n} {what}" for n, what in ((figure.errored, "errored"), (figure.unscored, "unscored")) if n]
-    small = "<br>".join(part for part in (interval(figure), *lost) if part)
+    lost = f"{figure.unscored} unscored" if figure.unscored else ""
+    small = "<br>".join(part for part in (interval(figure), lost) if part)
     return f"<td{kind}>{percent(figure.mean)}<small>{small}</small></td>"
 
 
 def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
     header = "".join(f"<th>{escape(head)}</th>" for head in heads)
-    return f'<div class="scroll"><table><thead><tr>{header}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    body = f"<thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    return f'<div class="scroll"><table>{body}</table></div>'
 
 
 # --- failures -----------------------------------------------------------------------------------
@@ -238,17 +239,16 @@ def _failure_group(condition: ConditionRecord, failed: Sequence[JSON], record: R
     count = f"{len(failed)} of {record.n}"
     if len(shown) < len(failed):
         count += f", the first {len(shown)} here, all in samples.jsonl"
-    cases = "".join(
-        f'<details class="case"><summary>{escape(label(case))} <span class="soft">{len(found)}</span></summary>'
-        + "".join(_failure(sample) for sample in found)
-        + "</details>"
-        for case, found in sorted(by_case.items())
-    )
+    cases = "".join(_failure_case(case, found) for case, found in sorted(by_case.items()))
     opened = " open" if condition.adapter else ""
-    name = escape(condition.name)
-    return (
-        f'<details class="card group"{opened}><summary>{name} <span>{count}</span></summary>{cases}</details>'
-    )
+    title = f"<summary>{escape(condition.name)} <span>{count}</span></summary>"
+    return f'<details class="card group"{opened}>{title}{cases}</details>'
+
+
+def _failure_case(case: str, found: Sequence[JSON]) -> str:
+    count = f'<span class="soft">{len(found)}</span>'
+    items = "".join(_failure(sample) for sample in found)
+    return f'<details class="case"><summary>{escape(label(case))} {count}</summary>{items}</details>'
 
 
 def _failure(sample: JSON) -> str:

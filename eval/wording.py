@@ -36,18 +36,16 @@ def interval(figure: Figure) -> str:
 
 
 def figure_text(figure: Figure) -> str:
-    """``84.0 % (78–89)``, with what failed where something did."""
+    """``84.0 % (78–89)``."""
     spread = interval(figure)
-    text = f"{percent(figure.mean)} ({spread})" if spread else NOTHING
-    lost = [f"{n} {what}" for n, what in ((figure.errored, "errored"), (figure.unscored, "unscored")) if n]
-    return f"{text}, {', '.join(lost)}" if lost else text
+    return f"{percent(figure.mean)} ({spread})" if spread else NOTHING
 
 
 def points(value: float | None) -> str:
     """A difference of two proportions, in percentage points with its sign."""
     if value is None:
         return NOTHING
-    return f"{100 * value:+.1f}".replace("-", "−")
+    return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−")
 
 
 def difference_text(difference: DifferenceRecord) -> str:
@@ -74,7 +72,7 @@ def summary(record: Record) -> str:
         found = record.difference(system.name, best)
         if found:
             sentences.append(
-                f"{name.capitalize()} {figure_text(system.metrics[record.headline])} with {system.name!r}, "
+                f"{name.capitalize()} {figure_text(system.metrics[record.headline])} with {system.name!r}: "
                 f"{difference_text(found)} against the best baseline {best!r} with {base}."
             )
     return " ".join(sentences) or f"The best baseline is {best!r}: {name} {base}."

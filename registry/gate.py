@@ -133,7 +133,7 @@ def _judge_gain(
         )
         return
     worst_gain = -found["high"] if lower else found["low"]
-    if worst_gain <= 0:
+    if not worst_gain > 0:  # so that NaN, too, is no proof
         yield (
             f"{against}: the paired difference is {found['mean']:+.3f} with a 95 % interval of "
             f"{found['low']:+.3f} to {found['high']:+.3f} (n = {found['n']}), which does not show that the "

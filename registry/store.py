@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, update
+from sqlalchemy import URL, Connection, Row, Select, func, insert, select, update
 
 from agentlora.core import home as homes
 from agentlora.core.errors import RegistryError
@@ -44,7 +44,8 @@ class Registry:
         folder = home / "registry"
         self.home = home
         self.blobs = Blobs(folder / "blobs")
-        self._db = Database(url or f"sqlite:///{folder / 'index.sqlite'}", folder)
+        default = URL.create("sqlite", database=str(folder / "index.sqlite"))
+        self._db = Database(url or default, folder)
 
     def close(self) -> None:
         """Close the connections to the metadata."""

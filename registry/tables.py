@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     Column,
     Connection,
@@ -84,7 +85,7 @@ class Database:
         RegistryError: the store cannot be reached, or was written by a newer agentlora.
     """
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str | URL, folder: Path) -> None:
         self._engine = _open(url)
         self.where = self._engine.url.render_as_string(hide_password=True)
         try:
@@ -145,9 +146,9 @@ def generation(db: Connection) -> int:
     return int(db.execute(select(meta.c.value).where(meta.c.key == "generation")).scalar_one())
 
 
-def _open(url: str) -> Engine:
+def _open(url: str | URL) -> Engine:
     try:
-        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        engine = create_engine(url, pool_pre_ping=True)
     except (ArgumentError, NoSuchModuleError) as exc:
         raise ConfigError(
             f"the registry's URL cannot be used: {exc}. Give one such as sqlite:////data/index.sqlite or "

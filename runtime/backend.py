@@ -73,7 +73,9 @@ def lora_rank_limit(rank: int) -> int:
     for limit in RANKS:
         if rank <= limit:
             return limit
-    raise ConfigError(f"rank {rank} cannot be served: vLLM takes at most {RANKS[-1]}. Train with a lower rank.")
+    raise ConfigError(
+        f"rank {rank} cannot be served: vLLM takes at most {RANKS[-1]}. Train with a lower rank."
+    )
 
 
 def command_line(settings: ServerSettings, template_file: Path, port: int, build: str) -> list[str]:

@@ -17,7 +17,7 @@ class BackendDown(RuntimeFault):
 
 
 class VllmClient:
-    """Every method raises BackendDown when the server does not answer, RuntimeFault when it answers an error."""
+    """Every method raises BackendDown when the server does not answer, RuntimeFault when it refuses."""
 
     def __init__(self, url: str, timeout_s: float = 600.0, connections: int = 64) -> None:
         """Raises ConfigError when `url` is none, MissingExtra without httpx."""
@@ -46,7 +46,7 @@ class VllmClient:
         raise RuntimeFault(f"the server at {self.url} offers no base model")
 
     def load_adapter(self, name: str, directory: Path) -> None:
-        """Load an adapter; one that is loaded already under this name stays (a name never changes its bytes)."""
+        """Load an adapter; one that is loaded under this name stays (a name never changes its bytes)."""
         try:
             self._call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(directory)})
         except RuntimeFault as exc:

@@ -14,12 +14,19 @@ from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest
 from agentlora.runtime.backend import ServerSettings, VllmServer
 from agentlora.runtime.client import VllmClient
 
-_SERVER_OPTIONS = ("max_loras", "max_cpu_loras", "max_lora_rank", "kv_cache_gib", "start_timeout_s", "extra_args")
+_SERVER_OPTIONS = (
+    "max_loras",
+    "max_cpu_loras",
+    "max_lora_rank",
+    "kv_cache_gib",
+    "start_timeout_s",
+    "extra_args",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """The engine's own options. `url` attaches to a server that runs; `concurrency` counts requests in flight."""
+    """The engine's own options. `url` attaches to a server; `concurrency` counts requests in flight."""
 
     url: str | None = None
     concurrency: int = 16
@@ -28,7 +35,7 @@ class EngineOptions:
 
 
 class VllmEngineFactory:
-    """Opens `VllmEngine`. Options: those of `EngineOptions`, and of `ServerSettings` when a server is started."""
+    """Opens `VllmEngine`. Options: those of `EngineOptions`; to start a server, those of `ServerSettings`."""
 
     def open(self, spec: EngineSpec) -> VllmEngine:
         """Start a server on `spec`, or attach to ``spec.options["url"]``.
@@ -68,7 +75,7 @@ class VllmEngine:
         self.client.load_adapter(name, directory.absolute())
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
-        """Answer `requests` in order; at most `concurrency` are in flight. Threads, so that notebooks work too."""
+        """Answer `requests` in order, `concurrency` at a time. Threads, so that notebooks work too."""
         with ThreadPoolExecutor(max_workers=self._concurrency) as pool:
             return list(pool.map(self._one, requests))
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 from zlib import crc32
 
@@ -15,9 +16,13 @@ _WORD = re.compile(r"\w+", re.UNICODE)
 _STEM = 5  # letters: enough to join weather and weather's, booking and book a
 # Words that describe any tool or stand in any request: sharing one says nothing.
 _COMMON = frozenset(
-    """a an and any are as at be by can do for from get gets given has have how i in is it its me my name of on one or
-    please set sets show so some string tell that the their there these this those to tool type use used user value what
-    when where which who why will with would you your about find list number text make give returns return""".split()
+    re.findall(
+        r"\w+",
+        "a about an and any are as at be by can do find for from get gets give given has have how i in is "
+        "it its list make me my name number of on one or please return returns set sets show so some string "
+        "tell text that the their there these this those to tool type use used user value what when where which "
+        "who why will with would you your",
+    )
 )
 
 
@@ -30,11 +35,11 @@ def last_user_text(request: Mapping[str, Any]) -> str:
 
 
 def features(text: str) -> dict[str, float]:
-    """Hashed n-grams: words of 1–2 and characters of 3–5, each kind of length 1 (L2), 1 + log(count) inside."""
+    """Hashed n-grams: words of 1–2 and characters of 3–5, each kind of L2 length 1, counts as 1 + log."""
     if len(text) > _HEAD_CHARS + _TAIL_CHARS:
         text = f"{text[:_HEAD_CHARS]} {text[-_TAIL_CHARS:]}"
     words = [re.sub(r"\d", "0", word) for word in _WORD.findall(text.lower())]  # one digit is like another
-    pairs = [f"{a} {b}" for a, b in zip(words, words[1:], strict=False)]
+    pairs = [f"{a} {b}" for a, b in pairwise(words)]
     line = f" {' '.join(words)} "
     grams = [line[i : i + n] for n in (3, 4, 5) for i in range(len(line) - n + 1)]
     return _unit("w", [*words, *pairs]) | _unit("c", grams)

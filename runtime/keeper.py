@@ -1,9 +1,9 @@
 """Runs one command and ends it, with all its descendants, when whoever started this process is gone.
 
-Started as a script (``python -I -S keeper.py GRACE_S COMMAND …``) with a pipe as stdin: standard library only,
-about 10 MB. The starter closes the pipe to stop the command; the kernel closes it when the starter is killed
-with -9. PR_SET_PDEATHSIG would need ``preexec_fn`` (unsafe with threads), fires when the *thread* that started
-the child ends, and reaches the direct child only, while vLLM has three processes.
+Started as a script (``python -I -S keeper.py GRACE_S COMMAND …``) with a pipe as stdin: standard library
+only, about 10 MB. The starter closes the pipe to stop the command; the kernel closes it when the starter is
+killed with -9. PR_SET_PDEATHSIG would need ``preexec_fn`` (unsafe with threads), fires when the *thread* that
+started the child ends, and reaches the direct child only, while vLLM has three processes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 
 
 def main() -> None:
-    """Keep the command until it ends or stdin closes, then end the whole process group, this process included."""
+    """Keep the command until it ends or stdin closes, then end the whole process group, this one included."""
     grace_s, command = float(sys.argv[1]), sys.argv[2:]
     starter = os.getppid()
     # A handler, not SIG_IGN: an ignored signal would stay ignored in the command.

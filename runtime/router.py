@@ -1,4 +1,4 @@
-"""The router ``tfidf``: a logistic regression for each skill, its own prompts against all others and general chat.
+"""The router ``tfidf``: a logistic regression for each skill, its prompts against others' and general chat.
 
 A linear model on n-grams, because it routes in about a millisecond without numpy, fits in a second, and its
 state is plain JSON: for each skill a bias, a bar, and the weights ``idf × coefficient`` of hashed n-grams.
@@ -12,15 +12,16 @@ import random
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any
 
 from agentlora.core.errors import needs_extra
 from agentlora.core.types import JSON, Decision
 from agentlora.runtime.features import features, last_user_text, tool_named
 
-# In log-odds. A request that offers tools is in doubt sent to the skill: the skill has learnt to answer without
-# a call where none fits, while the base makes a mess of every call. 1.0 lowers a bar of 0.50 to 0.27; together
-# with the second, for a request that shares a telling word with an offered tool, to 0.12.
+# In log-odds. A request that offers tools is in doubt sent to the skill: the skill has learnt to answer
+# without a call where none fits, while the base makes a mess of every call. 1.0 lowers a bar of 0.50 to 0.27;
+# together with the second, for a request that shares a telling word with an offered tool, to 0.12.
 LEAN_TOOLS = 1.0
 LEAN_NAMED = 1.0
 _MAX_PROMPTS = 2000  # of each kind: more changes nothing but the time
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class TfidfRouter:
-    """See `agentlora.core.types.Router`. A profile may have ``negatives``: more prompts that are not the skill's."""
+    """See `agentlora.core.types.Router`. A profile may have ``negatives``: prompts of no skill."""
 
     def fit(self, profiles: Sequence[JSON], seed: int = 0) -> JSON:
         """Fit each profile with two prompts or more against the others; one with fewer cannot be routed to.
@@ -48,12 +49,14 @@ class TfidfRouter:
             others = [text for p in profiles if p is not profile for text in p.get("prompts") or []]
             negatives = _distinct([*general_chat(), *(profile.get("negatives") or []), *others])
             own = set(prompts)
-            fitted = _fit_one(prompts, [text for text in negatives if text not in own], random.Random(seed), seed)
+            fitted = _fit_one(
+                prompts, [text for text in negatives if text not in own], random.Random(seed), seed
+            )
             skills[name] = {"needs_tools": bool(profile.get("needs_tools")), **fitted}
         return {"kind": "tfidf/1", "skills": skills}
 
     def route(self, request: Mapping[str, Any], state: JSON) -> Decision:
-        """Choose for the last user turn. A skill that needs tools is eligible only when the request offers some."""
+        """Choose by the last user turn. A skill that needs tools is eligible only when some are offered."""
         tools = request.get("tools") or []
         eligible = {name: s for name, s in state["skills"].items() if tools or not s["needs_tools"]}
         text = last_user_text(request)
@@ -64,14 +67,18 @@ class TfidfRouter:
         if not text.strip():
             return Decision(None, None, 1.0, "the request has no text of a user to go by")
         named = tool_named(text, tools)
-        ranked = sorted((_judge(name, s, text, bool(tools), named) for name, s in eligible.items()), reverse=True)
+        grams = features(text)
+        ranked = sorted(
+            (_judge(name, s, grams, bool(tools), named) for name, s in eligible.items()), reverse=True
+        )
         return _decide(ranked, not tools and len(eligible) < len(state["skills"]), named)
 
 
-def _judge(name: str, skill: JSON, text: str, tools: bool, named: str | None) -> tuple[float, str, float, float]:
+def _judge(
+    name: str, skill: JSON, grams: Mapping[str, float], tools: bool, named: str | None
+) -> tuple[float, str, float, float]:
     """(probability above the lowered bar as odds against it, skill, probability, the bar)."""
-    weights = skill["weights"]
-    logit = skill["bias"] + sum(value * weights.get(gram, 0.0) for gram, value in features(text).items())
+    logit = _logit(skill, grams)
     lean = (LEAN_TOOLS * tools + LEAN_NAMED * (named is not None)) if skill["needs_tools"] else 0.0
     bar = skill["bar"] - lean
     return _sigmoid(logit - bar), name, _sigmoid(logit), _sigmoid(bar)
@@ -104,12 +111,15 @@ def general_chat() -> tuple[str, ...]:
 
 
 def _fit_one(positives: list[str], negatives: list[str], rng: random.Random, seed: int) -> JSON:
-    """The bar comes from a model that has not seen the prompts it is judged on; the weights from all of them."""
+    """The bar comes from a model that has not seen the prompts it is judged on, the weights from all."""
     positives = rng.sample(positives, min(len(positives), _MAX_PROMPTS))
     negatives = rng.sample(negatives, min(len(negatives), _MAX_PROMPTS))
     cut, other_cut = (max(1, int(len(texts) * _HELD_OUT)) for texts in (positives, negatives))
     trial = _regress(positives[cut:], negatives[other_cut:], seed)
-    bar = _bar([_logit(trial, t) for t in positives[:cut]], [_logit(trial, t) for t in negatives[:other_cut]])
+    own, other = (
+        [_logit(trial, features(t)) for t in held] for held in (positives[:cut], negatives[:other_cut])
+    )
+    bar = _bar(own, other)
     return {"bar": round(bar, 4), **_regress(positives, negatives, seed)}
 
 
@@ -132,20 +142,21 @@ def _regress(positives: Sequence[str], negatives: Sequence[str], seed: int) -> J
 
 
 def _bar(own: Sequence[float], other: Sequence[float]) -> float:
-    """The log-odds that part held-out prompts with the fewest mistakes; of equally good ones the nearest to 0."""
+    """The log-odds that part held-out prompts with the fewest mistakes; of equals the nearest to 0."""
     points = sorted({*own, *other})
-    between = [(a + b) / 2 for a, b in zip(points, points[1:], strict=False)]
+    between = [(a + b) / 2 for a, b in pairwise(points)]
 
     def mistakes(bar: float) -> float:
         return sum(x < bar for x in own) / len(own) + sum(x >= bar for x in other) / len(other)
 
-    bar = min([0.0, *between], key=lambda b: (mistakes(b), abs(b)))
-    return max(-1.5, min(1.5, bar))  # 0.18 … 0.82: a few held-out prompts are no reason for more
+    bar: float = min([0.0, *between], key=lambda b: (mistakes(b), abs(b)))
+    return min(max(bar, -1.5), 1.5)  # 0.18 … 0.82: a few held-out prompts are no reason for more
 
 
-def _logit(fitted: JSON, text: str) -> float:
+def _logit(fitted: JSON, grams: Mapping[str, float]) -> float:
     weights = fitted["weights"]
-    return float(fitted["bias"]) + sum(value * weights.get(gram, 0.0) for gram, value in features(text).items())
+    logit: float = sum((value * weights.get(gram, 0.0) for gram, value in grams.items()), fitted["bias"])
+    return logit
 
 
 def _distinct(texts: Sequence[Any]) -> list[str]:

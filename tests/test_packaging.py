@@ -36,7 +36,7 @@ def packages_in_tree() -> dict[str, Path]:
 
 
 def files_in_tree() -> set[str]:
-    """What the wheel must hold, as paths in it: every file under the package folders, whether listed or not."""
+    """What the wheel must hold: every file under the package folders, whether listed or not."""
     names = set()
     for name, folder in PACKAGE_DIR.items():
         top = ROOT / folder

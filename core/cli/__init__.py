@@ -16,7 +16,10 @@ COMMANDS = {
     "eval": ("agentlora.core.cli.eval", "Evaluate a run against its baselines."),
     "publish": ("agentlora.core.cli.publish", "Put a run's adapter through the gate into the registry."),
     "registry": ("agentlora.core.cli.registry", "List, show, alias, roll back and verify skills."),
-    "serve": ("agentlora.core.cli.serve", "Serve every published skill behind one OpenAI-compatible address."),
+    "serve": (
+        "agentlora.core.cli.serve",
+        "Serve every published skill behind one OpenAI-compatible address.",
+    ),
     "chat": ("agentlora.core.cli.chat", "Base and skill side by side."),
     "route": ("agentlora.core.cli.route", "Say which skill would answer a text, and why."),
     "runs": ("agentlora.core.cli.runs", "List and show runs."),
@@ -54,7 +57,9 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows = [(name, text) for name, (_, text) in COMMANDS.items()]
-        rows += [(name, f"(from {entry.value.partition(':')[0]})") for name, entry in sorted(_external().items())]
+        rows += [
+            (name, f"(from {entry.value.partition(':')[0]})") for name, entry in sorted(_external().items())
+        ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -82,7 +87,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from agentlora.core.errors import AgentLoraError
 
     try:
-        code = cli.main(args=list(argv) if argv is not None else None, prog_name="agentlora", standalone_mode=False)
+        code = cli.main(
+            args=list(argv) if argv is not None else None, prog_name="agentlora", standalone_mode=False
+        )
     except click.exceptions.Exit as exc:
         code = exc.exit_code
     except click.ClickException as exc:
@@ -101,7 +108,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if os.environ.get("AGENTLORA_DEBUG"):
             raise
         click.secho("internal error: ", fg="red", bold=True, err=True, nl=False)
-        click.echo(f"{type(exc).__name__}: {exc}\nRun again with `agentlora --debug …` for the traceback.", err=True)
+        click.echo(
+            f"{type(exc).__name__}: {exc}\nRun again with `agentlora --debug …` for the traceback.", err=True
+        )
         code = 1
     sys.stdout.flush()
     sys.exit(code if isinstance(code, int) else 0)

@@ -14,7 +14,9 @@ from agentlora.core.cli.options import show_json
 @click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Examples, taken evenly from the slices.")
 @show_json
-def eval(target: str, engine: str | None, url: str | None, split: str, limit: int | None, as_json: bool) -> None:  # noqa: A001
+def eval(
+    target: str, engine: str | None, url: str | None, split: str, limit: int | None, as_json: bool
+) -> None:
     """Evaluate TARGET (a run's id or directory, or `last`) against its baselines.
 
     dev is for looking and tuning; test decides, and every reading of it is counted in the record.

@@ -17,7 +17,12 @@ def config_options(function: F) -> F:
         "--config", "config", callback=_read, metavar="FILE", help="YAML file with settings.", default=None
     )(function)
     return click.option(
-        "--set", "sets", multiple=True, callback=_sets, metavar="KEY=VALUE", help="Any setting: training.save_steps=3."
+        "--set",
+        "sets",
+        multiple=True,
+        callback=_sets,
+        metavar="KEY=VALUE",
+        help="Any setting: training.save_steps=3.",
     )(function)
 
 

@@ -78,7 +78,10 @@ class _Lines(_Quiet):
             self._started = now - event.data.get("seconds", 0.0)
         if now - self._last >= LINE_EVERY_S or step in (1, total):
             self._last = now
-            click.echo(f"{event.stage}: {_figures(event.data)}, {_clock(remaining(step, total, self._started))} left", err=True)
+            click.echo(
+                f"{event.stage}: {_figures(event.data)}, {_clock(remaining(step, total, self._started))} left",
+                err=True,
+            )
 
 
 class _Bar(_Quiet):

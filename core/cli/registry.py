@@ -35,7 +35,7 @@ def list_skills(as_json: bool) -> None:
             "No skill is published yet. `agentlora train TASK` makes one, `agentlora publish RUN` adds it."
         )
     else:
-        columns = ("skill", "versions", "newest", "aliases", "method", "headline")
+        columns = ("skill", "newest", "aliases", "method", "headline")
         _echo_table(columns, [[_cell(row[column]) for column in columns] for row in rows])
 
 
@@ -144,7 +144,8 @@ def _overview(store: Registry, name: str) -> dict[str, Any]:
     return {
         "skill": name,
         "versions": len(versions),
-        "newest": newest.served_name,
+        "newest": f"v{newest.number}",
+        "digest": f"sha256:{newest.digest}",
         "aliases": {alias: f"v{version.number}" for alias, version in store.aliases(name).items()},
         "method": newest.card.method,
         "headline": newest.card.headline,
@@ -240,7 +241,9 @@ def _echo_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text
 
     terminal = sys.stdout.isatty()
-    table = Table(*columns, box=box.SIMPLE_HEAD if terminal else None, show_header=any(columns))
+    table = Table(box=box.SIMPLE_HEAD if terminal else None)
+    for column in columns:
+        table.add_column(column, overflow="fold")  # a digest cut short cannot be copied
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console() if terminal else Console(width=100_000)

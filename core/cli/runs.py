@@ -69,4 +69,6 @@ def show(run: str, as_json: bool) -> None:
     click.echo(f"directory: {opened.directory}\n")
     for event in events:
         extra = {k: v for k, v in event.items() if k not in ("at", "event", "stage")}
-        click.echo(f"{event['at']}  {event['stage']:6} {event['event']}  {json.dumps(extra) if extra else ''}".rstrip())
+        click.echo(
+            f"{event['at']}  {event['stage']:6} {event['event']}  {json.dumps(extra) if extra else ''}".rstrip()
+        )

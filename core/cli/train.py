@@ -88,7 +88,9 @@ def train(
     if as_json:
         import json
 
-        click.echo(json.dumps({"run": run.id, "directory": str(run.directory), **merge(run.facts())}, indent=2))
+        click.echo(
+            json.dumps({"run": run.id, "directory": str(run.directory), **merge(run.facts())}, indent=2)
+        )
         return
     name = run.id if output is None else str(output)
     click.echo(f"Trained {run.config.task} → {run.adapter_dir}\nNext: agentlora eval {name}")

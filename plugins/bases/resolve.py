@@ -28,7 +28,9 @@ def resolve_base(model: str, plugins: Plugins, home: Path) -> Base:
     if model.count("/") == 1:
         return _local(model, _from_hub(model))
     choices = plugins.catalog.names("base_models")
-    raise ConfigError(unknown("model", model, choices) + " A local directory or a hub id (owner/name) also works.")
+    raise ConfigError(
+        unknown("model", model, choices) + " A local directory or a hub id (owner/name) also works."
+    )
 
 
 def _local(name: str, path: Path) -> Base:
@@ -45,7 +47,11 @@ def _from_hub(model: str) -> Path:
         from huggingface_hub import snapshot_download
     try:
         # the last committed file types only: no pickle ever comes along (design, decision 10)
-        return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]))
+        return Path(
+            snapshot_download(
+                model, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+            )
+        )
     except Exception as exc:
         raise ConfigError(
             f"model {model!r} is not a directory here and could not be fetched from the hub "

@@ -31,7 +31,10 @@ class SmolLM2:
         model_dir = home / "models" / self.name
         if not model_dir.is_dir():
             source = _gguf_file()
-            with needs_extra("train", "converting the starter model"), directory_atomic(model_dir) as temporary:
+            with (
+                needs_extra("train", "converting the starter model"),
+                directory_atomic(model_dir) as temporary,
+            ):
                 _convert(source, temporary)
         template = (model_dir / "chat_template.jinja").read_text(encoding="utf-8")
         return Base(self.name, model_dir, template, "hermes", identify(self.name, model_dir, template))

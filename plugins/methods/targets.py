@@ -26,7 +26,9 @@ def target_modules(model: Any, target: str) -> str | list[str]:
         found = [name for name in GROUPS[target] if name in present]
         if found:
             return found
-        raise ConfigError(f"target {target!r} matches nothing in this model. Its linear layers: {', '.join(present)}.")
+        raise ConfigError(
+            f"target {target!r} matches nothing in this model. Its linear layers: {', '.join(present)}."
+        )
     names = [name.strip() for name in target.split(",") if name.strip()]
     for name in names:
         if name not in present:

@@ -63,7 +63,11 @@ def _row(example: Example, tokenizer: Any, chat_template: str) -> Row:
     def render(messages: list[Any], **kwargs: Any) -> str:
         return str(
             tokenizer.apply_chat_template(
-                messages, tools=list(example.tools) or None, chat_template=chat_template, tokenize=False, **kwargs
+                messages,
+                tools=list(example.tools) or None,
+                chat_template=chat_template,
+                tokenize=False,
+                **kwargs,
             )
         )
 

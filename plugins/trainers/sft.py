@@ -139,7 +139,9 @@ def shares_prefixes_exactly(model: Any, rows: Sequence[Row]) -> bool:
             shared = model(**batch, use_cache=False).logits[0][(labels[0] != IGNORE).roll(-1)]
             plain = torch.cat(
                 [
-                    model(torch.tensor([row.ids], device=model.device), use_cache=False).logits[0][row.start - 1 : -1]
+                    model(torch.tensor([row.ids], device=model.device), use_cache=False).logits[0][
+                        row.start - 1 : -1
+                    ]
                     for row in members
                 ]
             )
@@ -148,7 +150,9 @@ def shares_prefixes_exactly(model: Any, rows: Sequence[Row]) -> bool:
     finally:
         model.train(was_training)
     tolerance = 1e-3 if shared.dtype == torch.float32 else 0.1
-    return bool((shared.float() - plain.float()).abs().max() <= tolerance * max(1.0, plain.float().abs().max().item()))
+    return bool(
+        (shared.float() - plain.float()).abs().max() <= tolerance * max(1.0, plain.float().abs().max().item())
+    )
 
 
 def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: StepLog) -> Any:
@@ -159,7 +163,9 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
     training, rows = run.config.training, encoded.rows
     sharing = training.shared_prefix and shares_prefixes_exactly(model, rows)
     if training.shared_prefix and not sharing:
-        run.note("train", "plain", message="this model cannot share prefixes; training every example on its own")
+        run.note(
+            "train", "plain", message="this model cannot share prefixes; training every example on its own"
+        )
     micro = training.micro_batch_size or choose_micro_batch(
         rows,
         model.config.get_text_config(),
@@ -174,7 +180,11 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
         "train",
         "layout",
         message=f"{micro} examples a forward pass, {accumulate} passes an update"
-        + (f"; shared prefixes leave {computed / plain_tokens:.0%} of the tokens to compute" if sharing else ""),
+        + (
+            f"; shared prefixes leave {computed / plain_tokens:.0%} of the tokens to compute"
+            if sharing
+            else ""
+        ),
         micro_batch_size=micro,
         grad_accum=accumulate,
         shared=sharing,

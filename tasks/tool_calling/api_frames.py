@@ -73,7 +73,7 @@ PUT: Pair = (
 VERBS: dict[str, Pair] = {
     "start": (("start {O}", "kick off {O}", "begin {O}", "launch {O}", "get {O} started", "@all it's time to start {O}{m}"),
               ("fire up {O}", "get {O} going", "set {O} in motion", "@all {O} should start now{m}")),
-    "stop": (("stop {O}", "halt {O}", "end {O}", "shut down {O}", "@all {O} should stop{m}", "have {O} stopped"),
+    "stop": (("stop {O}", "halt {O}", "shut down {O}", "@all {O} should stop{m}", "have {O} stopped"),
              ("bring {O} to a stop", "pull the plug on {O}", "put an end to {O}")),
     "terminate": (("terminate {O}", "end {O}", "shut {O} down for good"), ("kill {O}", "put an end to {O}")),
     "cancel": (("cancel {O}", "call off {O}", "abort {O}", "have {O} cancelled", "@all {O} must not go ahead{m}, cancel it"),
@@ -185,7 +185,7 @@ FRAMES_YOU: Pair = (
     (
         "{c}", "{c}", "{c}", "please {c}", "{c}, please", "can you {c}?", "could you {c}?", "could you please {c}?",
         "hi, please {c}", "hey, can you {c}?", "{ctx}{c}", "{ctx}please {c}", "{ctx}can you {c}?", "{ctx}{c}, please",
-        "quickly {c}", "thanks in advance: {c}",
+        "quickly {c}",
     ),
     (
         "would you {c}?", "any chance you could {c}?", "go ahead and {c}", "I was hoping you could {c}", "kindly {c}",
@@ -238,9 +238,14 @@ CONTEXTS: dict[str, Pair] = {
 # How a parameter joins the request, by kind of value. All follow the command, before any full stop.
 JOINS: dict[str, Pair] = {
     "generic": (
-        ("with {w} {x}", "with the {w} {x}", "using {x} as the {w}", "with {w} set to {x}", "{w} {x}", "and use {x} for the {w}",
+        ("with {w} {x}", "with the {w} {x}", "using {x} as the {w}", "with {w} set to {x}", ", {w} {x}", "and use {x} for the {w}",
          "with {x} as the {w}", "where the {w} is {x}"),
         ("taking {x} as the {w}", "on the basis of {w} {x}", "its {w} being {x}", "and let the {w} be {x}", "({w}: {x})"),
+    ),
+    "change": (
+        ("so that the {w} is {x}", "and set the {w} to {x}", "with {x} as the new {w}", "to {w} {x}", "with the {w} {x}",
+         "and change the {w} to {x}"),
+        ("so its {w} reads {x}", "and give it the {w} {x}", "making the {w} {x}"),
     ),
     "text": (
         ('with the {w} "{x}"', 'and put "{x}" as the {w}', 'with "{x}" as the {w}', 'and for the {w} write "{x}"'),
@@ -248,15 +253,15 @@ JOINS: dict[str, Pair] = {
     ),
     "query": (("matching \"{x}\"", "for \"{x}\"", "with the {w} \"{x}\""), ("that have to do with \"{x}\"", "along the lines of \"{x}\"")),
     "region": (("in {x}", "in the {w} {x}", "in {x}"), ("located in {x}", "over in {x}", "on our {x} side")),
-    "limit": (("at most {x} of them", "but no more than {x}", "limited to {x}", "just the first {x}", "{x} at a time"),
-              ("capped at {x}", "but stop after {x}", "and {x} will do")),
+    "limit": ((", at most {x} of them", ", but no more than {x}", ", limited to {x}", ", just the first {x}", ", {x} at a time"),
+              (", capped at {x}", ", but stop after {x}", ", {x} will do")),
     "start": (("from {x}", "starting {x}", "with {w} {x}"), ("from {x} onwards", "beginning {x}")),
     "end": (("until {x}", "up to {x}", "with {w} {x}"), ("no later than {x}", "through {x}")),
     "date": (("with {w} {x}", "with {x} as the {w}", "where the {w} is {x}"), ("its {w} being {x}", "dated {x} for the {w}")),
     "bool": (("{x}",), ("{x}",)),
     "number": (("with {w} {x}", "with a {w} of {x}", "with {w} set to {x}", "and {x} as the {w}"),
                ("putting the {w} at {x}", "and let the {w} be {x}")),
-    "in": (("in the {s} {x}", "in {s} {x}", "inside {x}", "within the {s} {x}"), ("belonging to the {s} {x}", "that live in the {s} {x}")),
+    "in": (("in the {s} {x}", "in {s} {x}", "inside {x}", "within the {s} {x}"), ("belonging to the {s} {x}", "under the {s} {x}")),
     "for": (("for the {s} {x}", "for {s} {x}", "for {x}"), ("concerning the {s} {x}", "on behalf of the {s} {x}")),
     "list": (("with {w} {x}", "with the {w} {x}", "using the {w} {x}", "where the {w} are {x}"),
              ("taking {x} as the {w}", "(the {w} are {x})")),
@@ -285,4 +290,7 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
     "enum": ("Which {w} would you like?", "What should the {w} be?"),
     "generic": ("What is the {w}?", "Which {w} should I use?", "What should the {w} be?"),
 }  # fmt: skip
-UNNAMED: Pair = (("one of the {P}", "that {o}", "a certain {o}"), ("one of our {P}", "that particular {o}", "the {o} from before"))
+UNNAMED: Pair = (
+    ("one of the {P}", "that {o}", "a certain {o}"),
+    ("one of our {P}", "that particular {o}", "the {o} from before"),
+)

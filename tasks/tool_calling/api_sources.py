@@ -27,7 +27,7 @@ _WORD = re.compile(
 # Parameters that software fills in, or that nobody says aloud: tokens, secrets, documents, masks, filters.
 _UNSPOKEN = re.compile(
     r"(token|password|secret|secrets|credentials?|signature|hash|checksum|digest|md5|sha\d*|nonce|etag|certificate|"
-    r"public key|private key|fingerprint|policy|policies|policy (document|text|json)|document|definition|template|"
+    r"public key|private key|fingerprint|(.* )?polic(y|ies)( document| text| json)?|.*iterator|document|definition|template|"
     r"template body|json|yaml|xml|html|schema|statement|payload|blob|cursor|marker|mask|script|sql|csrf|data|input|"
     r"metadata|annotations|filter|filters|order by|sort by|expression|context|request id|upload id|pagination|page|"
     r"self link|kind|cas|callback|generation|revision id|continuation|resource version|hl|on behalf of content owner( channel)?|"
@@ -183,6 +183,9 @@ def _aws_schema(member: JSON, shapes: JSON, depth: int) -> JSON | None:
     return None
 
 
+_ON_MANY = ("list", "search", "find", "query", "import", "export", "purge", "count")
+
+
 # --- Google -------------------------------------------------------------------------------------
 
 
@@ -192,9 +195,14 @@ def _google(service: str, described: JSON) -> Iterator[Operation]:
         thing = split_words(resource)
         if method.get("deprecated") or not words or not thing:
             continue
-        noun = thing if len(words) == 1 else (*singular(thing), *words[1:])
-        if len(words) > 1 and words[1:] == thing:
-            noun = thing
+        # resources are named in the plural; `tasks.delete` deletes one task, `tasks.list` lists them all
+        noun = thing if words[0] in _ON_MANY else singular(thing)
+        if len(words) > 1:
+            noun = (
+                words[1:]
+                if singular(words[1:])[-1] == singular(thing)[-1]
+                else (*singular(thing), *words[1:])
+            )
         params = _google_params(method, described.get("schemas", {}))
         text = first_sentence(method.get("description", ""), 200)
         if params is not None and _documented(text):
@@ -220,7 +228,8 @@ def _google_params(method: JSON, schemas: JSON) -> tuple[Param, ...] | None:
             described[name] = {**prop, "required": prop.get("description", "").startswith("Required")}
     params = []
     for name, prop in described.items():
-        if prop.get("deprecated"):
+        names_itself = name == "name" and not prop.get("required") and "location" not in prop
+        if prop.get("deprecated") or names_itself:
             continue
         required = bool(prop.get("required"))
         schema, words = _google_schema(prop, schemas, 0), split_words(name)
@@ -276,6 +285,8 @@ def _object(members: Mapping[str, JSON | None], required: Any) -> JSON | None:
 def speakable(name: str, words: tuple[str, ...], schema: JSON | None) -> bool:
     """Whether a person would say a value for this parameter in a sentence."""
     if schema is None or not words or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or len(words) > 6:
+        return False
+    if max(map(len, words)) > 15:
         return False
     return schema.get("type") == "boolean" or not _UNSPOKEN.fullmatch(" ".join(words))
 

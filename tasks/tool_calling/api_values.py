@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentlora.core.types import JSON
-from agentlora.tasks.tool_calling.api_sources import Param, plural, singular, split_words
+from agentlora.tasks.tool_calling.api_sources import Param, singular, split_words
 
 Pool = Any
 POOL_SIZE = 12
@@ -35,7 +35,7 @@ def spoken(words: tuple[str, ...]) -> str:
 _KINDS: tuple[tuple[str, str], ...] = (
     ("email", r"e ?mail( address)?|mail|.*\bemail( address)?"),
     ("phone", r".*(phone|phone number|mobile|msisdn)"),
-    ("url", r".*(url|uri|website|webhook|site)|link"),
+    ("url", r".*(url|uri|website|webhook|site|link)"),
     ("arn", r".*arn"),
     ("cidr", r".*cidr.*"),
     ("ip", r".*\bip|.*ip address|.*ipv4( address)?"),
@@ -110,11 +110,11 @@ def pool_for(param: Param, noun: tuple[str, ...], service: str, rng: random.Rand
         return _numbers(words, param.schema, kind)
     if kind == "resource":
         return _unique(lambda: _from_pattern(param.pattern, rng))
-    about = _about(param.words) or noun
-    return _strings(kind, words, about, service, rng)
+    thing = about(param.words) or noun
+    return _strings(kind, words, thing, service, rng)
 
 
-def _about(words: tuple[str, ...]) -> tuple[str, ...]:
+def about(words: tuple[str, ...]) -> tuple[str, ...]:
     """The thing that an id or name belongs to: ``("db", "instance", "identifier")`` → ``("db", "instance")``."""
     kept = list(words)
     while kept and kept[-1] in (
@@ -234,7 +234,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _strings(kind: str, words: str, about: tuple[str, ...], service: str, rng: random.Random) -> list[Any]:
+def _strings(kind: str, words: str, thing: tuple[str, ...], service: str, rng: random.Random) -> list[Any]:
     if kind == "region" and words.split()[-1] == "location" and rng.random() < 0.5:
         kind = "google region"
     if kind in _LISTS:
@@ -265,11 +265,11 @@ def _strings(kind: str, words: str, about: tuple[str, ...], service: str, rng: r
         "query": lambda: rng.choice(_QUERIES),
         "domain": lambda: rng.choice(_HOSTS),
         "path": _paths(words, rng),
-        "arn": lambda: _arn(about, service, rng),
+        "arn": lambda: _arn(thing, service, rng),
     }
     if kind in draws:
         return _unique(draws[kind])
-    return _unique(_ids(words, about, rng) if kind == "id" else _names(rng))
+    return _unique(_ids(words, thing, rng) if kind == "id" else _names(rng))
 
 
 def _names(rng: random.Random) -> Callable[[], str]:
@@ -291,8 +291,8 @@ _PREFIXES = {"instance": "i", "volume": "vol", "snapshot": "snap", "image": "ami
              "vpc": "vpc", "gateway": "gw", "table": "rtb", "interface": "eni", "endpoint": "vpce"}  # fmt: skip
 
 
-def _ids(words: str, about: tuple[str, ...], rng: random.Random) -> Callable[[], str]:
-    last = singular(about)[-1] if about else "id"
+def _ids(words: str, thing: tuple[str, ...], rng: random.Random) -> Callable[[], str]:
+    last = singular(thing)[-1] if thing else "id"
     prefix = _PREFIXES.get(last, last[: rng.choice((2, 3, 4))].rstrip("-"))
     style = rng.choice(("hex", "hex", "hex", "digits", "upper", "slug", "slug", "short", "uuid"))
     if "number" in words:
@@ -328,9 +328,9 @@ def _paths(words: str, rng: random.Random) -> Callable[[], str]:
     )
 
 
-def _arn(about: tuple[str, ...], service: str, rng: random.Random) -> str:
+def _arn(owner: tuple[str, ...], service: str, rng: random.Random) -> str:
     region, account = rng.choice(_LISTS["region"]), rng.randint(10**11, 10**12 - 1)
-    thing = "-".join(singular(about[-2:])) or "resource"
+    thing = "-".join(singular(owner[-2:])) or "resource"
     if thing in ("role", "policy", "execution-role", "service-role", "user"):
         return f"arn:aws:iam::{account}:{thing.split('-')[-1]}/{rng.choice(_HEADS)}-{rng.choice(_TAILS)}"
     return f"arn:aws:{service}:{region}:{account}:{thing}/{rng.choice(_HEADS)}-{rng.choice(_TAILS)}"
@@ -530,8 +530,3 @@ def _one(pool: Pool, rng: random.Random) -> tuple[str, Any]:
         return str(number), number
     entry = rng.choice(pool)
     return (entry["say"], entry["value"]) if isinstance(entry, dict) else (str(entry), entry)
-
-
-def plural_phrase(words: tuple[str, ...]) -> str:
-    """The plural as it is said."""
-    return spoken(plural(words))

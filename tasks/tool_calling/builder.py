@@ -20,12 +20,13 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from pydantic import Field
+
 from agentlora.core.config import Strict
 from agentlora.core.types import JSON, Example, Expected, Split, ToolCall
 from agentlora.tasks.tool_calling import handwritten
 from agentlora.tasks.tool_calling.styles import restyle
 from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec, load_catalogue, render
-from pydantic import Field
 
 CASES = {"call": 0.58, "none_fits": 0.18, "missing": 0.10, "two_calls": 0.14}
 HELD_OUT_PHRASINGS = 2  # of every trained tool: the last but one for dev, the last for test

@@ -190,6 +190,15 @@ def test_gpu_is_one_resolution_of_training_and_vllm(install: Install) -> None:
     assert set(facts.extra_requirements("train")) <= set(step.command)
 
 
+def test_gpu_says_so_when_pip_chose_a_cpu_torch(install: Install) -> None:
+    for text in facts.extra_requirements("train"):
+        install(Requirement(text).name, _allowed_version(Requirement(text)))
+    install("vllm", "0.32.0")
+    todo = steps.plan(("gpu",))
+    assert todo.steps == ()
+    assert "CPU build" in todo.notes[0]
+
+
 def test_the_two_builds_of_vllm_exclude_each_other(install: Install) -> None:
     install("vllm", "0.33.0")
     with pytest.raises(ConfigError, match=r"vllm 0\.33\.0.*uninstall --yes vllm"):

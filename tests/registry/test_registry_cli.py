@@ -48,10 +48,11 @@ def test_list(published: Published) -> None:
     rows = {row["skill"]: row for row in run_json("list")}
     assert sorted(rows) == ["team/other", "tool-calling"]
     assert rows["tool-calling"]["versions"] == 2
-    assert rows["tool-calling"]["newest"] == published[1].served_name
+    assert rows["tool-calling"]["newest"] == "v2"
+    assert rows["tool-calling"]["digest"] == f"sha256:{published[1].digest}"
     assert rows["tool-calling"]["aliases"] == {"prod": "v2"}
     text = run("list")
-    assert published[1].served_name in text
+    assert "prod v2" in text
     assert "exact_match 0.600 [0.500, 0.700], +0.400 [0.300, 0.500] over few_shot" in text
 
 

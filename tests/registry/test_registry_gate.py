@@ -165,6 +165,12 @@ def test_a_gain_whose_interval_reaches_zero_is_refused_with_the_figures(low: flo
         assert part in reason
 
 
+def test_a_figure_that_is_no_number_is_no_proof() -> None:
+    raw = record()
+    raw["differences"][1]["low"] = float("nan")
+    assert "does not show" in only_reason(verdict(raw))
+
+
 def test_it_is_the_best_baseline_that_counts() -> None:
     raw = record(
         differences=(

@@ -260,6 +260,22 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         Registry(tmp_path)
 
 
+def test_a_home_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RegistryError, match="opening the registry failed"):
+        Registry(tmp_path / "file")
+
+
+def test_a_home_with_odd_characters(tmp_path: Path, card: Callable[..., SkillCard]) -> None:
+    home = tmp_path / "a ?b=c #d %41 ü"
+    (tmp_path / "file").write_text("x")
+    store = Registry(home)
+    version = store.publish(card(), {"file": tmp_path / "file"})
+    assert (home / "registry" / "index.sqlite").is_file()
+    assert (store.materialise(version) / "file").read_text() == "x"
+    store.close()
+
+
 def test_open_registry_reads_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AGENTLORA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("AGENTLORA_REGISTRY_URL", f"sqlite:///{tmp_path / 'elsewhere.sqlite'}")

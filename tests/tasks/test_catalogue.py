@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from agentlora.core import schema
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "tasks" / "tool_calling" / "catalogue"
@@ -226,6 +227,7 @@ def test_a_good_tool_has_no_problems() -> None:
         (lambda t: t["phrasings"].pop(), "9 phrasings"),
         (lambda t: t["missing"].pop(), "`missing`"),
         (lambda t: t["missing"][0].update(text="for {day}"), "does not lack"),
+        (lambda t: t["parameters"].update(required=["day", "seats"]), "lacks seats too"),
         (lambda t: t["parameters"].update(required=["cost"]), "requires what"),
         (lambda t: t["parameters"]["properties"]["day"].update(type="text"), "JSON Schema"),
     ],

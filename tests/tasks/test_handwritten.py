@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from agentlora.core import schema
 
 FOLDER = Path(__file__).parents[2] / "tasks" / "tool_calling"

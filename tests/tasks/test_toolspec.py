@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from agentlora.core import schema
 from agentlora.core.errors import DataError
 from agentlora.tasks.tool_calling.toolspec import (

@@ -1,0 +1,1 @@
+"""Tool calling: call the right tool with the right arguments, or say that none fits."""

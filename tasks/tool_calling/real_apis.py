@@ -1,0 +1,187 @@
+"""Tools from real API descriptions: thousands of names, styles and schemas that nobody here wrote.
+
+Operations come from the installed packages `botocore` and `googleapiclient`. Each is cut down to what can be
+said in a sentence (at most six parameters) and gets values and requests of its own. Services, not operations,
+are divided into train, dev and test, and dev and test services are asked for in wording of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from agentlora.core.types import JSON, Split
+from agentlora.tasks.tool_calling.api_phrasing import phrasings, usable
+from agentlora.tasks.tool_calling.api_sources import (
+    ApiSource,
+    Operation,
+    Param,
+    read_operations,
+    service_files,
+    singular,
+    split_words,
+)
+from agentlora.tasks.tool_calling.api_values import Pool, pool_for
+from agentlora.tasks.tool_calling.toolspec import ToolSpec
+
+MAX_PARAMS = 6
+MAX_SPEC_CHARS = 1400  # compact JSON, about 350 tokens
+MAX_PER_SERVICE = 40  # EC2 alone has 700 operations
+PHRASINGS = 12
+# Nearly every service has these; a few of them are enough.
+_EVERYWHERE = re.compile(
+    r"tags?( |$)|.*tags for resource|resource tags|.*iam .*|operations?$|locations?$|resource$"
+)
+
+
+@lru_cache(maxsize=4)
+def load_real_tools(source: ApiSource, limit: int | None, seed: int) -> tuple[ToolSpec, ...]:
+    """Up to `limit` tools (None: all that are usable, at most 40 a service), the same for the same seed.
+
+    Tools of one service follow each other, those on the same thing (create, get, delete …) side by side.
+
+    Raises:
+        MissingExtra: the source's package is not installed.
+        DataError: it holds no readable API descriptions.
+    """
+    services = service_files(source)
+    order = sorted(services)
+    random.Random(f"{seed}/{source}").shuffle(order)
+    per_service = MAX_PER_SERVICE if limit is None else max(4, -(-limit * 3 // (2 * len(order))))
+    while True:
+        tools = tuple(islice(_collect(source, services, order, per_service, seed), limit))
+        if limit is None or len(tools) >= limit or per_service >= MAX_PER_SERVICE:
+            return tools
+        per_service = min(MAX_PER_SERVICE, per_service * 2)
+
+
+def split_of(source: ApiSource, service: str) -> Split:
+    """The split of a service: about 80 % train, 8 % dev, 12 % test. Related services (lex, lexv2) share one."""
+    family = re.sub(r"(v?\d|-).*", "", service) or service
+    share = int(hashlib.sha256(f"{source}/{family}".encode()).hexdigest(), 16) % 100
+    return "train" if share < 80 else "dev" if share < 88 else "test"
+
+
+def _collect(
+    source: ApiSource, services: dict[str, Path], order: list[str], per_service: int, seed: int
+) -> Iterator[ToolSpec]:
+    """The first usable `per_service` tools of each service; reads a service when it is reached."""
+    names: set[str] = set()
+    for service in order:
+        rng = random.Random(f"{seed}/{source}/{service}")
+        operations = [o for o in read_operations(source, service, services[service]) if usable(o)]
+        made = (_tool(source, operation, names, rng) for operation in _by_thing(operations, rng))
+        for spec in islice((spec for spec in made if spec is not None), per_service):
+            names.add(spec.name)
+            yield spec
+
+
+def _by_thing(operations: list[Operation], rng: random.Random) -> list[Operation]:
+    """The operations in random order of what they act on; those on one thing stay together."""
+    things: dict[tuple[str, ...], list[Operation]] = {}
+    for operation in operations:
+        if not _EVERYWHERE.match(" ".join(operation.noun)) or rng.random() < 0.05:
+            things.setdefault(singular(operation.noun), []).append(operation)
+    groups = list(things.values())
+    rng.shuffle(groups)
+    return [operation for group in groups for operation in group]
+
+
+def _tool(source: ApiSource, operation: Operation, names: set[str], rng: random.Random) -> ToolSpec | None:
+    """The operation as a tool, or None where it has too much that is required or nothing to say."""
+    snake = rng.random() < (0.4 if source == "botocore" else 0.3)
+    params = [_restyled(p) if snake else p for p in operation.params]
+    if len({p.name for p in params}) < len(params):
+        params = list(operation.params)
+    pools = {p.name: pool_for(p, operation.noun, operation.service, rng) for p in params}
+    usable_params = [p for p in params if _has_values(pools[p.name])]
+    required = [p for p in usable_params if p.required]
+    if len(required) < sum(p.required for p in params) or len(required) > MAX_PARAMS:
+        return None
+    optional = [p for p in usable_params if not p.required]
+    room = rng.randint(min(2, MAX_PARAMS - len(required)), MAX_PARAMS - len(required))
+    optional = rng.sample(optional, min(len(optional), room))
+    name, described = _name(source, operation, names, rng), rng.random() < 0.7
+    while True:
+        chosen = [p for p in params if p in required or p in optional]
+        schema = _schema(chosen, described)
+        function = {"name": name, "description": operation.description, "parameters": schema}
+        if len(json.dumps(function, separators=(",", ":"))) + 40 <= MAX_SPEC_CHARS:
+            break
+        if not optional:
+            return None
+        optional.pop()
+    if rng.random() < (0.7, 0.4, 0)[min(len(chosen), 2)]:
+        return None  # a call with no or one argument teaches little
+    split = split_of(source, operation.service)
+    requests, missing = phrasings(operation, chosen, PHRASINGS, split != "train", rng)
+    if len(requests) < 8:
+        return None
+    named = {slot for request in (*requests, *missing) for slot in request.slots}
+    return ToolSpec(
+        domain=operation.service,
+        name=name,
+        description=operation.description,
+        parameters=schema,
+        values={p.name: pools[p.name] for p in chosen if p.name in named},
+        phrasings=requests,
+        missing=missing,
+        split=split,
+        source=f"{source}/{operation.service}",
+    )
+
+
+def _has_values(pool: Pool) -> bool:
+    return len(pool["list_of"] if isinstance(pool, dict) and "list_of" in pool else pool) > 0
+
+
+def _schema(params: list[Param], described: bool) -> JSON:
+    properties: dict[str, JSON] = {}
+    for param in params:
+        about = {"description": param.description} if described and param.description else {}
+        properties[param.name] = {**param.schema, **about}
+    required = [p.name for p in params if p.required]
+    return {"type": "object", "properties": properties} | ({"required": required} if required else {})
+
+
+def _snake(name: str) -> str:
+    return "_".join(split_words(name))
+
+
+def _restyled(param: Param) -> Param:
+    schema: dict[str, Any] = dict(param.schema)
+    if schema["type"] == "object":
+        schema["properties"] = {_snake(n): s for n, s in schema["properties"].items()}
+        if "required" in schema:
+            schema["required"] = [_snake(n) for n in schema["required"]]
+    return replace(param, name=_snake(param.name), schema=schema)
+
+
+def _name(source: ApiSource, operation: Operation, taken: set[str], rng: random.Random) -> str:
+    """A name in one of the usual styles that no other tool has; the service goes in front where it must."""
+    words = (operation.verb, *operation.noun)
+    service = re.sub(r"\W", "_", operation.service)
+    pascal = "".join(w.capitalize() for w in words)
+    dotted = (
+        operation.path if source == "google" and len(operation.path) <= 48 else f"{service}.{'_'.join(words)}"
+    )
+    styles = {
+        "_".join(words): 35,
+        pascal[0].lower() + pascal[1:]: 20,
+        pascal: 15,
+        dotted: 15,
+        f"{service}_{'_'.join(words)}": 15,
+    }
+    name = rng.choices(list(styles), list(styles.values()))[0]
+    for other in (name, f"{service}_{'_'.join(words)}", f"{service}{pascal}", f"{service}_{pascal}"):
+        if other not in taken and len(other) <= 64:
+            return other
+    return f"{service}_{'_'.join(words)}_{len(taken)}"[-64:]

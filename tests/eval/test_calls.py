@@ -1,0 +1,140 @@
+"""Reading and writing calls, and the schema of the constrained baseline."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from agentlora.core import schema
+from agentlora.core.types import JSON, ToolCall
+from agentlora.eval.calls import calls_schema, canonical, parse_answer, parse_constrained, render_calls
+
+A, B = ToolCall("a", {"x": 1, "s": "é <b>"}), ToolCall("b.c", {})
+
+
+def test_what_is_rendered_is_read_back_with_the_text_around_it() -> None:
+    answer = parse_answer(f"One moment.\n{render_calls([A, B])}\nDone.")
+    assert (answer.calls, answer.text, answer.malformed) == ((A, B), "One moment.\nDone.", 0)
+
+
+def test_text_without_calls_is_all_text() -> None:
+    answer = parse_answer("No tool fits: see </tool_call>.")
+    assert (answer.calls, answer.text, answer.malformed) == ((), "No tool fits: see </tool_call>.", 0)
+
+
+def test_arguments_may_be_a_json_text_of_an_object() -> None:
+    text = '<tool_call>{"name": "a", "arguments": "{\\"x\\": 1}"}</tool_call>'
+    assert parse_answer(text).calls == (ToolCall("a", {"x": 1}),)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        '<tool_call>{"name": "a", "arguments": {}}',
+        "<tool_call>",
+        "<tool_call></tool_call>",
+        '<tool_call>{"name": "a", "arguments": {}</tool_call>',
+        '<tool_call>{"name": "a"}</tool_call>',
+        '<tool_call>{"arguments": {}}</tool_call>',
+        '<tool_call>{"name": 1, "arguments": {}}</tool_call>',
+        '<tool_call>{"name": "a", "arguments": []}</tool_call>',
+        '<tool_call>{"name": "a", "arguments": "x"}</tool_call>',
+        '<tool_call>[{"name": "a", "arguments": {}}]</tool_call>',
+        '<tool_call>{"name": "a", "arguments": {"x": NaN}}</tool_call>',
+        '<tool_call>{"name": "a", "arguments": {"x": 1e999}}</tool_call>',
+        '<tool_call>{"name": "a", "arguments": {"x": "\\ud800"}}</tool_call>',
+        "<tool_call>" + "[" * 100_000 + "</tool_call>",
+    ],
+)
+def test_a_block_that_cannot_be_read_is_counted_and_spoils_no_other(block: str) -> None:
+    answer = parse_answer(f"{render_calls([A])}\n{block}")
+    assert (answer.calls, answer.malformed, answer.attempted) == ((A,), 1, 2)
+    assert answer.text == ""
+
+
+def test_an_unclosed_block_ends_where_the_next_begins() -> None:
+    answer = parse_answer(f'<tool_call>\n{{"name": "a"\n{render_calls([B])}')
+    assert (answer.calls, answer.malformed) == ((B,), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "calls", "malformed"),
+    [
+        ("[]", 0, 0),
+        ('[{"name": "a", "arguments": {}}, {"name": "b", "arguments": {}}]', 2, 0),
+        ('[{"name": "a", "arguments": {}}, {"name": "b"}]', 1, 1),
+        ('{"name": "a", "arguments": {}}', 0, 1),
+        ("", 0, 1),
+        ("[", 0, 1),
+    ],
+)
+def test_constrained_answers(text: str, calls: int, malformed: int) -> None:
+    answer = parse_constrained(text)
+    assert (len(answer.calls), answer.malformed) == (calls, malformed)
+
+
+def test_canonical_is_equality_of_json_values() -> None:
+    assert canonical({"a": 1, "b": [1.0, 2]}) == canonical({"b": [1, 2.0], "a": 1.0})
+    for one, other in [(1, True), (0, False), (1, "1"), ([1, 2], [2, 1]), ("a", "A"), (None, 0), ({}, [])]:
+        assert canonical(one) != canonical(other)
+
+
+TOOLS: list[JSON] = [
+    {
+        "type": "function",
+        "function": {
+            "name": "tree",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "pattern": {"type": "string", "pattern": "^a+$", "minLength": 2},
+                    "uniqueItems": {"type": "number", "multipleOf": 0.5},
+                    "children": {"type": "array", "uniqueItems": True, "items": {"$ref": "#/$defs/child"}},
+                    "when": {"type": "string", "format": "iri"},
+                    "mode": {"enum": ["default", "title"]},
+                },
+                "required": ["uniqueItems"],
+                "additionalProperties": False,
+                "$defs": {"child": {"type": "object", "properties": {"self": {"$ref": "#"}}}},
+            },
+        },
+    },
+    {"type": "function", "function": {"name": "ping"}},
+]
+
+
+def test_the_schema_takes_calls_of_the_offered_tools_only() -> None:
+    wanted = calls_schema(TOOLS)
+    good = {"name": "tree", "arguments": {"uniqueItems": 1, "children": [{"self": {"uniqueItems": 2}}]}}
+    ping: JSON = {"name": "ping", "arguments": {}}
+    for value in ([], [good], [good, ping]):
+        assert schema.errors(wanted, value) == []
+    bad_child = {"name": "tree", "arguments": {"uniqueItems": 1, "children": [{"self": {}}]}}
+    for value in (
+        good,
+        [ping, ping, ping],
+        [{"name": "pong", "arguments": {}}],
+        [{"name": "tree", "arguments": {}}],
+        [bad_child],
+        [{"name": "tree", "arguments": {"uniqueItems": 1, "mode": "x"}}],
+        [{**ping, "id": 1}],
+    ):
+        assert not schema.is_valid(wanted, value)
+    assert schema.is_valid(calls_schema([]), [])
+    assert not schema.is_valid(calls_schema([]), [ping])
+
+
+def test_the_schema_has_nothing_that_xgrammar_refuses() -> None:
+    tree = calls_schema(TOOLS)["$defs"]["t0"]
+    assert tree["properties"]["uniqueItems"] == {"type": "number"}  # a parameter of that name stays
+    assert tree["properties"]["pattern"] == {"type": "string", "pattern": "^a+$"}
+    assert "uniqueItems" not in tree["properties"]["children"]
+    assert "format" not in tree["properties"]["when"]
+    assert tree["properties"]["mode"] == {"enum": ["default", "title"]}
+    assert '"$ref": "#"' not in json.dumps(tree)
+
+
+def test_xgrammar_compiles_the_schema() -> None:
+    xgrammar = pytest.importorskip("xgrammar")
+    xgrammar.Grammar.from_json_schema(json.dumps(calls_schema(TOOLS)))

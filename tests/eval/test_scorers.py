@@ -1,0 +1,125 @@
+"""Judging answers: every metric, its reason, and the evaluator's check of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+from conftest import PLAY, example, light  # type: ignore[import-not-found]
+
+from agentlora.core.types import Evaluator, Example, Expected, Output, Score, ToolCall
+from agentlora.eval.calls import render_calls
+from agentlora.eval.scorers import ToolCallEvaluator, render_answer
+
+ONE = example("one", "Dim the hall", light("hall", brightness=20))
+TWO = example("two", "Hall light and jazz", light("hall"), ToolCall("play", {"title": "jazz"}), case="two_calls")
+NONE = example("none", "What is love?", case="none_fits")
+ASK = example("ask", "Dim the light", case="missing")
+
+
+def judge(wanted: Example, *calls: ToolCall, text: str = "") -> Score:
+    return ToolCallEvaluator().score(wanted, Output(wanted.id, render_calls(calls) + text))
+
+
+def values(score: Score) -> list[float | None]:
+    return [score.metrics[name] for name in ToolCallEvaluator.metrics]
+
+
+def test_it_is_an_evaluator() -> None:
+    assert isinstance(ToolCallEvaluator(), Evaluator)
+
+
+@pytest.mark.parametrize(
+    ("score", "expected", "why"),
+    [
+        # parsed, schema_valid, right_name, right_arguments, exact_match, false_call, false_refusal
+        (judge(ONE, light("hall", brightness=20.0)), [1, 1, 1, 1, 1, None, 0], ""),
+        (judge(ONE, light("hall", brightness=20), text="\nDone."), [1, 1, 1, 1, 1, None, 0], ""),
+        (judge(ONE, light("hall")), [1, 1, 1, 0, 0, None, 0], "argument 'brightness' is missing"),
+        (
+            judge(ONE, light("Hall", brightness=20)),
+            [1, 1, 1, 0, 0, None, 0],
+            "argument 'room' is \"Hall\"; expected \"hall\"",
+        ),
+        (
+            judge(ONE, light("hall", brightness=200)),
+            [1, 0, 1, 0, 0, None, 0],
+            "argument 'brightness' is 200; expected 20 (does not fit the schema)",
+        ),
+        (
+            judge(ONE, light("hall", brightness=20, extra=1)),
+            [1, 0, 1, 0, 0, None, 0],
+            "argument 'extra' is not expected (does not fit the schema)",
+        ),
+        (judge(ONE, ToolCall("play", {"title": "x"})), [1, 1, 0, 0, 0, None, 0], "called play; expected set_light"),
+        (judge(ONE, ToolCall("dim", {})), [1, 0, 0, 0, 0, None, 0], "called dim; expected set_light"),
+        (judge(ONE, text="Sorry."), [0, 0, 0, 0, 0, None, 1], "no call; expected set_light"),
+        (judge(ONE, text="<tool_call>{"), [0, 0, 0, 0, 0, None, 0], "a call that cannot be read"),
+        (judge(TWO, *reversed(TWO.expected.calls)), [1, 1, 1, 1, 1, None, 0], ""),
+        (judge(TWO, light("hall")), [1, 1, 0, 0, 0, None, 0], "called set_light; expected set_light, play"),
+        (
+            judge(TWO, light("hall"), ToolCall("play", {"title": "rock"})),
+            [1, 1, 1, 0, 0, None, 0],
+            "argument 'title' is \"rock\"; expected \"jazz\"",
+        ),
+        (judge(NONE, text="No tool."), [1, None, None, None, 1, 0, None], ""),
+        (judge(NONE), [1, None, None, None, 0, 0, None], "an empty answer"),
+        (
+            judge(NONE, light("hall")),
+            [1, 1, None, None, 0, 1, None],
+            "called set_light; expected no call",
+        ),
+        (judge(NONE, text="<tool_call>{"), [0, 0, None, None, 0, 1, None], "a call that cannot be read"),
+        (judge(ASK, text="Which room?"), [1, None, None, None, 1, None, None], ""),
+        (judge(ASK, light("hall")), [1, 1, None, None, 0, None, None], "called set_light; expected no call"),
+    ],
+)
+def test_metrics_and_reason(score: Score, expected: list[float | None], why: str) -> None:
+    assert (values(score), score.why) == (expected, why)
+
+
+def test_the_same_call_twice_is_two_calls() -> None:
+    assert judge(ONE, *ONE.expected.calls, *ONE.expected.calls).metrics["exact_match"] == 0
+
+
+def test_an_unusable_tool_schema_is_unscored_whatever_was_answered() -> None:
+    broken = {"type": "function", "function": {"name": "x", "parameters": {"type": "dict"}}}
+    score = judge(dataclasses.replace(NONE, tools=(broken,)), text="No.")
+    assert score.unscored is not None
+    assert "'x'" in score.unscored
+    assert score.metrics == {}
+
+
+def test_a_cut_off_call_says_so() -> None:
+    score = ToolCallEvaluator().score(ONE, Output("one", "<tool_call>{", finish_reason="length"))
+    assert "token limit" in score.why
+
+
+def test_validate_passes_sound_examples(examples: Callable[[int], list[Example]]) -> None:
+    assert ToolCallEvaluator().validate(examples(3)) == []
+
+
+def test_validate_finds_a_gold_answer_that_is_not_right() -> None:
+    bad = example("bad", "Dim", light("hall", brightness=500))
+    stranger = example("stranger", "Go", ToolCall("go", {}))
+    problems = ToolCallEvaluator().validate([bad, stranger, ONE])
+    assert {p.split(":")[0] for p in problems} == {"bad", "stranger"}
+
+
+def test_validate_finds_a_corruption_that_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lenient(ToolCallEvaluator):
+        def score(self, example: Example, output: Output) -> Score:
+            return Score({name: float(name not in self.lower_is_better) for name in self.metrics})
+
+    problems = Lenient().validate([ONE])
+    for label in ("required argument 'room' left out", "a wrong name", "an extra argument", "broken JSON"):
+        assert any(label in p for p in problems)
+    assert any("text instead of a call" in p for p in problems)
+
+
+def test_the_gold_answer_of_every_kind_can_be_said() -> None:
+    assert render_answer(Expected(text="Hi")) == "Hi"
+    assert render_answer(Expected()) != ""
+    assert render_answer(ONE.expected) == render_calls(ONE.expected.calls)
+    assert PLAY["function"]["name"] in render_answer(TWO.expected)
