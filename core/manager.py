@@ -24,6 +24,7 @@ ALLOW_LIST = "AGENTLORA_LOAD_PLUGINS"
 
 BUILTIN = {
     "bases": "agentlora.plugins.bases.plugin",
+    "datasets": "agentlora.plugins.datasets.plugin",
     "methods": "agentlora.plugins.methods.plugin",
     "trainers": "agentlora.plugins.trainers.plugin",
     "tool-calling": "agentlora.tasks.tool_calling.plugin",

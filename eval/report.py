@@ -49,8 +49,9 @@ def markdown(record: Record) -> str:
     """The record's figures as Markdown tables."""
     names = [c.name for c in record.conditions]
     intro = (
-        f"{record.n} examples in {record.groups} groups, at most {record.max_tokens} new tokens. In per cent, "
-        "with 95 % intervals (Wilson); differences are paired, their intervals from a cluster bootstrap by group."
+        f"{record.n} examples in {record.groups} groups, at most {record.max_tokens} new tokens. "
+        "Per cent with 95 % intervals (Wilson); differences are paired, their intervals from a cluster "
+        "bootstrap by group."
     )
     rows = [_row(record, metric) for metric in record.metrics]
     parts = [f"# Evaluation: {_cell(record.task)}", _cell(summary(record)), intro]

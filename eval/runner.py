@@ -307,6 +307,6 @@ def _sample(condition: str, judged: _Judged) -> JSON:
         "cached": judged.cached,
         "group": example.group,
         "tags": dict(example.tags),
-        "expected": asdict(example.expected),
+        "expected": {**asdict(example.expected), "calls": [asdict(c) for c in example.expected.calls]},
         "request": {"messages": list(example.messages), "tools": list(example.tools)},
     }

@@ -20,8 +20,8 @@ _COMMON = frozenset(
         r"\w+",
         "a about an and any are as at be by can do find for from get gets give given has have how i in is "
         "it its list make me my name number of on one or please return returns set sets show so some string "
-        "tell text that the their there these this those to tool type use used user value what when where which "
-        "who why will with would you your",
+        "tell text that the their there these this those to tool type use used user value what when where "
+        "which who why will with would you your",
     )
 )
 

@@ -29,9 +29,9 @@ def check_adapter(client: VllmClient, base: str, adapter: str, prompts: Sequence
     if effect <= TOLERANCE + 2 * noise:
         raise RuntimeFault(
             f"{adapter} answers like the base model: over {len(used)} prompts the first token's "
-            f"log-probabilities differ by at most {effect:.3f} (the base from itself by {noise:.3f}). It gets "
-            "no traffic. Either its modules do not fit this base, or it was never trained: look at the run, and "
-            "publish it again."
+            f"log-probabilities differ by at most {effect:.3f} (the base from itself by {noise:.3f}). "
+            "It gets no traffic. Either its modules do not fit this base, or it was never trained: look at "
+            "the run, and publish it again."
         )
 
 

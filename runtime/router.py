@@ -133,7 +133,10 @@ def _regress(positives: Sequence[str], negatives: Sequence[str], seed: int) -> J
     counts = vectorizer.fit_transform([features(text) for text in (*positives, *negatives)])
     idf = TfidfTransformer(norm=None).fit(counts)
     labels = [1] * len(positives) + [0] * len(negatives)
-    model = LogisticRegression(C=1.0, class_weight="balanced", max_iter=500, random_state=seed)
+    # liblinear: 0.05 s where lbfgs takes 2.5 s on two cores; it regularises the intercept too, hence the scaling
+    model = LogisticRegression(
+        C=1.0, solver="liblinear", intercept_scaling=10.0, class_weight="balanced", random_state=seed
+    )
     model.fit(idf.transform(counts), labels)
     products = zip(vectorizer.feature_names_, (idf.idf_ * model.coef_[0]).tolist(), strict=True)
     heaviest = sorted(products, key=lambda item: (-abs(item[1]), item[0]))[:_MAX_WEIGHTS]

@@ -79,7 +79,7 @@ def _in_engine(name: str, model: str | None, skill: str, tools: list[Any], max_t
         raise ConfigError(
             f"{version.served_name} belongs to the base sha256:{str(theirs)[:12]} with the template "
             f"sha256:{version.card.template_digest[:12]}, but {base.name} here is "
-            f"sha256:{base.identity.digest[:12]} with sha256:{template[:12]}. Name the right one with --model."
+            f"sha256:{base.identity.digest[:12]} with sha256:{template[:12]}. Name the right one by --model."
         )
     options = {"max_lora_rank": version.card.rank or 16} if name == "vllm" else {}
     spec = EngineSpec(base.model_dir, base.chat_template, base.tool_call_parser, options=options)

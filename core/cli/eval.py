@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from agentlora.core.cli.options import show_json
+from agentlora.core.types import Split
 
 
 @click.command()
@@ -32,8 +33,8 @@ def eval(
     with show(plugins, quiet=as_json) as emit:
         run = open_run(target, emit)
         options = {"url": url} if url else {}
-        assert split in ("test", "dev")
-        record = evaluate(run, plugins, engine_name=engine, split=split, limit=limit, options=options)
+        chosen: Split = "test" if split == "test" else "dev"
+        record = evaluate(run, plugins, engine_name=engine, split=chosen, limit=limit, options=options)
     if as_json:
         click.echo(json.dumps(record.to_dict(), indent=2))
         return
@@ -42,6 +43,6 @@ def eval(
     from agentlora.eval.report import terminal_table
 
     Console().print(terminal_table(record))
-    click.echo(f"Report: {run.directory / eval_folder(split) / 'report.html'}")
+    click.echo(f"Report: {run.directory / eval_folder(chosen) / 'report.html'}")
     if split == "test":
         click.echo(f"Next: agentlora publish {target}")

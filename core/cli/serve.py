@@ -113,8 +113,8 @@ def _reserved(host: str, port: int) -> Iterator[socket.socket]:
             sock.bind((host, port))
         except OSError as exc:
             raise ConfigError(
-                f"cannot listen on {host}:{port}: {exc.strerror or exc}. Choose another with --port (0 takes a "
-                "free one), or end what is using it."
+                f"cannot listen on {host}:{port}: {exc.strerror or exc}. Choose another with --port (0 takes "
+                "a free one), or end what is using it."
             ) from exc
         yield sock
 

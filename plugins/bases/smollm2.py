@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from importlib.util import find_spec
 from pathlib import Path
 
 from agentlora.core.errors import MissingExtra, needs_extra
 from agentlora.core.files import directory_atomic, write_json
+from agentlora.core.quiet import quiet_libraries
 from agentlora.core.types import Base
 from agentlora.plugins.bases.identity import identify
 from agentlora.plugins.bases.templates import chatml_tools
@@ -36,7 +36,7 @@ class SmolLM2:
                 directory_atomic(model_dir) as temporary,
             ):
                 _convert(source, temporary)
-        template = (model_dir / "chat_template.jinja").read_text(encoding="utf-8")
+        template = chatml_tools()  # not a file of the directory: that would grow stale
         return Base(self.name, model_dir, template, "hermes", identify(self.name, model_dir, template))
 
 
@@ -51,10 +51,12 @@ def _gguf_file() -> Path:
 
 
 def _convert(source: Path, target: Path) -> None:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    quiet_libraries()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     where = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
     tokenizer = AutoTokenizer.from_pretrained(**where)
     model = AutoModelForCausalLM.from_pretrained(
@@ -63,12 +65,11 @@ def _convert(source: Path, target: Path) -> None:
         # without dequantize the weights stay packed and save_pretrained raises
         quantization_config=GgufConfig(dequantize=True),
     )
-    tokenizer.chat_template = chatml_tools()
+    tokenizer.chat_template = None  # its own knows no tools
     tokenizer.save_pretrained(target)
     model.save_pretrained(target)
     for name in ("config.json", "generation_config.json"):
         _same_on_every_machine(target / name)
-    (target / "chat_template.jinja").write_text(chatml_tools(), encoding="utf-8")
     for path in target.iterdir():
         path.chmod(0o644)
 

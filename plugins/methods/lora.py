@@ -37,7 +37,7 @@ class Lora:
 
         config = LoraConfig(
             r=params.r,
-            lora_alpha=params.alpha,  # type: ignore[arg-type]  # annotated int, used as a number
+            lora_alpha=params.alpha,
             lora_dropout=params.dropout,
             target_modules=target_modules(model, params.target),
             task_type="CAUSAL_LM",

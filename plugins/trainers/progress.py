@@ -38,7 +38,7 @@ class StepLog:
     def batch(self, tokens: int, computed: int) -> None:
         """Count a forward pass."""
         self._tokens += tokens
-        self._computed += computed or tokens
+        self._computed += computed
 
     def step(self, number: int, loss: float, lr: float) -> None:
         """Write the row of an optimizer step and tell the run."""

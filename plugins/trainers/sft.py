@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from agentlora.core.config import TrainingConfig, parse
 from agentlora.core.errors import TrainError, needs_extra
+from agentlora.core.quiet import quiet_libraries
 from agentlora.core.run import Run
 from agentlora.core.types import Base, Example, Method
 from agentlora.plugins.trainers.layout import IGNORE, computed_tokens, lay_out
@@ -29,8 +29,7 @@ class SFT:
             TrainError: the loss is not finite, or memory ran out.
             DataError: no example is left to train on.
         """
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        quiet_libraries()
         with needs_extra("train", "training"):
             import torch
             from transformers import AutoTokenizer, set_seed
@@ -74,13 +73,21 @@ def load_model(base: Base, method: Method, params: Any, training: TrainingConfig
     from transformers import AutoModelForCausalLM, logging
 
     logging.disable_progress_bar()
-    # On CPUs float32 is the faster one: bfloat16 took 1.5 times as long a step (docs/experiments.md).
-    auto = "bfloat16" if torch.cuda.is_available() else "float32"
+    auto = "bfloat16" if torch.cuda.is_available() or cpu_has_amx() else "float32"
     dtype = getattr(torch, auto if training.dtype == "auto" else training.dtype)
     kwargs = {"dtype": dtype, "attn_implementation": "sdpa", "use_safetensors": True}
     if torch.cuda.is_available():
         kwargs["device_map"] = {"": 0}
     return AutoModelForCausalLM.from_pretrained(base.model_dir, **{**kwargs, **method.load_kwargs(params)})
+
+
+def cpu_has_amx() -> bool:
+    """Whether the CPU has matrix units for bfloat16: with them it is the faster dtype, without them float32 is.
+
+    Measured in docs/experiments.md; Linux only, elsewhere False.
+    """
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.is_file() and "amx_bf16" in cpuinfo.read_text()
 
 
 def count_parameters(model: Any) -> tuple[int, int]:
@@ -158,6 +165,7 @@ def shares_prefixes_exactly(model: Any, rows: Sequence[Row]) -> bool:
 def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: StepLog) -> Any:
     import torch
     from datasets import Dataset
+    from transformers import PrinterCallback
     from trl import SFTConfig, SFTTrainer
 
     training, rows = run.config.training, encoded.rows
@@ -228,6 +236,7 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
+            log.batch(*inputs.pop("token_counts"))
             if not sharing:
                 return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             return trained_positions_loss(model, inputs, num_items_in_batch)
@@ -243,12 +252,13 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
 
     def collate(indices: list[dict[str, Any]]) -> dict[str, Any]:
         batch = [rows[item["row"]] for item in indices]
-        log.batch(sum(len(row.ids) for row in batch), computed_tokens(batch) if sharing else 0)
-        return lay_out(batch) if sharing else pad(batch, tokenizer.pad_token_id or 0)
+        tokens = sum(len(row.ids) for row in batch)
+        tensors = lay_out(batch) if sharing else pad(batch, tokenizer.pad_token_id or 0)
+        return {**tensors, "token_counts": (tokens, tensors["input_ids"].numel())}
 
     dataset = Dataset.from_dict({"row": list(range(len(rows))), "labels": [[0]] * len(rows)})
     log.start(total_steps)
-    return Trainer(
+    trainer = Trainer(
         model=model,
         args=args,
         train_dataset=dataset,
@@ -256,6 +266,8 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
         data_collator=collate,
         callbacks=[log.callback()],
     )
+    trainer.remove_callback(PrinterCallback)  # prints every log as a dict; the run's events say it better
+    return trainer
 
 
 def trained_positions_loss(model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Any:

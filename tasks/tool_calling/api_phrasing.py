@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from agentlora.tasks.tool_calling import api_frames as frames
 from agentlora.tasks.tool_calling.api_frames import Pair
+from agentlora.tasks.tool_calling.api_kinds import NAMING, kind_of, spoken, thing_of
 from agentlora.tasks.tool_calling.api_sources import Operation, Param, is_plural, plural, singular
-from agentlora.tasks.tool_calling.api_values import about, kind_of, spoken
 from agentlora.tasks.tool_calling.toolspec import Phrasing
 
 PREPOSITIONS = ("for", "from", "to", "with", "in", "of", "on", "by")
@@ -26,26 +26,13 @@ _CONTAINERS = {
     "subnet", "vault", "portfolio", "queue", "parent", "drive", "agent", "bot", "campaign",
 }  # fmt: skip
 _SHORTER = {
-    "repository": "repo", "repositories": "repos", "application": "app", "applications": "apps", "configuration": "config",
-    "configurations": "configs", "organization": "org", "organizations": "orgs", "certificate": "cert",
-    "certificates": "certs", "environment": "env", "environments": "envs", "document": "doc", "documents": "docs",
-    "information": "info", "advertisement": "ad", "parameters": "params", "database": "DB", "databases": "DBs",
-    "specification": "spec", "directory": "folder", "directories": "folders",
+    "repository": "repo", "repositories": "repos", "application": "app", "applications": "apps",
+    "configuration": "config", "configurations": "configs", "organization": "org", "organizations": "orgs",
+    "certificate": "cert", "certificates": "certs", "environment": "env", "environments": "envs",
+    "document": "doc", "documents": "docs", "information": "info", "advertisement": "ad",
+    "parameters": "params", "database": "DB", "databases": "DBs", "specification": "spec",
+    "directory": "folder", "directories": "folders",
 }  # fmt: skip
-_IDENTIFYING = (
-    "id",
-    "name",
-    "arn",
-    "resource",
-    "account",
-    "user",
-    "email",
-    "domain",
-    "path",
-    "url",
-    "title",
-    "phone",
-)
 _UNFINISHED = ("url", "path", "version", "number", "domain", "resource", "email", "limit", "ip", "cidr")
 
 
@@ -67,6 +54,7 @@ def usable(operation: Operation) -> bool:
     noun = operation.noun
     known = operation.verb in frames.KINDS or operation.verb in frames.VERBS
     odd = any(re.search(r"\d", w) and w not in ("s3", "ec2", "ipv4", "ipv6") for w in noun) or len(noun) > 5
+    odd = odd or noun[-1] in PREPOSITIONS or any(len(w) == 1 or len(w) > 15 for w in noun)
     return known and not odd and not {"and", "or", "by", "with", "as", "batch"} & set(noun)
 
 
@@ -94,7 +82,7 @@ def phrasings(
 
 
 def _plan(operation: Operation, params: Sequence[Param]) -> Plan:
-    noun, tail = operation.noun, ()
+    noun, tail = operation.noun, operation.noun[:0]
     cut = next((i for i, w in enumerate(noun) if w in PREPOSITIONS and 0 < i < len(noun) - 1), None)
     if cut is not None:
         noun, tail = operation.noun[:cut], operation.noun[cut:]
@@ -116,11 +104,9 @@ def _subject(
     one = singular(noun)
     for param in sorted(params, key=lambda p: not p.required):
         listed = param.schema["type"] == "array"
-        if kind_of(param) not in _IDENTIFYING and not (
-            listed and param.words[-1] in ("ids", "names", "arns")
-        ):
+        if kind_of(param) not in NAMING and not (listed and param.words[-1] in ("ids", "names", "arns")):
             continue
-        thing = singular(about(param.words))
+        thing = singular(thing_of(param))
         if listed and (not is_plural(noun) or not param.required):
             continue
         if tail and (thing == singular(tail[1:]) or (thing and tail[-1] == thing[-1])):
@@ -176,8 +162,16 @@ class Writer:
         if len(rest) >= 2 and rng.random() < 0.12:
             return self.finish(self.terse(subject, head, rest, unnamed), rest[-1])
         lead, after = "", []
+        if (
+            self.plan.subject in rest and self.plan.mode != "none"
+        ):  # it names the object: never a mere attribute
+            rest.remove(self.plan.subject)
+            if rng.random() < 0.5:
+                lead = self.named(self.pick(frames.LEADS), self.plan.subject)
+            else:
+                after = [self.plan.subject]
         sayable = [p for p in rest if self.kinds[p.name] not in ("bool", "struct", "limit", "query", "list")]
-        if sayable and rng.random() < 0.18:
+        if sayable and not lead and rng.random() < 0.18:
             first = rng.choice(sayable)
             rest.remove(first)
             lead = self.named(self.pick(frames.LEADS), first)
@@ -233,8 +227,10 @@ class Writer:
 
     def objects(self, form: str, subject: Param | None, head: Param | None, unnamed: bool) -> str:
         """The form with object, plural and new thing filled in."""
-        noun, tail = self.shorter(self.plan.noun), self.shorter(self.plan.tail)
-        one, many = spoken(singular(noun)), spoken(plural(noun))
+        short = self.rng.random() < 0.3
+        noun, tail = _shorter(self.plan.noun, short), _shorter(self.plan.tail, short)
+        one = spoken(_shorter(singular(self.plan.noun), short))
+        many = spoken(_shorter(plural(self.plan.noun), short))
         around = ""
         slot = f"<{subject.name}>" if subject else ""
         if tail:
@@ -284,14 +280,10 @@ class Writer:
             return rng.choice(("the", "the", "our")) + f" {said}{around}"
         quoted = f'"{slot}"' if self.kinds[subject.name] == "title" else slot
         if self.plan.mode == "owner":
-            owner = len(about(subject.words))
+            owner = len(thing_of(subject))
             whose, what = spoken(noun[:owner]), spoken(noun[owner:])
-            ways = (
-                f"the {what} of the {whose} {quoted}",
-                f"the {what} of {quoted}",
-                f"the {what} for {whose} {quoted}",
-            )
-            return rng.choice(ways)
+            joints = (f"of the {whose} {quoted}", f"of {quoted}", f"for {whose} {quoted}")
+            return f"the {what} {rng.choice(joints)}"
         if subject.schema["type"] == "array":
             return rng.choice((f"the {many} {slot}", f"{many} {slot}", f"these {many}: {slot}"))
         ways = [f"the {one} {quoted}", f"the {one} {quoted}", f"{one} {quoted}", f"our {one} {quoted}"]
@@ -340,9 +332,9 @@ class Writer:
             return "date"
         if kind in frames.JOINS:
             return kind
-        thing = about(param.words)
+        thing = thing_of(param)
         if (
-            kind in _IDENTIFYING
+            kind in NAMING
             and kind not in ("email", "domain", "path", "url", "phone")
             and thing
             and param.required
@@ -352,7 +344,7 @@ class Writer:
 
     def alone(self) -> bool:
         """Whether only one parameter of the tool identifies anything, so that a bare value is clear."""
-        return sum(k in _IDENTIFYING for k in self.kinds.values()) == 1
+        return sum(k in NAMING for k in self.kinds.values()) == 1
 
     def sentence_ok(self, param: Param) -> bool:
         return self.kinds[param.name] not in ("bool", "struct", "limit", "query")
@@ -360,11 +352,11 @@ class Writer:
     def lateness(self, param: Param) -> float:
         """What names a place or an owner comes early, free text late."""
         key = self.join_key(param)
-        return {"in": 0.0, "for": 0.0, "region": 0.2, "text": 1.5}.get(key, 0.6)
+        return {"in": 0.0, "for": 0.0, "region": 0.2, "text": 1.5, "limit": 1.2}.get(key, 0.6)
 
     def named(self, form: str, param: Param) -> str:
         """The form with the parameter's words and slot."""
-        words, short = self.words(param), about(param.words)
+        words, short = self.words(param), thing_of(param)
         slot = f"<{param.name}>"
         if self.kinds[param.name] in ("text", "title", "query") and '"' not in form:
             slot = f'"{slot}"'
@@ -382,20 +374,22 @@ class Writer:
         )
 
     def words(self, param: Param) -> str:
-        words = self.shorter(param.words)
+        words = _shorter(param.words, self.rng.random() < 0.3)
         if words in (("id",), ("name",), ("arn",), ("identifier",)):
             words = (*singular(self.plan.noun), *words)
+        if words == ("parent",) and self.rng.random() < 0.6:
+            words = thing_of(param)
         if words[-1] == "identifier" and self.rng.random() < 0.6:
             words = (*words[:-1], "id")
-        if len(words) > 2 and words[-1] in ("id", "name", "arn", "identifier") and self.rng.random() < 0.3:
+        twin = sum(thing_of(p) in (thing_of(param), ()) for p in self.params) > 1
+        if (
+            len(words) > 1
+            and words[-1] in ("id", "arn", "identifier")
+            and not twin
+            and self.rng.random() < 0.3
+        ):
             words = words[:-1]
         return spoken(words)
-
-    def shorter(self, words: tuple[str, ...]) -> tuple[str, ...]:
-        """The words as people shorten them, now and then."""
-        if self.rng.random() < 0.7:
-            return words
-        return tuple(_SHORTER.get(w, w) for w in words)
 
     def terse(self, subject: Param | None, head: Param | None, rest: Sequence[Param], unnamed: bool) -> str:
         """A request in note form: ``new bucket, region eu-west-1, owner maria``."""
@@ -425,13 +419,11 @@ class Writer:
         form = form.replace("What is the", "What are the") if several else form
         return (
             form.replace("{o}", one)
-            .replace("{s}", spoken(about(param.words)) or spoken(param.words))
+            .replace("{s}", spoken(thing_of(param)) or spoken(param.words))
             .replace(
                 "{w}",
                 spoken(
-                    self.plan.noun + param.words
-                    if len(param.words) == 1 and kind in _IDENTIFYING
-                    else param.words
+                    self.plan.noun + param.words if len(param.words) == 1 and kind in NAMING else param.words
                 ),
             )
         )
@@ -446,6 +438,10 @@ class Writer:
         if text.endswith(">.") and open_end:
             text = text[:-1]
         return re.sub(r"<(\w+)>", r"{\1}", " ".join(text.replace(" ,", ",").split()))
+
+
+def _shorter(words: tuple[str, ...], really: bool) -> tuple[str, ...]:
+    return tuple(_SHORTER.get(w, w) for w in words) if really else words
 
 
 def _upper(text: str) -> str:

@@ -22,17 +22,20 @@ from agentlora.core.types import JSON
 ApiSource = Literal["botocore", "google"]
 
 _WORD = re.compile(
-    r"IPv[46]|[SE]C?[23](?![a-z0-9])|[A-Z]+s(?![a-z])|[A-Z]{2,}(?=[A-Z][a-z]|[^A-Za-z]|$)|[A-Z]?[a-z]+|[A-Z]+|\d+"
+    r"IPv[46]|[Ss]3|[Ee][Cc]2|[A-Z]{2,}s(?![a-z])|[A-Z]{2,}(?=[A-Z][a-z]|[^A-Za-z]|$)|"
+    r"[A-Z]?[a-z]+|[A-Z]+|\d+"
 )
 # Parameters that software fills in, or that nobody says aloud: tokens, secrets, documents, masks, filters.
 _UNSPOKEN = re.compile(
-    r"(token|password|secret|secrets|credentials?|signature|hash|checksum|digest|md5|sha\d*|nonce|etag|certificate|"
-    r"public key|private key|fingerprint|(.* )?polic(y|ies)( document| text| json)?|.*iterator|document|definition|template|"
-    r"template body|json|yaml|xml|html|schema|statement|payload|blob|cursor|marker|mask|script|sql|csrf|data|input|"
-    r"metadata|annotations|filter|filters|order by|sort by|expression|context|request id|upload id|pagination|page|"
-    r"self link|kind|cas|callback|generation|revision id|continuation|resource version|hl|on behalf of content owner( channel)?|"
-    r"prefer|user agent|dry run|validate only|expected bucket owner|request payer|view|fields|projection|extra|"
-    r"if .*match|.*token.*|.*jwt.*|.*password.*|.*secret.*|.*cursor.*|client request .*|idempotency.*)$"
+    r"token|password|secret|secrets|credentials?|signature|hash|checksum|digest|md5|sha\d*|nonce|etag|"
+    r"certificate|public key|private key|fingerprint|(.* )?polic(y|ies)( document| text| json)?|"
+    r".*iterator|document|definition|template|template body|json|yaml|xml|html|schema|statement|payload|"
+    r"blob|cursor|marker|mask|script|sql|csrf|data|input|metadata|annotations|filter|filters|order by|"
+    r"sort by|expression|context|request id|upload id|pagination|page|self link|kind|cas|callback|"
+    r"generation|revision id|continuation|resource version|hl|prefer|"
+    r"on behalf of content owner( channel)?|user agent|dry run|validate only|expected bucket owner|"
+    r"request payer|view|fields|projection|extra|if .*match|.*token.*|.*jwt.*|.*password.*|.*secret.*|"
+    r".*cursor.*|client request .*|idempotency.*"
 )
 _PREFIX = re.compile(
     r"^\W*(?:(?:Required|Optional|Output only|Input only|Immutable|Identifier|Deprecated)\W+)+"
@@ -44,8 +47,9 @@ _UNSENTENCE = re.compile(r"\b(deprecated|internal use|do not use|reserved|not su
 class Param:
     """One parameter: its name as written, its words in lower case, a JSON schema without description.
 
-    `pattern` is the path pattern of a Google resource name (``^projects/[^/]+$``), otherwise empty.
-    `choices` are the values of an enumeration that is too long to be listed in the schema.
+    `description` is as the API has it, markup included. `pattern` is the path pattern of a Google resource
+    name (``^projects/[^/]+$``), otherwise empty. `choices` are the values of an enumeration that is too long
+    to be listed in the schema.
     """
 
     name: str
@@ -120,10 +124,10 @@ def first_sentence(text: str, limit: int) -> str:
     text = html.unescape(re.sub(r"<[^>]+>", " ", re.split(r"</p>", text.strip(), maxsplit=1)[0]))
     text = re.sub(r"\[([^\]]+)\]\([^)]*\)|`", r"\1", text)
     text = re.sub(r"\s+([,.;:])", r"\1", " ".join(_PREFIX.sub("", text).split()))
-    sentence = re.split(r"(?<!e\.g)(?<!i\.e)(?<!etc)(?<=[.!?])\s+(?=[A-Z(])", text, maxsplit=1)[0]
+    sentence = re.split(r"(?<!e\.g\.)(?<!i\.e\.)(?<!etc\.)(?<=[.!?])\s+(?=[A-Z(])", text, maxsplit=1)[0]
     if len(sentence) <= limit:
         return sentence
-    return re.sub(r"[\s,;:(]+\S*$", "", sentence[: limit - 2]) + "..."
+    return re.sub(r"[\s,;:(]+\S*$", "", sentence[: limit - 3]) + "..."
 
 
 # --- Amazon -------------------------------------------------------------------------------------
@@ -155,8 +159,9 @@ def _aws_params(shape: JSON, shapes: JSON) -> tuple[Param, ...] | None:
             continue
         target = shapes[member["shape"]]
         choices = tuple(target.get("enum", ())) if target["type"] == "string" else ()
-        documented = first_sentence(member.get("documentation", ""), 90)
-        params.append(Param(name, words, schema or {}, required, documented, "", choices))
+        params.append(
+            Param(name, words, schema or {}, required, member.get("documentation", ""), "", choices)
+        )
     return tuple(params)
 
 
@@ -198,11 +203,8 @@ def _google(service: str, described: JSON) -> Iterator[Operation]:
         # resources are named in the plural; `tasks.delete` deletes one task, `tasks.list` lists them all
         noun = thing if words[0] in _ON_MANY else singular(thing)
         if len(words) > 1:
-            noun = (
-                words[1:]
-                if singular(words[1:])[-1] == singular(thing)[-1]
-                else (*singular(thing), *words[1:])
-            )
+            repeated = singular(thing)[-1] in (singular(words[1:])[-1], words[1])
+            noun = words[1:] if repeated else (*singular(thing), *words[1:])
         params = _google_params(method, described.get("schemas", {}))
         text = first_sentence(method.get("description", ""), 200)
         if params is not None and _documented(text):
@@ -237,9 +239,13 @@ def _google_params(method: JSON, schemas: JSON) -> tuple[Param, ...] | None:
             if required:
                 return None
             continue
-        text = first_sentence(prop.get("description", ""), 90)
+        pattern = prop.get("pattern", "")
+        if not re.fullmatch(r"\^?\w+(/(\w+|\[\^/\]\+))+\$?", pattern):
+            pattern = ""
         choices = tuple(prop.get("enum", ()))
-        params.append(Param(name, words, schema or {}, required, text, prop.get("pattern", ""), choices))
+        params.append(
+            Param(name, words, schema or {}, required, prop.get("description", ""), pattern, choices)
+        )
     return tuple(params)
 
 
@@ -269,8 +275,10 @@ def _google_schema(prop: JSON, schemas: JSON, depth: int) -> JSON | None:
 # --- shared -------------------------------------------------------------------------------------
 
 
-def _string(enum: Any) -> JSON:
+def _string(enum: Any) -> JSON | None:
     values = [v for v in enum if not re.search(r"UNSPECIFIED|UNKNOWN|^UNDEFINED|^$", v)]
+    if any(len(value) == 1 for value in values):
+        return None  # flags of one letter, which nobody says
     return {"type": "string", "enum": values} if 2 <= len(values) <= 8 else {"type": "string"}
 
 
@@ -288,7 +296,11 @@ def speakable(name: str, words: tuple[str, ...], schema: JSON | None) -> bool:
         return False
     if max(map(len, words)) > 15:
         return False
-    return schema.get("type") == "boolean" or not _UNSPOKEN.fullmatch(" ".join(words))
+    if schema["type"] == "string" and re.search(
+        r"max (results|items|records)|page size|limit$", " ".join(words)
+    ):
+        return False  # a number that the API declares as a string
+    return not _UNSPOKEN.fullmatch(" ".join(words))
 
 
 def _documented(text: str) -> bool:
@@ -297,7 +309,8 @@ def _documented(text: str) -> bool:
 
 _ALWAYS_PLURAL = {
     "settings", "details", "credentials", "contents", "permissions", "preferences", "insights", "statistics",
-    "properties", "attributes", "metrics", "news", "series", "limits", "options", "results", "stats", "analytics",
+    "properties", "attributes", "metrics", "news", "series", "limits", "options", "results", "stats",
+    "analytics",
     "tags", "labels",
 }  # fmt: skip
 _NO_PLURAL = (

@@ -62,6 +62,8 @@ class ToolRequestParams(Strict):
     """Tools offered at once: 1 to this many."""
     tools_chars_max: int = Field(2600, ge=200)
     """Characters of JSON that a tool list may take (about 3.4 a token)."""
+    request_chars_max: int = Field(900, ge=80)
+    """Characters that a request and its answer may take together."""
     catalogue_share: float = Field(0.5, ge=0, le=1)
     """Of the groups, how many are over our own catalogue; the rest is over real API descriptions."""
     real_tools: int = Field(2400, ge=0)
@@ -183,7 +185,7 @@ def _group(
     for index in range(size):
         for _ in range(20):  # few tools with few values can repeat a request
             text, expected, case = _request(pool, offered, rng)
-            if text not in seen:
+            if text not in seen and len(text) + _answer_chars(expected) <= params.request_chars_max:
                 break
         seen.add(text)
         yield Example(
@@ -261,5 +263,9 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!")) else text + "."
 
 
+def _answer_chars(expected: Expected) -> int:
+    return len(expected.text or "") + sum(len(str(dict(call.arguments))) + 60 for call in expected.calls)
+
+
 def _chars(tool: ToolSpec) -> int:
-    return len(json.dumps(tool.openai()["function"], ensure_ascii=False))
+    return len(json.dumps(tool.openai()["function"], ensure_ascii=False, separators=(",", ":")))

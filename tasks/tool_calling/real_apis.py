@@ -19,11 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.types import JSON, Split
+from agentlora.tasks.tool_calling.api_frames import KINDS
+from agentlora.tasks.tool_calling.api_kinds import NAMING, kind_of
 from agentlora.tasks.tool_calling.api_phrasing import phrasings, usable
 from agentlora.tasks.tool_calling.api_sources import (
     ApiSource,
     Operation,
     Param,
+    first_sentence,
+    is_plural,
     read_operations,
     service_files,
     singular,
@@ -36,6 +40,7 @@ MAX_PARAMS = 6
 MAX_SPEC_CHARS = 1400  # compact JSON, about 350 tokens
 MAX_PER_SERVICE = 40  # EC2 alone has 700 operations
 PHRASINGS = 12
+MIN_PHRASINGS = 8
 # Nearly every service has these; a few of them are enough.
 _EVERYWHERE = re.compile(
     r"tags?( |$)|.*tags for resource|resource tags|.*iam .*|operations?$|locations?$|resource$"
@@ -60,7 +65,7 @@ def load_real_tools(source: ApiSource, limit: int | None, seed: int) -> tuple[To
         tools = tuple(islice(_collect(source, services, order, per_service, seed), limit))
         if limit is None or len(tools) >= limit or per_service >= MAX_PER_SERVICE:
             return tools
-        per_service = min(MAX_PER_SERVICE, per_service * 2)
+        per_service = min(MAX_PER_SERVICE, 1 + per_service * limit * 3 // (2 * max(1, len(tools))))
 
 
 def split_of(source: ApiSource, service: str) -> Split:
@@ -85,58 +90,92 @@ def _collect(
 
 
 def _by_thing(operations: list[Operation], rng: random.Random) -> list[Operation]:
-    """The operations in random order of what they act on; those on one thing stay together."""
-    things: dict[tuple[str, ...], list[Operation]] = {}
+    """The operations in random order of what they act on; those on one thing stay together.
+
+    Of two that do the same to the same thing (ListClusters, DescribeClusters) only the first is kept: no
+    request could tell them apart.
+    """
+    things: dict[tuple[str, ...], dict[str, Operation]] = {}
     for operation in operations:
         if not _EVERYWHERE.match(" ".join(operation.noun)) or rng.random() < 0.05:
-            things.setdefault(singular(operation.noun), []).append(operation)
+            things.setdefault(singular(operation.noun), {}).setdefault(_deed(operation), operation)
     groups = list(things.values())
     rng.shuffle(groups)
-    return [operation for group in groups for operation in group]
+    return [operation for group in groups for operation in group.values()]
+
+
+def _deed(operation: Operation) -> str:
+    """What is done, whatever the verb: ``put`` and ``update`` are one deed, ``describe`` of several is a list."""
+    deed = KINDS.get(operation.verb, operation.verb)
+    if deed == "get" and is_plural(operation.noun):
+        return "list"
+    return "update" if deed == "put" else deed
 
 
 def _tool(source: ApiSource, operation: Operation, names: set[str], rng: random.Random) -> ToolSpec | None:
     """The operation as a tool, or None where it has too much that is required or nothing to say."""
-    snake = rng.random() < (0.4 if source == "botocore" else 0.3)
-    params = [_restyled(p) if snake else p for p in operation.params]
-    if len({p.name for p in params}) < len(params):
-        params = list(operation.params)
-    pools = {p.name: pool_for(p, operation.noun, operation.service, rng) for p in params}
-    usable_params = [p for p in params if _has_values(pools[p.name])]
-    required = [p for p in usable_params if p.required]
-    if len(required) < sum(p.required for p in params) or len(required) > MAX_PARAMS:
-        return None
-    optional = [p for p in usable_params if not p.required]
-    room = rng.randint(min(2, MAX_PARAMS - len(required)), MAX_PARAMS - len(required))
-    optional = rng.sample(optional, min(len(optional), room))
-    name, described = _name(source, operation, names, rng), rng.random() < 0.7
-    while True:
-        chosen = [p for p in params if p in required or p in optional]
-        schema = _schema(chosen, described)
-        function = {"name": name, "description": operation.description, "parameters": schema}
-        if len(json.dumps(function, separators=(",", ":"))) + 40 <= MAX_SPEC_CHARS:
-            break
-        if not optional:
-            return None
-        optional.pop()
-    if rng.random() < (0.7, 0.4, 0)[min(len(chosen), 2)]:
-        return None  # a call with no or one argument teaches little
     split = split_of(source, operation.service)
-    requests, missing = phrasings(operation, chosen, PHRASINGS, split != "train", rng)
-    if len(requests) < 8:
+    params = _params(operation, 0.4 if source == "botocore" else 0.3, rng)
+    # a call with no or one argument teaches little
+    if params is None or rng.random() < (0.7, 0.4, 0)[min(len(params), 2)]:
+        return None
+    pools = {p.name: pool_for(p, operation.noun, operation.service, rng) for p in params}
+    spoken = [p for p in params if _has_values(pools[p.name])]
+    if any(p.required and p not in spoken for p in params):
+        return None
+    if _deed(operation) == "update" and all(kind_of(p) in NAMING for p in spoken):
+        return None  # nothing that could be changed
+    function = _fitted(
+        _name(source, operation, names, rng), operation.description, spoken, rng.random() < 0.7
+    )
+    if function is None:
+        return None
+    spoken = [p for p in spoken if p.name in function["parameters"]["properties"]]
+    requests, missing = phrasings(operation, spoken, PHRASINGS, split != "train", rng)
+    if len(requests) < MIN_PHRASINGS:
         return None
     named = {slot for request in (*requests, *missing) for slot in request.slots}
     return ToolSpec(
         domain=operation.service,
-        name=name,
+        name=function["name"],
         description=operation.description,
-        parameters=schema,
-        values={p.name: pools[p.name] for p in chosen if p.name in named},
+        parameters=function["parameters"],
+        values={p.name: pools[p.name] for p in spoken if p.name in named},
         phrasings=requests,
         missing=missing,
         split=split,
         source=f"{source}/{operation.service}",
     )
+
+
+def _params(operation: Operation, snake_share: float, rng: random.Random) -> list[Param] | None:
+    """All required parameters and some optional ones, in one style of names; None where that cannot be said."""
+    required = [p for p in operation.params if p.required]
+    if _deed(operation) == "list" and any(p.words == ("name",) for p in required):
+        return None  # the name of what the listed things belong to, which has no word here
+    if any(p.pattern for p in required) and rng.random() < 0.5:
+        return None  # long resource names would fill half of Google's requests
+    if len(required) > MAX_PARAMS:
+        return None
+    optional = [p for p in operation.params if not p.required]
+    room = rng.randint(min(2, MAX_PARAMS - len(required)), MAX_PARAMS - len(required))
+    taken = rng.sample(optional, min(len(optional), room))
+    params = [p for p in operation.params if p.required or p in taken]
+    snake = [_restyled(p) for p in params]
+    return snake if rng.random() < snake_share and len({p.name for p in snake}) == len(params) else params
+
+
+def _fitted(name: str, description: str, params: list[Param], described: bool) -> JSON | None:
+    """The function with as many of the optional parameters as fit the budget; None where none would help."""
+    kept = list(params)
+    while True:
+        function = {"name": name, "description": description, "parameters": _schema(kept, described)}
+        if len(json.dumps(function, separators=(",", ":"))) <= MAX_SPEC_CHARS:
+            return function
+        optional = [p for p in kept if not p.required]
+        if not optional:
+            return None
+        kept.remove(optional[-1])
 
 
 def _has_values(pool: Pool) -> bool:
@@ -146,7 +185,8 @@ def _has_values(pool: Pool) -> bool:
 def _schema(params: list[Param], described: bool) -> JSON:
     properties: dict[str, JSON] = {}
     for param in params:
-        about = {"description": param.description} if described and param.description else {}
+        text = first_sentence(param.description, 90) if described else ""
+        about = {"description": text} if text else {}
         properties[param.name] = {**param.schema, **about}
     required = [p.name for p in params if p.required]
     return {"type": "object", "properties": properties} | ({"required": required} if required else {})

@@ -26,7 +26,7 @@ def restyle(tool: ToolSpec, rng: random.Random) -> ToolSpec:
 
 
 def _rename(name: str, rng: random.Random) -> str:
-    words = [word.lower() for word in _WORDS.findall(name)]
+    words: list[str] = [word.lower() for word in _WORDS.findall(name)]
     if not words:
         return name
     style = rng.choice(("snake", "camel", "pascal", "dotted", "kebab"))

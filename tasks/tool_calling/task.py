@@ -21,8 +21,10 @@ TASK = Task(
                 "params": {
                     "examples": 1280,
                     "tools_max": 4,
-                    "tools_chars_max": 1000,
-                    "test_examples": 48,
+                    "tools_chars_max": 640,
+                    "request_chars_max": 360,
+                    "test_examples": 32,
+                    "real_tools": 800,
                     "test_handwritten": 52,
                     "test_new_phrasings": 24,
                 }

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pytest
-
 from agentlora.core.types import JSON, Example, Expected, ToolCall
 
 SET_LIGHT: JSON = {
@@ -31,7 +27,10 @@ PLAY: JSON = {
         "description": "Play some music.",
         "parameters": {
             "type": "object",
-            "properties": {"title": {"type": "string"}, "tags": {"type": "array", "items": {"type": "string"}}},
+            "properties": {
+                "title": {"type": "string"},
+                "tags": {"type": "array", "items": {"type": "string"}},
+            },
             "required": ["title"],
         },
     },
@@ -43,7 +42,9 @@ def light(room: str, **more: object) -> ToolCall:
     return ToolCall("set_light", {"room": room, **more})
 
 
-def example(name: str, said: str, *calls: ToolCall, case: str = "call", group: str = "", **more: str) -> Example:
+def example(
+    name: str, said: str, *calls: ToolCall, case: str = "call", group: str = "", **more: str
+) -> Example:
     """One request with both tools on offer; without calls the answer is a text."""
     return Example(
         id=name,
@@ -74,8 +75,3 @@ def make_examples(groups: int) -> list[Example]:
             example(f"{name}-ask", "Dim the light", case="missing", group=name),
         ]
     return found
-
-
-@pytest.fixture
-def examples() -> Callable[[int], list[Example]]:
-    return make_examples

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import pytest
-from conftest import PLAY, example, light  # type: ignore[import-not-found]
+from eval_examples import PLAY, example, light, make_examples
 
 from agentlora.core.types import Evaluator, Example, Expected, Output, Score, ToolCall
 from agentlora.eval.calls import render_calls
 from agentlora.eval.scorers import ToolCallEvaluator, render_answer
 
 ONE = example("one", "Dim the hall", light("hall", brightness=20))
-TWO = example("two", "Hall light and jazz", light("hall"), ToolCall("play", {"title": "jazz"}), case="two_calls")
+TWO = example(
+    "two", "Hall light and jazz", light("hall"), ToolCall("play", {"title": "jazz"}), case="two_calls"
+)
 NONE = example("none", "What is love?", case="none_fits")
 ASK = example("ask", "Dim the light", case="missing")
 
@@ -40,7 +41,7 @@ def test_it_is_an_evaluator() -> None:
         (
             judge(ONE, light("Hall", brightness=20)),
             [1, 1, 1, 0, 0, None, 0],
-            "argument 'room' is \"Hall\"; expected \"hall\"",
+            'argument \'room\' is "Hall"; expected "hall"',
         ),
         (
             judge(ONE, light("hall", brightness=200)),
@@ -52,7 +53,11 @@ def test_it_is_an_evaluator() -> None:
             [1, 0, 1, 0, 0, None, 0],
             "argument 'extra' is not expected (does not fit the schema)",
         ),
-        (judge(ONE, ToolCall("play", {"title": "x"})), [1, 1, 0, 0, 0, None, 0], "called play; expected set_light"),
+        (
+            judge(ONE, ToolCall("play", {"title": "x"})),
+            [1, 1, 0, 0, 0, None, 0],
+            "called play; expected set_light",
+        ),
         (judge(ONE, ToolCall("dim", {})), [1, 0, 0, 0, 0, None, 0], "called dim; expected set_light"),
         (judge(ONE, text="Sorry."), [0, 0, 0, 0, 0, None, 1], "no call; expected set_light"),
         (judge(ONE, text="<tool_call>{"), [0, 0, 0, 0, 0, None, 0], "a call that cannot be read"),
@@ -61,7 +66,7 @@ def test_it_is_an_evaluator() -> None:
         (
             judge(TWO, light("hall"), ToolCall("play", {"title": "rock"})),
             [1, 1, 1, 0, 0, None, 0],
-            "argument 'title' is \"rock\"; expected \"jazz\"",
+            'argument \'title\' is "rock"; expected "jazz"',
         ),
         (judge(NONE, text="No tool."), [1, None, None, None, 1, 0, None], ""),
         (judge(NONE), [1, None, None, None, 0, 0, None], "an empty answer"),
@@ -96,8 +101,8 @@ def test_a_cut_off_call_says_so() -> None:
     assert "token limit" in score.why
 
 
-def test_validate_passes_sound_examples(examples: Callable[[int], list[Example]]) -> None:
-    assert ToolCallEvaluator().validate(examples(3)) == []
+def test_validate_passes_sound_examples() -> None:
+    assert ToolCallEvaluator().validate(make_examples(3)) == []
 
 
 def test_validate_finds_a_gold_answer_that_is_not_right() -> None:
@@ -107,7 +112,7 @@ def test_validate_finds_a_gold_answer_that_is_not_right() -> None:
     assert {p.split(":")[0] for p in problems} == {"bad", "stranger"}
 
 
-def test_validate_finds_a_corruption_that_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validate_finds_a_corruption_that_scores() -> None:
     class Lenient(ToolCallEvaluator):
         def score(self, example: Example, output: Output) -> Score:
             return Score({name: float(name not in self.lower_is_better) for name in self.metrics})

@@ -14,7 +14,7 @@ from agentlora.eval.metrics import aggregate, paired_difference, wilson
     [  # scipy.stats.binomtest(k, n).proportion_ci(method="wilson")
         (0, 10, 0.0, 0.27753279),
         (5, 10, 0.23659309, 0.76340691),
-        (81, 263, 0.25527367, 0.36618728),
+        (81, 263, 0.25528852, 0.36620958),
         (100, 100, 0.96300560, 1.0),
     ],
 )

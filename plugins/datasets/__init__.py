@@ -1,0 +1,1 @@
+"""Dataset builders, one file a source."""

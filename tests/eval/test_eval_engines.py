@@ -1,0 +1,359 @@
+"""The transformers engine on a tiny random model, and the OpenAI engine against a server of our own."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eval_examples import TOOLS, example, light, make_examples
+
+from agentlora.core.errors import ConfigError, EvalError
+from agentlora.core.manager import load_plugins
+from agentlora.core.types import EngineSpec, GenerateRequest, Output
+from agentlora.eval.calls import parse_answer
+from agentlora.eval.conditions import Condition, default_conditions, to_request
+from agentlora.eval.engines.hf import TransformersEngine, TransformersFactory
+from agentlora.eval.engines.openai_compat import OpenAIEngine, OpenAIFactory
+from agentlora.eval.runner import evaluate
+from agentlora.eval.scorers import ToolCallEvaluator
+
+SAID = ("Hi", "Turn on the light in the kitchen, please, and be quick about it", "What now?")
+
+
+def say(name: str, text: str, **more: Any) -> GenerateRequest:
+    return GenerateRequest(name, ({"role": "user", "content": text},), **({"max_tokens": 8} | more))
+
+
+def spec_of(directory: Path, **options: Any) -> EngineSpec:
+    template = (directory / "chat_template.jinja").read_text(encoding="utf-8")
+    return EngineSpec(directory, template, options=options)
+
+
+def test_the_built_in_names_are_registered_and_load() -> None:
+    plugins = load_plugins({"eval": "agentlora.eval.plugin"})
+    assert plugins.catalog.names("engines") == ["echo", "openai", "transformers"]
+    for name in plugins.catalog.names("engines"):
+        assert callable(plugins.get("engines", name).open)
+    assert plugins.get("evaluators", "tool-calls").metrics[0] == "parsed"
+
+
+# --- transformers -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def adapter_dirs(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two adapters with weights large enough to change every answer, and one for other modules."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    found = []
+    for seed in (1, 2):
+        model = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
+        peft = get_peft_model(model, LoraConfig(r=4, target_modules=["q_proj", "down_proj"]))
+        torch.manual_seed(seed)
+        for name, weight in peft.named_parameters():
+            if "lora_" in name:
+                torch.nn.init.normal_(weight, std=1.0)
+        found.append(tmp_path_factory.mktemp(f"adapter{seed}"))
+        peft.save_pretrained(found[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model_dir: Path, adapter_dirs: list[Path]) -> Iterator[TransformersEngine]:
+    with TransformersFactory().open(spec_of(tiny_model_dir, device="cpu", batch_size=3)) as opened:
+        for i, directory in enumerate(adapter_dirs):
+            opened.add_adapter(f"skill@{i}.0", directory)
+        yield opened
+
+
+def reference(directory: Path, adapter: Path | None, text: str, tokens: int) -> tuple[str, int]:
+    """Greedy decoding by hand: one prompt, no padding, no cache; (text, prompt length)."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+    if adapter:
+        model = PeftModel.from_pretrained(model, adapter).eval()
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False
+    )
+    ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    start = len(ids)
+    with torch.no_grad():
+        while len(ids) < start + tokens:
+            ids.append(int(model(torch.tensor([ids])).logits[0, -1].argmax()))
+            if ids[-1] == tokenizer.eos_token_id:
+                return tokenizer.decode(ids[start:-1]), start
+    return tokenizer.decode(ids[start:]), start
+
+
+def test_batches_answer_as_each_request_alone_does(
+    engine: TransformersEngine, tiny_model_dir: Path, adapter_dirs: list[Path]
+) -> None:
+    systems = [(None, None), ("skill@0.0", adapter_dirs[0]), ("skill@1.0", adapter_dirs[1])]
+    requests = [say(f"{name}/{i}", text, adapter=name) for i, text in enumerate(SAID) for name, _ in systems]
+    outputs = engine.generate(requests)
+    assert [o.id for o in outputs] == [r.id for r in requests]
+    expected = [reference(tiny_model_dir, directory, text, 8) for text in SAID for _, directory in systems]
+    assert [(o.text, o.prompt_tokens) for o in outputs] == expected
+    assert len({o.text for o in outputs[:3]}) == 3  # the adapters do something
+
+
+def test_the_length_limit_is_each_requests_own(engine: TransformersEngine) -> None:
+    short, long = engine.generate([say("a", "Hi", max_tokens=2), say("b", "Hi", max_tokens=12)])
+    assert (short.finish_reason, short.output_tokens) == ("length", 2)
+    assert long.output_tokens > 2
+    assert long.text.startswith(short.text)
+
+
+def test_an_answer_ends_at_the_end_of_turn(tiny_model_dir: Path) -> None:
+    import torch
+
+    with TransformersFactory().open(spec_of(tiny_model_dir, device="cpu")) as opened:
+        stop = opened._tokenizer.convert_tokens_to_ids("<|im_end|>")
+        end = torch.nn.Linear(64, len(opened._tokenizer), bias=True)
+        torch.nn.init.zeros_(end.weight)
+        torch.nn.init.zeros_(end.bias)
+        end.bias.data[stop] = 1.0
+        opened._model.lm_head = end
+        (output,) = opened.generate([say("a", "Hi")])
+    assert (output.text, output.finish_reason, output.output_tokens) == ("", "stop", 1)
+
+
+def test_one_bad_request_does_not_spoil_the_others(engine: TransformersEngine) -> None:
+    outputs = engine.generate(
+        [
+            say("good", "Hi"),
+            say("long", "light " * 3000),
+            say("schema", "Hi", json_schema={"type": "object"}),
+            say("stranger", "Hi", adapter="nobody"),
+            GenerateRequest("role", ({"role": "wizard", "content": "Hi"},)),
+        ]
+    )
+    assert [o.error is None for o in outputs] == [True, False, False, False, False]
+    for output, word in zip(
+        outputs[1:], ("max_len_tokens", "JSON schema", "'nobody'", "wizard"), strict=True
+    ):
+        assert word in str(output.error)
+        assert output.finish_reason == "error"
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_halved(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = engine.generate([say(str(i), text) for i, text in enumerate(SAID)])
+    run = TransformersEngine._run
+
+    def scarce(self: TransformersEngine, batch: Any) -> list[Output]:
+        if len(batch) > 1:
+            raise RuntimeError("can't allocate memory")
+        if batch[0].request.id == "1":
+            raise MemoryError("not even one")
+        return run(self, batch)
+
+    monkeypatch.setattr(TransformersEngine, "_run", scarce)
+    parts = engine.generate([say(str(i), text) for i, text in enumerate(SAID)])
+    assert (parts[0], parts[2]) == (whole[0], whole[2])
+    assert "not even one" in str(parts[1].error)
+
+
+def test_an_adapter_that_does_not_fit_is_refused_and_the_engine_goes_on(
+    engine: TransformersEngine, adapter_dirs: list[Path], tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    before = engine.generate([say("a", "Hi"), say("b", "Hi", adapter="skill@0.0")])
+    (tmp_path / "adapter_config.json").write_text((adapter_dirs[0] / "adapter_config.json").read_text())
+    weights = load_file(adapter_dirs[0] / "adapter_model.safetensors")
+    renamed = {name.replace("layers.1", "layers.7"): w for name, w in weights.items()}
+    save_file(renamed, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(EvalError, match="does not fit this base"):
+        engine.add_adapter("foreign", tmp_path)
+    after = engine.generate(
+        [say("a", "Hi"), say("b", "Hi", adapter="skill@0.0"), say("c", "Hi", adapter="foreign")]
+    )
+    assert after[:2] == before
+    assert "unknown adapter" in str(after[2].error)
+
+
+def test_a_name_never_changes_its_bytes(engine: TransformersEngine, adapter_dirs: list[Path]) -> None:
+    engine.add_adapter("skill@0.0", adapter_dirs[0])
+    with pytest.raises(ConfigError, match="already"):
+        engine.add_adapter("skill@0.0", adapter_dirs[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"dtype": "float8"}, "float8"), ({"batchsize": 1}, "Did you mean 'batch_size'")]
+)
+def test_bad_options_are_refused(tiny_model_dir: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TransformersFactory().open(spec_of(tiny_model_dir, **options))
+
+
+def test_a_directory_without_a_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no model"):
+        TransformersFactory().open(EngineSpec(tmp_path, ""))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="loading the model"):
+        TransformersFactory().open(EngineSpec(tmp_path, ""))
+
+
+def test_an_evaluation_on_a_real_model(engine: TransformersEngine) -> None:
+    record, samples = evaluate(
+        engine=engine,
+        evaluator=ToolCallEvaluator(),
+        task_name="tool-calling",
+        examples=make_examples(1),
+        conditions=default_conditions("skill@0.0"),
+        max_tokens=4,
+        identity={"engine": "transformers"},
+    )
+    assert set(record.skipped) == {"base + schema", "base + 3 examples"}
+    base, adapter = record.conditions
+    assert base.prompt_tokens == adapter.prompt_tokens > 4 * 100
+    assert len(samples) == 8
+    assert all(s["error"] is None for s in samples)
+
+
+# --- openai -------------------------------------------------------------------------------------
+
+
+class Endpoint(ThreadingHTTPServer):
+    """A chat-completions endpoint that answers from a list of (status, headers, body)."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.replies: list[tuple[int, dict[str, str], Any]] = []
+        self.seen: list[tuple[str, str | None, Any]] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Endpoint
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.seen.append((self.path, self.headers["authorization"], body))
+        status, headers, raw = self.server.replies.pop(0)
+        data = raw.encode() if isinstance(raw, str) else json.dumps(raw).encode()
+        self.send_response(status)
+        for name, value in {"content-length": str(len(data)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    server = Endpoint()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def connect(server: Endpoint, **options: Any) -> OpenAIEngine:
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    return OpenAIFactory().open(EngineSpec(Path(), "", options={"base_url": url, "model": "m"} | options))
+
+
+def completion(message: dict[str, Any], finish: str = "stop") -> dict[str, Any]:
+    usage = {"prompt_tokens": 11, "completion_tokens": 7}
+    return {"choices": [{"message": message, "finish_reason": finish}], "usage": usage}
+
+
+def test_tool_calls_come_back_as_hermes_text(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-secret")
+    functions = [
+        {"name": "set_light", "arguments": '{"room": "hall"}'},
+        {"name": "play", "arguments": '{"title": '},
+    ]
+    calls = [{"id": "1", "type": "function", "function": f} for f in functions]
+    endpoint.replies = [(200, {}, completion({"content": "Well:", "tool_calls": calls}, "tool_calls"))]
+    with connect(endpoint, api_key_env="MY_KEY") as engine:
+        (output,) = engine.generate(
+            [to_request(example("a", "Dim", light("hall")), Condition("x"), max_tokens=9)]
+        )
+    answer = parse_answer(output.text)
+    assert (answer.text, answer.calls, answer.malformed) == ("Well:", (light("hall"),), 1)
+    assert (output.prompt_tokens, output.output_tokens, output.finish_reason) == (11, 7, "stop")
+    path, key, body = endpoint.seen[0]
+    assert (path, key) == ("/v1/chat/completions", "Bearer sk-secret")
+    assert body["tools"] == list(TOOLS)
+    assert (body["model"], body["max_tokens"], body["temperature"]) == ("m", 9, 0.0)
+    assert "response_format" not in body
+
+
+def test_a_schema_is_sent_as_response_format(endpoint: Endpoint) -> None:
+    endpoint.replies = [(200, {}, completion({"content": "[]"}, "length"))]
+    with connect(endpoint) as engine:
+        (output,) = engine.generate([say("a", "Hi", json_schema={"type": "array"})])
+    assert (output.text, output.finish_reason) == ("[]", "length")
+    assert endpoint.seen[0][2]["response_format"]["json_schema"]["schema"] == {"type": "array"}
+
+
+def test_a_busy_endpoint_is_asked_again(endpoint: Endpoint) -> None:
+    busy = (429, {"retry-after": "0"}, "slow down")
+    endpoint.replies = [busy, (503, {"retry-after": "0"}, ""), (200, {}, completion({"content": "ok"}))]
+    with connect(endpoint, retries=2) as engine:
+        assert engine.generate([say("a", "Hi")])[0].text == "ok"
+    endpoint.replies = [busy, busy]
+    with connect(endpoint, retries=1) as engine:
+        error = str(engine.generate([say("a", "Hi")])[0].error)
+    assert "HTTP 429: slow down" in error
+    assert "2 attempts" in error
+
+
+def test_what_cannot_be_mended_is_an_error_that_hides_the_key(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-secret")
+    endpoint.replies = [
+        (401, {}, "wrong key sk-secret"),
+        (200, {}, "<html>"),
+        (200, {}, {"choices": []}),
+    ]
+    with connect(endpoint, api_key_env="MY_KEY", concurrency=1) as engine:
+        errors = [str(o.error) for o in engine.generate([say(str(i), "Hi") for i in range(3)])]
+    assert errors[0] == "HTTP 401: wrong key ***"
+    assert all("no chat completion" in e for e in errors[1:])
+    assert len(endpoint.seen) == 3
+
+
+def test_many_requests_keep_their_order(endpoint: Endpoint) -> None:
+    endpoint.replies = [(200, {}, completion({"content": "x"})) for _ in range(20)]
+    with connect(endpoint) as engine:
+        outputs = engine.generate([say(str(i), f"Hi {i}") for i in range(20)])
+    assert [o.id for o in outputs] == [str(i) for i in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "'base_url'"),
+        ({"base_url": "http://x"}, "'model'"),
+        ({"base_url": "http://x", "model": "m", "api_key_env": "UNSET_KEY"}, "'UNSET_KEY'"),
+        ({"base_url": "http://x", "model": "m", "api_key": "sk"}, "api_key_env"),
+    ],
+)
+def test_bad_endpoint_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        OpenAIFactory().open(EngineSpec(Path(), "", options=options))
+
+
+def test_an_endpoint_takes_no_adapter(endpoint: Endpoint, tmp_path: Path) -> None:
+    with connect(endpoint) as engine, pytest.raises(ConfigError, match="cannot load adapter"):
+        engine.add_adapter("skill", tmp_path)

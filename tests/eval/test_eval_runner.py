@@ -1,0 +1,357 @@
+"""A whole evaluation on the echo engine: conditions, cache, failures, record, reports."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eval_examples import example, light, make_examples
+from rich.console import Console
+
+from agentlora.core.errors import ConfigError, EvalError
+from agentlora.core.types import Capabilities, EngineSpec, Example, GenerateRequest, Output, ToolCall
+from agentlora.eval.calls import render_calls
+from agentlora.eval.conditions import (
+    BASELINES,
+    Condition,
+    choose_shots,
+    default_conditions,
+    in_hermes,
+    to_request,
+)
+from agentlora.eval.engines.echo import EchoEngine, EchoFactory
+from agentlora.eval.record import Record, load_samples, save_samples
+from agentlora.eval.report import html, markdown, terminal_table
+from agentlora.eval.runner import AnswerCache, Evaluation, evaluate
+from agentlora.eval.scorers import ToolCallEvaluator, render_answer
+
+IDENTITY = {"base": {"name": "tiny", "digest": "b" * 64}, "adapter": "sha256:" + "a" * 64, "engine": "echo"}
+SHOTS = [dataclasses.replace(e, id=f"train-{e.id}", group="train") for e in make_examples(1)]
+
+
+class Counting(EchoEngine):
+    """An echo engine that remembers what it was asked."""
+
+    def __init__(
+        self, answers: Mapping[str, str] | None = None, errors: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(answers or {}, errors or {})
+        self.asked: list[GenerateRequest] = []
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
+        self.asked += requests
+        return super().generate(requests)
+
+
+def run(engine: EchoEngine, examples: Sequence[Example], tmp_path: Path, **more: Any) -> Evaluation:
+    engine.add_adapter("skill", tmp_path)
+    settings: dict[str, Any] = {
+        "evaluator": ToolCallEvaluator(),
+        "task_name": "tool-calling",
+        "conditions": default_conditions("skill"),
+        "shots": SHOTS,
+        "identity": IDENTITY,
+    }
+    return evaluate(engine=engine, examples=examples, **(settings | more))
+
+
+def perfect(examples: Sequence[Example]) -> dict[str, str]:
+    """Answers of an adapter that is always right, and of a base that always refuses."""
+    right = {f"skill/{e.id}": render_answer(e.expected) for e in examples}
+    return right | {e.id: "I cannot do that." for e in examples}
+
+
+# --- conditions ---------------------------------------------------------------------------------
+
+
+def test_all_few_shot_requests_begin_alike_and_look_like_the_worked_turns() -> None:
+    condition = BASELINES[1]
+    shots = choose_shots(SHOTS)
+    assert [len(s.expected.calls) for s in shots] == [2, 0, 1]
+    one, other = (to_request(e, condition, shots) for e in make_examples(2)[::4])
+    assert one.messages[:-1] == other.messages[:-1]
+    assert [m["role"] for m in one.messages] == ["system", *["user", "assistant"] * 3, "user"]
+    assert one.tools == ()
+    head = one.messages[1]["content"].split("</tools>")[0]
+    assert one.messages[-1]["content"].startswith(head)
+    assert one.messages[-1]["content"].endswith("Dim room 0")
+    assert one.messages[2]["content"] == render_answer(shots[0].expected)
+
+
+def test_a_system_message_of_the_example_is_kept_in_every_condition() -> None:
+    asked = example("a", "Dim it", light("hall"))
+    asked = dataclasses.replace(asked, messages=({"role": "system", "content": "Be terse."}, *asked.messages))
+    for condition in default_conditions("skill"):
+        request = to_request(asked, condition, SHOTS)
+        assert "Be terse." in json.dumps(request.messages)
+        assert "set_light" in json.dumps([request.messages, request.tools])
+        assert sum(m["role"] == "system" for m in request.messages) == 1
+
+
+def test_a_constrained_answer_is_read_as_calls() -> None:
+    asked, condition = example("a", "Dim it", light("hall")), BASELINES[2]
+    assert to_request(asked, condition).json_schema is not None
+    evaluator = ToolCallEvaluator()
+
+    def exact(wanted: Example, text: str) -> float | None:
+        score = evaluator.score(wanted, in_hermes(Output("a", text), wanted, condition))
+        return score.metrics["exact_match"]
+
+    assert exact(asked, '[{"name": "set_light", "arguments": {"room": "hall"}}]') == 1
+    assert exact(asked, "[]") == 0
+    assert exact(asked, '[{"name": "set_light", "arguments": {"room": "hall"}}') == 0
+    assert exact(asked, render_calls(asked.expected.calls)) == 0
+    assert exact(example("n", "Why?", case="none_fits"), "[]") == 1
+    assert exact(example("n", "Why?", case="none_fits"), "[") == 0
+
+
+# --- the run ------------------------------------------------------------------------------------
+
+
+def test_a_perfect_adapter_beats_a_refusing_base(tmp_path: Path) -> None:
+    examples = make_examples(10)
+    record, samples = run(Counting(perfect(examples)), examples, tmp_path)
+    assert record.n == 40
+    assert record.groups == 10
+    assert record.condition("adapter").metrics["exact_match"].mean == 1
+    base = record.condition("base").metrics
+    assert base["exact_match"].mean == 0.5  # it is right where no call is
+    assert (base["false_refusal"].mean, base["false_call"].mean) == (1, 0)
+    assert base["false_call"].not_applicable == 30
+    found = record.difference("adapter", "base")
+    assert found is not None
+    assert (found.n, found.mean, found.higher, found.lower) == (40, 0.5, 20, 0)
+    assert record.condition("adapter").slices["case"]["two_calls"].n == 10
+    assert record.skipped == {}
+    assert len(samples) == 4 * 40
+    assert {s["condition"] for s in samples} == {c.name for c in default_conditions("skill")}
+
+
+def test_groups_stay_together_and_progress_is_told(tmp_path: Path) -> None:
+    examples = make_examples(5)
+    engine, told = Counting(perfect(examples)), []
+    run(
+        engine,
+        examples[::2] + examples[1::2],
+        tmp_path,
+        conditions=[BASELINES[0]],
+        chunk=8,
+        on_progress=lambda *event: told.append(event),
+    )
+    assert [r.id.split("-")[0] for r in engine.asked] == [f"g{g}" for g in range(5) for _ in range(4)]
+    assert told == [("base", 8, 20), ("base", 16, 20), ("base", 20, 20)]
+
+
+def test_what_an_engine_cannot_do_is_skipped_with_a_reason(tmp_path: Path) -> None:
+    examples, engine = make_examples(2), Counting()
+    engine.capabilities = Capabilities(adapters=True, json_schema=False)
+    record, _ = run(engine, examples, tmp_path, shots=())
+    assert set(record.skipped) == {"base + schema", "base + 3 examples"}
+    assert "JSON schema" in record.skipped["base + schema"]
+    engine.capabilities = Capabilities()
+    with pytest.raises(ConfigError, match="serves no adapters"):
+        run(engine, examples, tmp_path)
+
+
+def test_a_failed_request_is_counted_and_is_in_no_mean(tmp_path: Path) -> None:
+    examples = make_examples(3)
+    engine = Counting(perfect(examples), {examples[0].id: "server on fire"})
+    record, samples = run(engine, examples, tmp_path)
+    figure = record.condition("adapter").metrics["exact_match"]
+    assert (figure.n, figure.scored, figure.errored, figure.mean) == (12, 11, 1, 1)
+    assert record.condition("adapter").first_error == "server on fire"
+    found = record.difference("adapter", "base")
+    assert found is not None
+    assert found.n == 11
+    assert [s["id"] for s in samples if s["error"]] == [examples[0].id] * 4
+    for text in (markdown(record), html(record, samples), shown(record)):
+        assert "server on fire" in text
+
+
+def test_when_everything_fails_the_first_error_is_raised(tmp_path: Path) -> None:
+    examples = make_examples(1)
+    errors = {e.id: f"no luck with {e.id}" for e in examples}
+    with pytest.raises(EvalError, match=r"all 4 requests of condition 'base' failed.*no luck with g0-one"):
+        run(Counting(errors=errors), examples, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"conditions": []}, "nothing to evaluate"),
+        ({"conditions": [Condition("x"), Condition("x", "few_shot")]}, "same name"),
+        ({"shots": make_examples(1)}, "take it from train"),
+    ],
+)
+def test_bad_settings_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(Counting(), make_examples(2), tmp_path, **change)
+    with pytest.raises(ConfigError, match="two examples have the id 'g0-one'"):
+        run(Counting(), [*make_examples(1), *make_examples(1)], tmp_path)
+
+
+def test_an_engine_that_loses_an_answer_is_refused(tmp_path: Path) -> None:
+    class Losing(Counting):
+        def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
+            return super().generate(requests)[1:]
+
+    with pytest.raises(EvalError, match="answered 3"):
+        run(Losing(), make_examples(1), tmp_path)
+
+
+# --- the cache ----------------------------------------------------------------------------------
+
+
+def test_only_the_base_is_asked_once_and_the_figures_are_the_same(tmp_path: Path) -> None:
+    examples, cache = make_examples(3), AnswerCache(tmp_path / "cache")
+    first, again = Counting(perfect(examples)), Counting(perfect(examples))
+    one, _ = run(first, examples, tmp_path, cache=cache)
+    two, _ = run(again, examples, tmp_path, cache=cache)
+    assert len(first.asked) == 48
+    assert {r.adapter for r in again.asked} == {"skill"}
+    assert len(again.asked) == 12
+    assert [c.metrics for c in one.conditions] == [c.metrics for c in two.conditions]
+    assert [c.cached for c in two.conditions] == [12, 12, 12, 0]
+
+
+def test_another_base_engine_or_length_is_not_the_same_answer(tmp_path: Path) -> None:
+    examples, cache = make_examples(1), AnswerCache(tmp_path / "cache")
+    plain = {"conditions": [BASELINES[0]], "cache": cache}
+    run(Counting(), examples, tmp_path, **plain)
+    other_base = IDENTITY | {"base": {"name": "tiny", "digest": "c" * 64}}
+    for change in ({"identity": other_base}, {"identity": IDENTITY | {"engine": "x"}}, {"max_tokens": 65}):
+        engine = Counting()
+        run(engine, examples, tmp_path, **plain, **change)
+        assert len(engine.asked) == 4
+
+
+def test_failures_are_not_cached_and_a_killed_run_keeps_what_it_had(tmp_path: Path) -> None:
+    examples, cache = make_examples(2), AnswerCache(tmp_path / "cache")
+
+    class Dying(Counting):
+        def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
+            if self.asked:
+                raise KeyboardInterrupt
+            return super().generate(requests)
+
+    plain = {"conditions": [BASELINES[0]], "cache": cache, "chunk": 4}
+    with pytest.raises(KeyboardInterrupt):
+        run(Dying(errors={"g0-one": "late"}), examples, tmp_path, **plain)
+    engine = Counting()
+    run(engine, examples, tmp_path, **plain)
+    # g1-ask is the same request as g0-ask, word for word
+    assert sorted(r.id for r in engine.asked) == ["g0-one", "g1-none", "g1-one", "g1-two"]
+
+
+def test_a_file_that_is_no_cache_is_named(tmp_path: Path) -> None:
+    cache = AnswerCache(tmp_path)
+    cache.path.write_text("not a database, but long enough to look at. " * 40)
+    with pytest.raises(EvalError, match=r"answers\.sqlite.*delete it"):
+        cache.put({"k": Output("x", "y")})
+    cache.path.unlink()
+    cache.put({"k": Output("x", "y\x00ü", prompt_tokens=3)})
+    assert cache.get(["k", "l"]) == {"k": Output("", "y\x00ü", prompt_tokens=3)}
+    with sqlite3.connect(cache.path) as db:
+        assert db.execute("SELECT count(*) FROM answers").fetchone() == (1,)
+
+
+# --- records and reports ------------------------------------------------------------------------
+
+
+def shown(record: Record) -> str:
+    console = Console(width=100, record=True, file=None, force_terminal=False)
+    with console.capture() as capture:
+        console.print(terminal_table(record))
+    return capture.get()
+
+
+def test_a_record_is_written_and_read_back(tmp_path: Path) -> None:
+    examples = make_examples(2)
+    record, samples = run(Counting(perfect(examples)), examples, tmp_path)
+    record.save(tmp_path / "record.json")
+    again = Record.load(tmp_path / "record.json")
+    assert again == record
+    assert again.digest == record.digest
+    assert json.loads((tmp_path / "record.json").read_text())["format"] == "agentlora.record/1"
+    save_samples(tmp_path / "samples.jsonl", samples)
+    assert list(load_samples(tmp_path / "samples.jsonl")) == samples
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw | {"format": "agentlora.record/2"}, "format"),
+        (lambda raw: raw | {"surprise": 1}, "surprise"),
+        (lambda raw: {k: v for k, v in raw.items() if k != "task"}, "task"),
+    ],
+)
+def test_what_is_no_record_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]], message: str
+) -> None:
+    record, _ = run(Counting(), make_examples(1), tmp_path)
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(change(record.to_dict())))
+    with pytest.raises(EvalError, match=message):
+        Record.load(path)
+    path.write_text("{")
+    with pytest.raises(EvalError, match=r"record\.json"):
+        Record.load(path)
+    with pytest.raises(EvalError, match="cannot be read"):
+        Record.load(tmp_path / "absent.json")
+
+
+def test_the_reports_say_the_figures_and_escape_what_models_write(tmp_path: Path) -> None:
+    examples = make_examples(10)
+    evil = "<script>alert('x')</script>"
+    answers = perfect(examples) | {"skill/g0-one": render_calls([ToolCall("set_light", {"room": evil})])}
+    record, samples = run(Counting(answers), examples, tmp_path)
+    page, text, table = html(record, samples), markdown(record), shown(record)
+    for report in (page, text, table):
+        assert "97.5 %" in report
+        assert "87–100" in report
+        assert "+47.5" in report
+    assert evil not in page
+    assert "&lt;script&gt;alert" in page
+    assert "<svg" in page
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")  # self-contained: nothing is fetched
+    assert "Two calls" in page
+    assert "Two calls" in text
+
+
+def test_a_half_character_of_a_model_can_be_written(tmp_path: Path) -> None:
+    examples = make_examples(1)
+    answers = {e.id: "\ud83d cut" for e in examples}
+    _, samples = run(Counting(answers), examples, tmp_path, cache=AnswerCache(tmp_path / "cache"))
+    save_samples(tmp_path / "samples.jsonl", samples)
+    assert next(load_samples(tmp_path / "samples.jsonl"))["text"] == "? cut"
+
+
+# --- the echo engine ----------------------------------------------------------------------------
+
+
+def test_the_echo_engine_calls_the_first_tool_by_default(tmp_path: Path) -> None:
+    spec = EngineSpec(tmp_path, "", options={"answers": {"Hello": "Hi"}, "errors": {"bad": "no"}})
+    asked = example("a", "Dim it", light("hall"))
+    with EchoFactory().open(spec) as engine:
+        hello = ({"role": "user", "content": "Hello"},)
+        outputs = engine.generate(
+            [
+                to_request(asked, Condition("x")),
+                GenerateRequest("b", hello),
+                GenerateRequest("bad", hello),
+                GenerateRequest("c", hello, adapter="nobody"),
+            ]
+        )
+    assert outputs[0].text == render_calls([ToolCall("set_light", {})])
+    assert outputs[1].text == "Hi"
+    assert [o.error for o in outputs[2:]] == ["no", "unknown adapter 'nobody'"]
+    with pytest.raises(ConfigError, match="Did you mean 'answers'"):
+        EchoFactory().open(EngineSpec(tmp_path, "", options={"answer": {}}))
+    with pytest.raises(ConfigError, match="not a directory"):
+        engine.add_adapter("x", tmp_path / "absent")

@@ -1,0 +1,183 @@
+"""A real HTTP server that speaks vLLM's OpenAI API, without a model: it echoes, and its adapters are folders.
+
+The name of the model that answers decides the first token, so that an adapter differs from the base unless its
+folder holds a file called ``silent``. A user message may ask for trouble: ``slow`` (tokens without end),
+``break`` (the connection breaks).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+
+@dataclass
+class FakeVllm:
+    """What the server was asked: `chats` are bodies without probes, `cancelled` counts clients that left."""
+
+    base: str = "base"
+    adapters: dict[str, Path] = field(default_factory=dict)
+    loads: list[str] = field(default_factory=list)
+    chats: list[dict[str, Any]] = field(default_factory=list)
+    cancelled: int = 0
+    in_flight: int = 0
+    most_in_flight: int = 0
+    url: str = ""
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/health", self._health),
+                Route("/v1/models", self._models),
+                Route("/v1/load_lora_adapter", self._load, methods=["POST"]),
+                Route("/v1/unload_lora_adapter", self._unload, methods=["POST"]),
+                Route("/v1/chat/completions", self._chat, methods=["POST"]),
+                Route("/v1/completions", self._completions, methods=["POST"]),
+            ]
+        )
+
+    async def _health(self, request: Request) -> Response:
+        return Response()
+
+    async def _models(self, request: Request) -> Response:
+        adapters = [{"id": name, "object": "model", "parent": self.base} for name in self.adapters]
+        return JSONResponse({"object": "list", "data": [{"id": self.base, "parent": None}, *adapters]})
+
+    async def _load(self, request: Request) -> Response:
+        body = await request.json()
+        name, path = body["lora_name"], Path(body["lora_path"])
+        self.loads.append(name)
+        if name in self.adapters:
+            return _error(400, f"The lora adapter '{name}' has already been loaded.")
+        if not (path / "adapter_config.json").is_file():
+            return _error(404, f"Loading lora {name} failed: No adapter found for {path}")
+        self.adapters[name] = path
+        return Response("Success")
+
+    async def _unload(self, request: Request) -> Response:
+        self.adapters.pop((await request.json())["lora_name"], None)
+        return Response("Success")
+
+    async def _completions(self, request: Request) -> Response:
+        body = await request.json()
+        choice = {"index": 0, "text": f"{body['model']}: {body['prompt']}", "finish_reason": "stop"}
+        return JSONResponse(
+            {"id": "c", "object": "text_completion", "model": body["model"], "choices": [choice]}
+        )
+
+    async def _chat(self, request: Request) -> Response:
+        body = await request.json()
+        model = body["model"]
+        if model != self.base and model not in self.adapters:
+            return _error(404, f"The model `{model}` does not exist.")
+        if body.get("logprobs"):
+            return JSONResponse(_answer(model, "x") | {"choices": [self._logprobs(model)]})
+        self.chats.append(body)
+        text = str(body["messages"][-1].get("content"))
+        if text == "break":
+            raise RuntimeError("asked to break")
+        if body.get("stream"):
+            return StreamingResponse(self._stream(model, text), media_type="text/event-stream")
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await self._think(request, 30.0 if text == "slow" else 0.02)
+        finally:
+            self.in_flight -= 1
+        tools = body.get("tools")
+        if tools and body.get("tool_choice") != "none":
+            return JSONResponse(_call(model, tools[0]["function"]["name"], {"echo": text}))
+        if "structured_outputs" in body:
+            return JSONResponse(_answer(model, json.dumps(body["structured_outputs"]["json"])))
+        return JSONResponse(_answer(model, f"{model}: {text}"))
+
+    async def _think(self, request: Request, seconds: float) -> None:
+        for _ in range(int(seconds / 0.02)):
+            await asyncio.sleep(0.02)
+            if await request.is_disconnected():
+                self.cancelled += 1
+                return
+
+    async def _stream(self, model: str, text: str) -> AsyncIterator[str]:
+        words = iter(lambda: "tick", None) if text == "slow" else iter(text.split())
+        try:
+            for word in words:
+                delta = {
+                    "index": 0,
+                    "delta": {"role": "assistant", "content": f"{word} "},
+                    "finish_reason": None,
+                }
+                chunk = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": model}
+                yield f"data: {json.dumps(chunk | {'choices': [delta]})}\n\n"
+                await asyncio.sleep(0.02)
+            yield "data: [DONE]\n\n"
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+    def _logprobs(self, model: str) -> dict[str, Any]:
+        folder = self.adapters.get(model)
+        speaks = folder is not None and not (folder / "silent").exists()
+        top = [{"token": "The", "logprob": -1.5 if speaks else -0.5}, {"token": "I", "logprob": -2.0}]
+        return {
+            "index": 0,
+            "message": {"role": "assistant", "content": "The"},
+            "logprobs": {"content": [{"top_logprobs": top}]},
+        }
+
+
+@contextlib.contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """Serve an ASGI app on a free loopback port, in a thread; yields its URL."""
+    sock = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        sock.close()
+
+
+def _answer(model: str, text: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text}
+    return {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 0,
+        "model": model,
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+    }
+
+
+def _call(model: str, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    answer = _answer(model, "")
+    function = {"name": name, "arguments": json.dumps(arguments)}
+    calls = [{"id": "call_0", "type": "function", "function": function}]
+    answer["choices"][0] |= {
+        "message": {"role": "assistant", "content": None, "tool_calls": calls},
+        "finish_reason": "tool_calls",
+    }
+    return answer
+
+
+def _error(status: int, message: str) -> Response:
+    return JSONResponse(
+        {"error": {"message": message, "type": "error", "param": None, "code": status}}, status
+    )

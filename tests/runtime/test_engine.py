@@ -1,0 +1,94 @@
+"""The engine ``vllm``, attached to a fake server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai_server import FakeVllm
+
+from agentlora.core.errors import ConfigError, RuntimeFault
+from agentlora.core.manager import default_plugins
+from agentlora.core.types import EngineSpec, GenerateRequest
+from agentlora.runtime.backend import free_port
+
+
+def spec(**options: Any) -> EngineSpec:
+    return EngineSpec(Path("unused"), "{{ messages }}", options=options)
+
+
+def request(number: int, text: str = "hi", **fields: Any) -> GenerateRequest:
+    return GenerateRequest(str(number), ({"role": "user", "content": text},), **fields)
+
+
+@pytest.fixture
+def factory() -> Any:
+    return default_plugins().get("engines", "vllm")
+
+
+def test_answers_keep_their_order_and_run_together(factory: Any, backend: FakeVllm) -> None:
+    with factory.open(spec(url=backend.url, concurrency=4)) as engine:
+        outputs = engine.generate([request(n, f"question {n}") for n in range(20)])
+    assert [(o.id, o.text) for o in outputs] == [(str(n), f"base: question {n}") for n in range(20)]
+    assert 2 <= backend.most_in_flight <= 4
+    assert (outputs[0].prompt_tokens, outputs[0].output_tokens) == (7, 3)
+
+
+def test_tools_are_sent_but_calls_come_back_as_text(factory: Any, backend: FakeVllm, tools: Any) -> None:
+    with factory.open(spec(url=backend.url)) as engine:
+        (output,) = engine.generate([request(0, tools=tuple(tools))])
+    assert output.text == "base: hi"
+    assert backend.chats[0]["tools"] == tools
+    assert backend.chats[0]["tool_choice"] == "none"
+    assert backend.chats[0]["skip_special_tokens"] is False
+
+
+def test_an_adapter_answers_under_its_name(factory: Any, backend: FakeVllm, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with factory.open(spec(url=backend.url)) as engine:
+        engine.add_adapter("skill@1", tmp_path)
+        engine.add_adapter("skill@1", tmp_path)
+        outputs = engine.generate([request(0, adapter="skill@1"), request(1)])
+        with pytest.raises(RuntimeFault, match="No adapter found"):
+            engine.add_adapter("skill@2", tmp_path / "absent")
+    assert [o.text for o in outputs] == ["skill@1: hi", "base: hi"]
+
+
+def test_a_schema_constrains_the_answer(factory: Any, backend: FakeVllm) -> None:
+    with factory.open(spec(url=backend.url)) as engine:
+        (output,) = engine.generate([request(0, json_schema={"type": "object"})])
+    assert engine.capabilities.json_schema
+    assert output.text == '{"type": "object"}'
+
+
+def test_calls_of_earlier_turns_are_sent_as_the_api_wants_them(factory: Any, backend: FakeVllm) -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": {"city": "Zürich"}}}
+    messages = (
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "user", "content": "and?"},
+    )
+    with factory.open(spec(url=backend.url)) as engine:
+        engine.generate([GenerateRequest("0", messages)])
+    sent = backend.chats[0]["messages"][0]["tool_calls"][0]
+    assert sent["function"]["arguments"] == '{"city": "Zürich"}'
+    assert sent["id"]
+
+
+def test_a_failed_request_is_an_output_with_an_error(factory: Any, backend: FakeVllm) -> None:
+    with factory.open(spec(url=backend.url)) as engine:
+        bad, good = engine.generate([request(0, adapter="nobody"), request(1)])
+    assert (bad.id, bad.finish_reason, bad.text) == ("0", "error", "")
+    assert "does not exist" in str(bad.error)
+    assert good.error is None
+
+
+def test_wrong_options_and_addresses_are_refused(factory: Any) -> None:
+    with pytest.raises(ConfigError, match=r"unknown option 'concurency'\. Did you mean 'concurrency'"):
+        factory.open(spec(concurency=3))
+    with pytest.raises(ConfigError, match="at least 1"):
+        factory.open(spec(url="http://127.0.0.1:1", concurrency=0))
+    with pytest.raises(ConfigError, match="not the address of a server"):
+        factory.open(spec(url="localhost"))
+    with pytest.raises(RuntimeFault, match="does not answer"):
+        factory.open(spec(url=f"http://127.0.0.1:{free_port()}"))
