@@ -11,7 +11,7 @@ from typing import Any
 from agentlora.core import journal
 from agentlora.core.config import RunConfig, merge, parse
 from agentlora.core.errors import ConfigError, DataError, TrainError, boundary, unknown
-from agentlora.core.files import sha256_bytes, sha256_json, write_json
+from agentlora.core.files import sha256_bytes, sha256_json, write_atomic, write_json
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
 from agentlora.core.run import Run
@@ -146,7 +146,6 @@ def evaluate(
     """
     from agentlora.core.provenance import provenance
     from agentlora.eval.conditions import choose_shots, default_conditions
-    from agentlora.eval.report import write_reports
     from agentlora.eval.runner import AnswerCache, evaluate
     from agentlora.plugins.bases.resolve import resolve_base
 
@@ -200,9 +199,20 @@ def evaluate(
                 lower_is_better=task.lower_is_better,
                 seed=config.seed,
             )
-        write_reports(run.directory / eval_folder(split), record, samples)
-        run.note("eval", "recorded", record=record.digest(), split=split)
+        _write_evaluation(run.directory / eval_folder(split), record, samples)
+        run.note("eval", "recorded", record=record.digest, split=split)
     return record
+
+
+def _write_evaluation(directory: Path, record: Any, samples: list[Any]) -> None:
+    """The record last: where it lies, the samples and reports that belong to it lie too."""
+    from agentlora.eval.record import save_samples
+    from agentlora.eval.report import html, markdown
+
+    save_samples(directory / "samples.jsonl", samples)
+    write_atomic(directory / "report.html", html(record, samples))
+    write_atomic(directory / "report.md", markdown(record))
+    record.save(directory / "record.json")
 
 
 def eval_folder(split: Split) -> str:

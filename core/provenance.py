@@ -40,10 +40,15 @@ def provenance(seed: int) -> dict[str, Any]:
 def redact(value: Any) -> Any:
     """A copy of a JSON value without secrets: by key (``api_key``, ``token`` …), by shape, and by environment."""
     if isinstance(value, Mapping):
-        return {k: REDACTED if _SECRET_KEY.search(str(k)) and v else redact(v) for k, v in value.items()}
+        return {k: REDACTED if _is_secret(k, v) else redact(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [redact(item) for item in value]
     return redact_text(value) if isinstance(value, str) else value
+
+
+def _is_secret(key: Any, value: Any) -> bool:
+    # max_new_tokens is no secret: only text can be one
+    return bool(isinstance(value, str) and value and _SECRET_KEY.search(str(key)))
 
 
 def redact_text(text: str) -> str:

@@ -2,9 +2,10 @@
 
 - ``plain``: the request as it is served, tools rendered by the chat template.
 - ``few_shot``: three worked examples come first, as turns of the conversation. Every request, worked or not,
-  has its own tool list inside the user's turn, so that all of them look alike; a small model copies the form
-  of the turns before it far better than one that is described. The system message and the worked turns are
-  the same for every request, token for token, so that an engine computes them once.
+  has its own tool list inside the user's turn, so that all of them look alike: a small model copies the turns
+  before it. (SmolLM2-135M on 6 dev requests that need a call began one for all 6; with the same examples as
+  text in the system message for 1. Too few to rank forms closely.) The system message and the worked turns
+  are the same for every request, token for token, so that an engine computes them once.
 - ``constrained``: decoding under a JSON Schema of the offered tools' calls. The tools stand in the system
   message, because the template's own instruction asks for Hermes marks, which the grammar forbids.
 """

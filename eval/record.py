@@ -70,7 +70,8 @@ class Record(_Strict):
     """Everything that an evaluation found.
 
     `base` is a `BaseIdentity` as a dict, `adapter` the adapter's digest, `data` the digests of the examples
-    and how often test was read. `skipped` maps the conditions that could not be evaluated to the reason.
+    and how often test was read. `n` and `groups` count the examples that decide (those with the tags of
+    `headline_where`); `n_all` counts all, the others show in the slices only. `skipped` maps the conditions that could not be evaluated to the reason.
     `best_baseline` is the condition without an adapter that is best by `headline`.
     """
 
@@ -85,6 +86,8 @@ class Record(_Strict):
     data: dict[str, Any]
     n: int
     groups: int
+    headline_where: dict[str, str] = Field(default_factory=dict)
+    n_all: int
     max_tokens: int
     conditions: tuple[ConditionRecord, ...]
     skipped: dict[str, str] = Field(default_factory=dict)

@@ -18,7 +18,6 @@ from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Rec
 __all__ = ["AnswerCache", "Evaluation", "evaluate"]
 
 CHUNK = 64  # requests given to the engine at once: progress and cache move on after each
-SLICED_BY = ("slice", "case")
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -53,6 +52,7 @@ def evaluate(
     identity: Mapping[str, Any],
     on_progress: OnProgress | None = None,
     headline: str | None = None,
+    headline_where: Mapping[str, str] | None = None,
     lower_is_better: frozenset[str] | None = None,
     seed: int = 0,
     chunk: int = CHUNK,
@@ -68,6 +68,8 @@ def evaluate(
             ``data`` (digests, how often test was read), ``provenance``; all are copied into the record.
         on_progress: called with condition, answers so far, answers in all, after every chunk.
         headline, lower_is_better: the task's; default: what the evaluator says of itself.
+        headline_where: tags that an example must have to count in the figures that decide (metrics,
+            differences, best baseline); slices show all examples.
         seed: of the bootstrap.
 
     Raises:
@@ -75,6 +77,10 @@ def evaluate(
         EvalError: every request of a condition failed (the first error is quoted), or the evaluator raised.
     """
     _check(engine, examples, conditions, shots)
+    if not _counted(examples, headline_where or {}):
+        raise ConfigError(
+            f"no example has the tags that decide: {dict(headline_where or {})}. Raise --limit."
+        )
     ordered = _by_group(examples)
     skipped = {c.name: why for c in conditions if (why := _cannot(c, engine, shots))}
     judged: dict[str, list[_Judged]] = {}
@@ -96,7 +102,13 @@ def evaluate(
     lower = getattr(evaluator, "lower_is_better", ()) if lower_is_better is None else lower_is_better
     headline = headline or str(getattr(evaluator, "headline", evaluator.metrics[0]))
     done = [c for c in conditions if c.name in judged]
-    systems = {c.name: _condition_record(c, judged[c.name], evaluator.metrics, headline) for c in done}
+    where = dict(headline_where or {})
+    deciding = {name: _where(results, where) for name, results in judged.items()}
+    systems = {
+        c.name: _condition_record(c, deciding[c.name], judged[c.name], evaluator.metrics, headline)
+        for c in done
+    }
+    counted = _counted(ordered, where)
     record = Record(
         task=task_name,
         headline=headline,
@@ -106,12 +118,14 @@ def evaluate(
         adapter=identity.get("adapter"),
         engine=str(identity.get("engine", "")),
         data={"examples": sha256_json([e.to_dict() for e in ordered]), **(identity.get("data") or {})},
-        n=len(ordered),
-        groups=len({e.group or e.id for e in ordered}),
+        n=len(counted),
+        groups=len({e.group or e.id for e in counted}),
+        headline_where=where,
+        n_all=len(ordered),
         max_tokens=max_tokens,
         conditions=tuple(systems.values()),
         skipped=skipped,
-        differences=tuple(_differences(done, judged, evaluator.metrics, seed)),
+        differences=tuple(_differences(done, deciding, evaluator.metrics, seed)),
         best_baseline=_best(done, systems, headline, headline in lower),
         shots=shot_messages(shots) if any(c.kind == "few_shot" for c in done) else (),
         provenance=dict(identity.get("provenance") or {}),
@@ -232,19 +246,23 @@ def _refuse_all_failed(condition: Condition, results: Sequence[_Judged]) -> None
 
 
 def _condition_record(
-    condition: Condition, results: Sequence[_Judged], metrics: Sequence[str], headline: str
+    condition: Condition,
+    deciding: Sequence[_Judged],
+    results: Sequence[_Judged],
+    metrics: Sequence[str],
+    headline: str,
 ) -> ConditionRecord:
     slices: dict[str, dict[str, Figure]] = {}
-    for tag in SLICED_BY:
-        values = sorted({j.example.tags[tag] for j in results if tag in j.example.tags})
+    for tag, sliced in (("slice", results), ("case", deciding)):
+        values = sorted({j.example.tags[tag] for j in sliced if tag in j.example.tags})
         slices[tag] = {
-            v: _figure([j for j in results if j.example.tags.get(tag) == v], headline) for v in values
+            v: _figure([j for j in sliced if j.example.tags.get(tag) == v], headline) for v in values
         }
     return ConditionRecord(
         name=condition.name,
         kind=condition.kind,
         adapter=condition.adapter,
-        metrics={metric: _figure(results, metric) for metric in metrics},
+        metrics={metric: _figure(deciding, metric) for metric in metrics},
         slices=slices,
         prompt_tokens=sum(j.output.prompt_tokens for j in results),
         output_tokens=sum(j.output.output_tokens for j in results),
@@ -252,6 +270,14 @@ def _condition_record(
         cached=sum(j.cached for j in results),
         first_error=next((j.output.error for j in results if j.output.error), None),
     )
+
+
+def _counted(examples: Sequence[Example], where: Mapping[str, str]) -> list[Example]:
+    return [e for e in examples if all(e.tags.get(tag) == value for tag, value in where.items())]
+
+
+def _where(results: Sequence[_Judged], where: Mapping[str, str]) -> list[_Judged]:
+    return [j for j in results if _counted([j.example], where)]
 
 
 def _figure(results: Sequence[_Judged], metric: str) -> Figure:

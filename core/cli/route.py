@@ -15,8 +15,9 @@ from agentlora.core.cli.options import show_json
 @click.option(
     "--tools", "tools_file", type=click.Path(path_type=Path), help="JSON or YAML file: tools on offer."
 )
+@click.option("--router", default="tfidf", show_default=True, help="The router to ask.")
 @show_json
-def route(text: str, tools_file: Path | None, as_json: bool) -> None:
+def route(text: str, tools_file: Path | None, router: str, as_json: bool) -> None:
     """Say which published skill would answer TEXT with model "auto", and why."""
     import json
     from dataclasses import asdict
@@ -29,12 +30,12 @@ def route(text: str, tools_file: Path | None, as_json: bool) -> None:
     request: dict[str, Any] = {"messages": [{"role": "user", "content": text}]}
     if tools_file is not None:
         request["tools"] = read_tools(tools_file)
-    registry, router = open_registry(), default_plugins().get("routers", "tfidf")
+    registry, chooser = open_registry(), default_plugins().get("routers", router)
     versions = {name: registry.resolve(name) for name in registry.skills()}
     if not versions:
         raise ConfigError("nothing is published yet, so everything goes to the base. Publish a run first.")
-    state = router.fit([{**v.card.router_profile, "skill": name} for name, v in versions.items()])
-    decision = router.route(request, state)
+    state = chooser.fit([{**v.card.router_profile, "skill": name} for name, v in versions.items()])
+    decision = chooser.route(request, state)
     served = versions[decision.choice].served_name if decision.choice else "base"
     if as_json:
         click.echo(json.dumps({**asdict(decision), "served_name": served}, indent=2, ensure_ascii=False))

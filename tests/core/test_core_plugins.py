@@ -1,0 +1,101 @@
+"""Plugin loading: isolation, clashes, unknown names."""
+
+from __future__ import annotations
+
+import types
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from agentlora.core import manager
+from agentlora.core.errors import ConfigError, PluginError
+from agentlora.core.hookspecs import hookimpl
+from agentlora.core.manager import load_plugins
+
+
+def plugin(**hooks: object) -> types.SimpleNamespace:
+    return types.SimpleNamespace(**{name: hookimpl(function) for name, function in hooks.items()})
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **modules: object) -> manager.Plugins:
+    """Load these objects as if they were installed under entry points."""
+
+    class Entry(EntryPoint):
+        def load(self) -> object:
+            found = modules[self.name]
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+    entries = [Entry(name, f"{name}:x", "agentlora") for name in modules]
+    monkeypatch.setattr(manager, "entry_points", lambda group: entries)
+    return load_plugins()
+
+
+def test_a_clash_names_both_owners(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = plugin(register_tasks=lambda register: register("bake", object()))
+    two = plugin(register_tasks=lambda register: register("bake", object()))
+    with pytest.raises(PluginError, match=r"task 'bake' is registered twice: by 'one' and by 'two'"):
+        load(monkeypatch, one=one, two=two)
+
+
+def test_a_broken_plugin_is_kept_and_named_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(monkeypatch, broken=RuntimeError("no oven"))
+    assert [f.name for f in loaded.failures] == ["broken"]
+    with pytest.raises(ConfigError, match=r"unknown task 'bake'.*broken: RuntimeError: no oven"):
+        loaded.get("tasks", "bake")
+    assert loaded.get("tasks", "tool-calling").name == "tool-calling"
+
+
+def test_a_misspelt_hook_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(monkeypatch, typo=plugin(register_task=lambda register: None))
+    assert "register_task" in loaded.failures[0].reason
+
+
+def test_a_plugin_that_fails_half_way_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tasks(register: manager.hookspecs.Register) -> None:
+        register("bake", object())
+        raise RuntimeError("burnt")
+
+    loaded = load(monkeypatch, half=plugin(register_tasks=tasks))
+    assert "bake" not in loaded.catalog.names("tasks")
+    assert "burnt" in loaded.failures[0].reason
+
+
+def test_an_unknown_name_lists_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(monkeypatch)
+    with pytest.raises(ConfigError, match=r"unknown method 'lorra'\. Did you mean 'lora'\? There is: .*lora"):
+        loaded.get("peft_methods", "lorra")
+
+
+def test_a_thing_that_cannot_be_imported_names_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = plugin(register_engines=lambda register: register("ghost", "no_such_module:Thing"))
+    loaded = load(monkeypatch, lost=lost)
+    assert not loaded.failures
+    with pytest.raises(PluginError, match=r"engine 'ghost', registered by 'lost'"):
+        loaded.get("engines", "ghost")
+
+
+def test_a_failing_listener_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from agentlora.core.types import RunEvent
+
+    seen: list[RunEvent] = []
+
+    def fails(event: RunEvent) -> None:
+        raise RuntimeError("tracker is down")
+
+    loaded = load(monkeypatch, fails=plugin(on_run_event=fails), sees=plugin(on_run_event=lambda event: seen.append(event)))
+    loaded.emit(RunEvent("r", "note", "train"))
+    assert len(seen) == 1
+
+
+def test_every_hook_has_a_docstring_and_the_file_stays_short() -> None:
+    from pathlib import Path
+
+    from agentlora.core import hookspecs
+
+    source = Path(hookspecs.__file__).read_text().splitlines()
+    assert len(source) <= 150
+    hooks = [v for k, v in vars(hookspecs).items() if k.startswith(("register_", "on_", "veto_"))]
+    assert len(hooks) == 10
+    assert all(hook.__doc__ for hook in hooks)
