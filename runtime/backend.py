@@ -6,6 +6,7 @@ ends them when this process closes a pipe or dies, whatever kills it.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -26,6 +27,12 @@ from agentlora.core.home import home
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank takes (vLLM 0.32)
 GRACE_S = 8.0  # vLLM 0.32 ends in 1–3 s after SIGTERM; what is left after this is killed
 _TAIL_LINES = 15
+_WITHOUT_PLUGIN = (
+    "once max_loras adapters were used, base requests that share a batch with a skill's are answered by a skill. "
+    "Install agentlora again, and see that VLLM_PLUGINS does not leave it out."
+)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +122,16 @@ def environment(settings: ServerSettings, build: str) -> dict[str, str]:
     return {**os.environ, **fixed}
 
 
+def plugin_registered() -> bool:
+    """Whether vLLM will load `agentlora.runtime.vllm_plugin`, which keeps base and adapters apart on a CPU."""
+    allowed = os.environ.get("VLLM_PLUGINS")
+    return any(
+        entry.value == "agentlora.runtime.vllm_plugin:register"
+        and (allowed is None or entry.name in allowed.split(","))
+        for entry in metadata.entry_points(group="vllm.general_plugins")
+    )
+
+
 def free_port() -> int:
     """A loopback port that is free now."""
     with socket.socket() as probe:
@@ -141,6 +158,8 @@ class VllmServer:
             RuntimeFault: it ended while starting (the message has its last lines) or took too long.
         """
         build = installed_build()
+        if build == "cpu" and not plugin_registered():
+            log.warning("vLLM will not load agentlora's plugin: %s", _WITHOUT_PLUGIN)
         lora_rank_limit(self.settings.max_lora_rank)
         self._files = tempfile.TemporaryDirectory(prefix="agentlora-vllm-")
         template = Path(self._files.name) / "chat_template.jinja"

@@ -15,7 +15,7 @@ from agentlora.core.types import JSON, Base, Decision, Router
 from agentlora.registry.card import SkillCard
 from agentlora.registry.store import Registry, Version
 from agentlora.runtime.client import VllmClient
-from agentlora.runtime.probe import check_adapter
+from agentlora.runtime.probe import PROMPTS, AnswersLikeBase, check_adapter
 
 BASE, AUTO = "base", "auto"
 
@@ -174,10 +174,9 @@ class Shelf:
         self._client.load_adapter(name, self._registry.materialise(version))
         try:
             check_adapter(self._client, self._base_model, name, probes(version.card))
-        except RuntimeFault as exc:
-            if "answers like the base" in str(exc):
-                self._silent[name] = str(exc)
-                self._client.unload_adapter(name)
+        except AnswersLikeBase as exc:
+            self._silent[name] = str(exc)
+            self._client.unload_adapter(name)
             raise
         self._loaded.add(name)
         log.info("loaded %s", name)
@@ -207,7 +206,7 @@ def probes(card: SkillCard) -> list[JSON]:
     if given:
         return given
     prompts = card.router_profile.get("prompts") or []
-    spread = prompts[:: max(1, len(prompts) // 4)]
+    spread = prompts[:: max(1, len(prompts) // PROMPTS)]
     return [{"messages": [{"role": "user", "content": str(prompt)}]} for prompt in spread]
 
 

@@ -14,7 +14,11 @@ from functools import wraps
 from typing import Any
 
 _OPERATORS = ("bgmv_shrink", "bgmv_expand", "bgmv_expand_slice")  # the sgmv_ ones call these
-_HOLDERS = ("vllm.lora.ops.torch_ops.lora_ops", "vllm.lora.ops.torch_ops", "vllm.lora.punica_wrapper.punica_cpu")
+_HOLDERS = (
+    "vllm.lora.ops.torch_ops.lora_ops",
+    "vllm.lora.ops.torch_ops",
+    "vllm.lora.punica_wrapper.punica_cpu",
+)
 
 
 def register() -> None:

@@ -1,0 +1,147 @@
+"""The whole line on a real model: train, evaluate, publish, serve, ask. `make demo` runs this.
+
+Every step is an ordinary command, shown before it runs; you can type the same. About 25 minutes on 2 cores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+AGENTLORA = [sys.executable, "-m", "agentlora"]
+HOME = Path(os.environ.get("AGENTLORA_HOME") or Path.home() / ".agentlora")
+
+PARCEL_TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "track_shipment",
+            "description": "Say where a shipment is now.",
+            "parameters": {
+                "type": "object",
+                "properties": {"tracking_code": {"type": "string", "description": "Code on the label"}},
+                "required": ["tracking_code"],
+            },
+        },
+    },
+    {
+        "type": "function",
+        "function": {
+            "name": "request_refund",
+            "description": "Ask for the money of an order back.",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "order_id": {"type": "string"},
+                    "amount": {"type": "number", "description": "In euros"},
+                },
+                "required": ["order_id"],
+            },
+        },
+    },
+]
+
+
+def main() -> None:
+    started = time.monotonic()
+    run_dir = HOME / "runs" / f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
+    step("1  Train: data from real tools, a LoRA adapter on SmolLM2-135M", "train", "tool-calling", "--preset", "demo",
+         "--output", str(run_dir))  # fmt: skip
+    gateway, backend = free_port(), free_port()
+    with serving(gateway, backend):
+        step("3  Evaluate: the base three ways, and the adapter, on tools never trained on",
+             "eval", str(run_dir), "--url", f"http://127.0.0.1:{backend}")  # fmt: skip
+        step("4  Publish: through the gate, into the registry", "publish", str(run_dir))
+        title("5  Ask, with the official openai client and model=\"auto\"")
+        ask(gateway, "My parcel with the code QX-48213 should be here by now, where is it?", PARCEL_TOOLS)
+        ask(gateway, "Give me one sentence about the sea.", None)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    minutes = (time.monotonic() - started) / 60
+    print(f"\nDone in {minutes:.1f} minutes; the largest single process took {peak:.1f} GB.")
+    print(f"Report: {run_dir / 'eval' / 'report.html'}")
+
+
+def title(text: str) -> None:
+    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
+
+
+def step(what: str, *args: str) -> None:
+    title(what)
+    print("$ agentlora " + " ".join(args), flush=True)
+    began = time.monotonic()
+    done = subprocess.run([*AGENTLORA, *args])
+    if done.returncode:
+        sys.exit(done.returncode)
+    print(f"({time.monotonic() - began:.0f} s)", flush=True)
+
+
+@contextmanager
+def serving(gateway: int, backend: int) -> Iterator[None]:
+    """`agentlora serve` beside us: its vLLM evaluates first and serves what is published later."""
+    args = ["serve", "--model", "smollm2-135m", "--port", str(gateway), "--backend-port", str(backend)]
+    title("2  Serve: one vLLM, first for the evaluation and then for the skill")
+    print("$ agentlora " + " ".join(args) + " &", flush=True)
+    server = subprocess.Popen([*AGENTLORA, *args], start_new_session=True)
+    try:
+        wait_for(f"http://127.0.0.1:{gateway}/healthz", server)
+        yield
+    finally:
+        server.send_signal(signal.SIGINT)
+        try:
+            server.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
+    while True:
+        if server.poll() is not None:
+            sys.exit(server.returncode or 1)
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+
+
+def ask(port: int, text: str, tools: list | None) -> None:
+    """One request; prints who answered and what."""
+    from openai import OpenAI, omit
+
+    client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none")
+    raw = client.chat.completions.with_raw_response.create(
+        model="auto",
+        messages=[{"role": "user", "content": text}],
+        tools=tools or omit,
+        max_tokens=64,
+        temperature=0,
+    )
+    message = raw.parse().choices[0].message
+    print(f"\nuser      {text}" + (f"   [{len(tools)} tools offered]" if tools else ""))
+    print(f"answered  {raw.headers['x-agentlora-skill']}  ({raw.headers['x-agentlora-route']})")
+    for call in message.tool_calls or []:
+        called = {"name": call.function.name, "arguments": json.loads(call.function.arguments)}
+        print("call      " + json.dumps(called, ensure_ascii=False))
+    if message.content:
+        print(f"text      {message.content.strip()}")
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+if __name__ == "__main__":
+    main()

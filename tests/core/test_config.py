@@ -1,0 +1,69 @@
+"""Configuration: layers, strictness, messages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentlora.core.config import RunConfig, merge, parse, parse_sets, read_yaml
+from agentlora.core.errors import ConfigError
+from agentlora.core.manager import default_plugins
+from agentlora.core.pipeline import resolve_config
+
+
+def test_all_errors_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(RunConfig, {"task": "x", "training": {"lrr": 1, "lr": -1}, "sede": 3, "serve_on": "moon"})
+    message = str(caught.value)
+    assert "training.lrr: unknown key. Did you mean 'lr'?" in message
+    assert "training.lr: Input should be greater than 0, not -1" in message
+    assert "sede: unknown key. Did you mean 'seed'?" in message
+    assert "serve_on" in message
+    assert "'moon'" in message
+
+
+def test_layers_are_merged_deeply_and_later_wins() -> None:
+    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}}, {"d": [1]}, {"d": [2]}) == {"a": {"b": 3, "c": 2}, "d": [2]}
+
+
+def test_sets_are_yaml_values() -> None:
+    sets = parse_sets(["training.lr=2e-4", "training.max_steps=3", "model=./x", "training.gradient_checkpointing=true"])
+    assert sets["training"] == {"lr": 2e-4, "max_steps": 3, "gradient_checkpointing": True}
+    assert sets["model"] == "./x"
+
+
+@pytest.mark.parametrize("bad", ["training.lr", "=3", "a..b=3", "a=[1"])
+def test_a_bad_set_is_refused(bad: str) -> None:
+    with pytest.raises(ConfigError, match="--set"):
+        parse_sets([bad])
+
+
+def test_options_win_over_the_preset_and_the_preset_over_defaults() -> None:
+    plugins = default_plugins()
+    config = resolve_config(plugins, "tool-calling", {"preset": "demo"}, {"training": {"batch_size": 4}})
+    assert config.training.max_len == 400  # the preset's
+    assert config.training.batch_size == 4
+    assert config.training.schedule == "cosine"
+
+
+def test_plugins_settings_are_checked_before_anything_runs() -> None:
+    plugins = default_plugins()
+    with pytest.raises(ConfigError, match=r"method\.params\.rank: unknown key\..*There is: alpha, dropout, r, target"):
+        resolve_config(plugins, "tool-calling", {"method": {"params": {"rank": 8}}})
+    with pytest.raises(ConfigError, match=r"data\.params\.exampels: unknown key. Did you mean 'examples'"):
+        resolve_config(plugins, "tool-calling", {"data": {"params": {"exampels": 8}}})
+    with pytest.raises(ConfigError, match=r"unknown preset of task 'tool-calling' 'dmeo'. Did you mean 'demo'"):
+        resolve_config(plugins, "tool-calling", {"preset": "dmeo"})
+
+
+def test_broken_yaml_says_where(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("training:\n  lr: [1\nmodel: x\n")
+    with pytest.raises(ConfigError, match=r"run\.yaml' is not valid YAML: (?s:.*)line 3"):
+        read_yaml(file)
+    file.write_text("- a\n")
+    with pytest.raises(ConfigError, match="must hold a mapping of settings, not a list"):
+        read_yaml(file)
+    with pytest.raises(ConfigError, match="cannot read .*No such file"):
+        read_yaml(tmp_path / "none.yaml")
