@@ -321,5 +321,14 @@ def router_profile(skill: str, task: Task, examples: list[Example]) -> dict[str,
     """What a router learns a skill by: an even sample of its training requests that it would act on."""
     wanted = [e for e in examples if e.tags.get("case") != "none_fits"]
     step = max(1, len(wanted) // PROFILE_PROMPTS)
-    prompts = [str(e.messages[-1]["content"]) for e in wanted[::step]][:PROFILE_PROMPTS]
-    return {"skill": skill, "needs_tools": task.needs_tools, "prompts": prompts}
+    chat = [e for e in examples if e.tags.get("wants") == "chat"]
+    return {
+        "skill": skill,
+        "needs_tools": task.needs_tools,
+        "prompts": [_request_text(e) for e in wanted[::step]][:PROFILE_PROMPTS],
+        "negatives": sorted({_request_text(e) for e in chat}),
+    }
+
+
+def _request_text(example: Example) -> str:
+    return str(example.messages[-1]["content"])

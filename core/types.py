@@ -69,7 +69,8 @@ class Example:
         return asdict(self)
 
     def to_json(self) -> str:
-        return json.dumps(self.to_dict(), ensure_ascii=False, sort_keys=True)
+        # keys stay in their order: it is the order in which a prompt shows a schema's properties
+        return json.dumps(self.to_dict(), ensure_ascii=False)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Example:

@@ -68,6 +68,10 @@ def parse_ref(text: str) -> Ref:
     )
 
 
+# what clients may say as "model" beside a skill
+RESERVED = frozenset({"auto", "base"})
+
+
 def check_name(name: str) -> str:
     """`name`, when it is a skill's name. Raises ValueError."""
     if not _NAME.fullmatch(name) or len(name) > 128:
@@ -75,6 +79,8 @@ def check_name(name: str) -> str:
             f"{name!r} is not a skill's name: use small letters and digits, joined by '.', '_' or '-', "
             "at most one '/' (namespace/skill), and no more than 128 characters"
         )
+    if name in RESERVED:
+        raise ValueError(f"{name!r} cannot be a skill's name: clients already say it for something else")
     return name
 
 

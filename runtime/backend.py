@@ -140,11 +140,11 @@ def free_port() -> int:
 
 
 class VllmServer:
-    """One vLLM server on a free loopback port. A context manager: leaving it ends all of its processes."""
+    """One vLLM server on a loopback port (default: a free one). A context manager: leaving it ends all of its processes."""
 
-    def __init__(self, settings: ServerSettings, log: Path | None = None) -> None:
+    def __init__(self, settings: ServerSettings, log: Path | None = None, port: int | None = None) -> None:
         self.settings = settings
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log or home() / "logs" / f"vllm-{self.port}.log"
         self._process: subprocess.Popen[bytes] | None = None

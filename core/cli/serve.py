@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: a free one.")
 @click.option("--attach", metavar="URL", help="Use a vLLM that runs already, instead of starting one.")
 @click.option(
+    "--backend-port",
+    type=click.IntRange(1, 65535),
+    help="Port of the vLLM that is started, for `agentlora eval --url`. Default: a free one.",
+)
+@click.option(
     "--max-loras", default=4, show_default=True, type=click.IntRange(1), help="Adapters in one batch."
 )
 @click.option(
@@ -36,6 +41,7 @@ def serve(
     host: str,
     port: int,
     attach: str | None,
+    backend_port: int | None,
     max_loras: int,
     max_len: int,
 ) -> None:
@@ -60,7 +66,7 @@ def serve(
     with _ends_quietly(), _reserved(host, port) as sock:
         base = base_for(model, versions, plugins, home())
         rank = lora_rank_limit(max([16, *(version.card.rank or 0 for version in versions)]))
-        with _backend(base, attach, max_loras, max_len, rank) as (url, alive):
+        with _backend(base, attach, backend_port, max_loras, max_len, rank) as (url, alive):
             client = VllmClient(url)
             pool = Pool.of(base, rank)
             router = plugins.get("routers", "tfidf")
@@ -120,7 +126,9 @@ def _reserved(host: str, port: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _backend(base: Base, attach: str | None, max_loras: int, max_len: int, rank: int) -> Iterator[Any]:
+def _backend(
+    base: Base, attach: str | None, port: int | None, max_loras: int, max_len: int, rank: int
+) -> Iterator[Any]:
     """(URL, whether it still lives) of the vLLM to use; one that we started ends with the block."""
     from agentlora.runtime.backend import ServerSettings, VllmServer
 
@@ -137,7 +145,7 @@ def _backend(base: Base, attach: str | None, max_loras: int, max_len: int, rank:
         max_lora_rank=rank,
     )
     click.echo(f"Starting vLLM with {base.name} (under a minute for a small model) …", err=True)
-    with VllmServer(settings) as server:
+    with VllmServer(settings, port=port) as server:
         yield server.url, server.alive
         if not server.alive():
             raise server.died("while serving")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentlora.core.errors import ConfigError, EvalError, boundary, needs_extra
+from agentlora.core.libraries import prepare_libraries
 from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest, Output
 from agentlora.eval.engines.options import check_options
 
@@ -33,6 +34,7 @@ class TransformersFactory:
             ConfigError: an unknown option, or a directory that holds no model.
         """
         check_options("transformers", spec.options, OPTIONS)
+        prepare_libraries()
         with needs_extra("train", "the engine 'transformers'"):
             import torch
             import transformers

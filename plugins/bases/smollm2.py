@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agentlora.core.errors import MissingExtra, needs_extra
 from agentlora.core.files import directory_atomic, write_json
-from agentlora.core.quiet import quiet_libraries
+from agentlora.core.libraries import prepare_libraries
 from agentlora.core.types import Base
 from agentlora.plugins.bases.identity import identify
 from agentlora.plugins.bases.templates import chatml_tools
@@ -51,7 +51,7 @@ def _gguf_file() -> Path:
 
 
 def _convert(source: Path, target: Path) -> None:
-    quiet_libraries()
+    prepare_libraries()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
     from transformers.utils import logging

@@ -10,7 +10,7 @@ from typing import Any
 
 from agentlora.core.config import TrainingConfig, parse
 from agentlora.core.errors import TrainError, needs_extra
-from agentlora.core.quiet import quiet_libraries
+from agentlora.core.libraries import prepare_libraries
 from agentlora.core.run import Run
 from agentlora.core.types import Base, Example, Method
 from agentlora.plugins.trainers.layout import IGNORE, computed_tokens, lay_out
@@ -29,7 +29,7 @@ class SFT:
             TrainError: the loss is not finite, or memory ran out.
             DataError: no example is left to train on.
         """
-        quiet_libraries()
+        prepare_libraries()
         with needs_extra("train", "training"):
             import torch
             from transformers import AutoTokenizer, set_seed

@@ -29,13 +29,13 @@ from agentlora.tasks.tool_calling.styles import restyle
 from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec, load_catalogue, render
 
 CASES = {"call": 0.58, "none_fits": 0.18, "missing": 0.10, "two_calls": 0.14}
+CHAT_SHARE = 0.3  # of the requests that no tool fits: everyday chat, which needs none
 HELD_OUT_PHRASINGS = 2  # of every trained tool: the last but one for dev, the last for test
 
-REFUSALS = (
-    "None of the available tools can do that.",
-    "I don't have a tool for that.",
-    "No tool that I have fits this request.",
-)
+# Answers without a call begin with the same word. Greedy decoding takes the likeliest first token: when a
+# refusal can begin in eight ways, each of them is less likely than a call, and the model never refuses.
+REFUSAL = "I have no tool for that."
+QUESTION = "I need to know one more thing: {0}"
 JOINTS = (
     "{0} {1}",
     "{0} Also, {1}",
@@ -57,13 +57,17 @@ class ToolRequestParams(Strict):
     examples: int = Field(6400, ge=1)
     """Training examples."""
     requests_per_toolset: int = Field(8, ge=1)
-    """Requests that share one tool list, and with it one rendered prefix."""
+    """Training requests that share one tool list, and with it one rendered prefix."""
+    held_out_per_toolset: int = Field(4, ge=1)
+    """The same in dev and test: fewer, so that more tool lists are seen."""
     tools_max: int = Field(8, ge=1, le=64)
     """Tools offered at once: 1 to this many."""
     tools_chars_max: int = Field(2600, ge=200)
     """Characters of JSON that a tool list may take (about 3.4 a token)."""
     request_chars_max: int = Field(900, ge=80)
     """Characters that a request and its answer may take together."""
+    answer_chars_max: int = Field(170, ge=60)
+    """Characters that the answer of a dev or test request may take: about 64 tokens."""
     catalogue_share: float = Field(0.5, ge=0, le=1)
     """Of the groups, how many are over our own catalogue; the rest is over real API descriptions."""
     real_tools: int = Field(2400, ge=0)
@@ -96,7 +100,7 @@ class ToolRequests:
 
     def build(self, split: Split, params: ToolRequestParams, seed: int) -> Iterator[Example]:
         """See `agentlora.core.types.DatasetBuilder`."""
-        per_group = params.requests_per_toolset
+        per_group = params.requests_per_toolset if split == "train" else params.held_out_per_toolset
         for pool, count in self._pools(split, params, seed):
             rng = random.Random(f"{seed}/{split}/{pool.slice}")
             anchors: list[ToolSpec] = []
@@ -182,10 +186,11 @@ def _group(
     tools = tuple(tool.openai() for tool in offered)
     system = ({"role": "system", "content": rng.choice(SYSTEMS)},) if rng.random() < 0.15 else ()
     seen: set[str] = set()
+    chat = set(handwritten.chat_prompts(pool.split))
     for index in range(size):
         for _ in range(20):  # few tools with few values can repeat a request
             text, expected, case = _request(pool, offered, rng)
-            if text not in seen and len(text) + _answer_chars(expected) <= params.request_chars_max:
+            if text not in seen and _fits(text, expected, pool.split, params):
                 break
         seen.add(text)
         yield Example(
@@ -195,7 +200,12 @@ def _group(
             tools=tools,
             source=anchor.source,
             group=group,
-            tags={"case": case, "slice": pool.slice, "tools": "trained" if pool.trained else "new"},
+            tags={
+                "case": case,
+                "slice": pool.slice,
+                "tools": "trained" if pool.trained else "new",
+                "wants": "chat" if text in chat else "tool",
+            },
         )
 
 
@@ -225,9 +235,9 @@ def _request(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> tup
     if kind == "missing" and tool.missing:
         phrasing = rng.choice(tool.missing)
         text, _ = render(tool, phrasing, rng)
-        return text, Expected(text=phrasing.ask), kind
+        return text, Expected(text=QUESTION.format(phrasing.ask)), kind
     if kind == "none_fits":
-        return _unfitting(pool, offered, rng), Expected(text=rng.choice(REFUSALS)), kind
+        return _unfitting(pool, offered, rng), Expected(text=REFUSAL), kind
     if kind == "two_calls":
         (first, call), (second, other) = (_call(pool, rng.choice(offered), rng) for _ in range(2))
         if call != other:
@@ -248,7 +258,7 @@ def _unfitting(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> s
     schemas = [tool.parameters.get("properties", {}).keys() for tool in offered]
     domain = offered[0].domain
     kind = rng.random()
-    if kind < 0.3:
+    if kind < CHAT_SHARE:
         return handwritten.chat_prompt(pool.split, rng)
     candidates = [t for t in pool.tools if (t.domain == domain) == (kind < 0.7)] or list(pool.tools)
     for _ in range(50):
@@ -263,8 +273,11 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!")) else text + "."
 
 
-def _answer_chars(expected: Expected) -> int:
-    return len(expected.text or "") + sum(len(str(dict(call.arguments))) + 60 for call in expected.calls)
+def _fits(text: str, expected: Expected, split: Split, params: ToolRequestParams) -> bool:
+    blocks = sum(len(str(dict(call.arguments))) + len(call.name) + 40 for call in expected.calls)
+    answer = len(expected.text or "") + blocks
+    most = params.request_chars_max if split == "train" else params.answer_chars_max
+    return answer <= most and len(text) + answer <= params.request_chars_max
 
 
 def _chars(tool: ToolSpec) -> int:

@@ -16,10 +16,11 @@ CHAT = {"train": slice(0, 150), "dev": slice(150, 180), "test": slice(180, None)
 
 
 def examples(split: Split, limit: int) -> list[Example]:
-    """The handwritten requests of a split, at most `limit`, in the file's order."""
+    """The handwritten requests of a split, at most `limit` of them, taken evenly so that the mix of cases stays."""
     tools = {tool.name: tool.openai() for tool in load_catalogue() if tool.split == split}
     rows = [row for row in _yaml("handwritten.yaml") if row["split"] == split]
-    return [_example(row, tools) for row in rows[:limit]]
+    wanted = min(limit, len(rows))
+    return [_example(rows[i * len(rows) // wanted], tools) for i in range(wanted)]
 
 
 def chat_prompt(split: Split, rng: random.Random) -> str:

@@ -19,7 +19,7 @@ TASK = Task(
         "demo": {
             "data": {
                 "params": {
-                    "examples": 1280,
+                    "examples": 1640,
                     "tools_max": 4,
                     "tools_chars_max": 640,
                     "request_chars_max": 360,
@@ -29,7 +29,7 @@ TASK = Task(
                     "test_new_phrasings": 24,
                 }
             },
-            "training": {"max_len": 400, "max_steps": 80, "batch_size": 16},
+            "training": {"max_len": 400, "max_steps": 100, "batch_size": 16},
         },
         # Everything; at most 75 minutes on 2 cores.
         "starter": {

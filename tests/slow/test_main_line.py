@@ -1,0 +1,119 @@
+"""The main line with the real starter model and a real vLLM: train, serve, evaluate, gate, refuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+AGENTLORA = [sys.executable, "-m", "agentlora"]
+
+
+def run(*args: str, code: int = 0) -> str:
+    done = subprocess.run([*AGENTLORA, *args], capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + (done.stderr if code else "")
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six updates on our own catalogue: too few to be any good, which the gate must notice."""
+    directory = tmp_path_factory.mktemp("slow") / "Run-1"
+    settings = ["data.params.real_tools=0", "data.params.examples=96", "data.params.test_new_phrasings=4"]
+    sets = [part for setting in settings for part in ("--set", setting)]
+    run("train", "tool-calling", "--preset", "demo", "--max-steps", "6", "--output", str(directory), *sets)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def ports(trained: Path) -> Iterator[tuple[int, int]]:
+    gateway, backend = free_port(), free_port()
+    args = ["serve", "--model", "smollm2-135m", "--port", str(gateway), "--backend-port", str(backend)]
+    server = subprocess.Popen([*AGENTLORA, *args], start_new_session=True)
+    try:
+        deadline = time.monotonic() + 300
+        while True:
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{gateway}/healthz", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield gateway, backend
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=60) == 0
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def test_the_training_log_has_a_row_for_every_update(trained: Path) -> None:
+    head, *rows = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert head["method"] == "lora"
+    assert head["trainable_percent"] == pytest.approx(3.5, abs=0.1)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_an_adapter_of_six_updates_is_evaluated_and_refused(trained: Path, ports: tuple[int, int]) -> None:
+    record = json.loads(
+        run("eval", str(trained), "--url", f"http://127.0.0.1:{ports[1]}", "--limit", "24", "--json")
+    )
+    assert [c["name"] for c in record["conditions"]] == ["base", "base + 3 examples", "base + schema", "adapter"]
+    assert record["skipped"] == {}
+    assert all(c["metrics"]["exact_match"]["scored"] == record["n"] for c in record["conditions"])
+    assert record["data"]["test_readings"] >= 1
+    for name in ("record.json", "samples.jsonl", "report.html", "report.md"):
+        assert (trained / "eval" / name).stat().st_size > 0
+    refusal = run("publish", str(trained), "--name", "slow-test", code=1)
+    assert "the gate refused 'slow-test'" in refusal
+    assert "floor" in refusal
+    assert "slow-test" not in run("registry", "list", "--json")
+
+
+def test_both_engines_give_the_adapter_the_same_answers(trained: Path, ports: tuple[int, int]) -> None:
+    """What transformers computes in process and what vLLM serves is the same skill (bfloat16 aside)."""
+    run("eval", str(trained), "--split", "dev", "--limit", "8", "--url", f"http://127.0.0.1:{ports[1]}")
+    served = answers(trained)
+    run("eval", str(trained), "--split", "dev", "--limit", "8", "--engine", "transformers")
+    in_process = answers(trained)
+    assert served.keys() == in_process.keys()
+    same = sum(served[i] == in_process[i] for i in served)
+    assert same >= 0.6 * len(served), [(served[i], in_process[i]) for i in served if served[i] != in_process[i]]
+
+
+def test_the_base_answers_a_chat_through_the_gateway(ports: tuple[int, int]) -> None:
+    from openai import OpenAI
+
+    client = OpenAI(base_url=f"http://127.0.0.1:{ports[0]}/v1", api_key="none")
+    raw = client.chat.completions.with_raw_response.create(
+        model="auto",
+        messages=[{"role": "user", "content": "What is the capital of France?"}],
+        max_tokens=16,
+        temperature=0,
+    )
+    assert raw.headers["x-agentlora-skill"] == "base"
+    assert "Paris" in (raw.parse().choices[0].message.content or "")
+
+
+def answers(directory: Path) -> dict[str, str]:
+    lines = (directory / "eval-dev" / "samples.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    return {row["id"]: row["text"].strip() for row in rows if row["condition"] == "adapter"}
