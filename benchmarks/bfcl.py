@@ -175,7 +175,7 @@ def _bare(text: str) -> str:
 class Judge:
     """The `Evaluator` over some rows; `why` of a score is the reason."""
 
-    metrics = ("right",)
+    metrics: Sequence[str] = ("right",)
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = {row.example.id: row for row in rows}

@@ -5,11 +5,12 @@ Layers, later over earlier: defaults, the task's defaults, its preset, ``--confi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agentlora.core.errors import ConfigError, nearest
 from agentlora.core.types import JSON, ServeOn
@@ -58,6 +59,16 @@ class TrainingConfig(Strict):
     shared_prefix: bool = True
     """Compute the prefix that the examples of a group share once; same loss and gradients."""
     save_steps: int = Field(100, ge=1)
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> TrainingConfig:
+        given = (self.micro_batch_size or 1) * (self.grad_accum or 1)
+        if self.batch_size % given or (self.micro_batch_size and self.grad_accum and given != self.batch_size):
+            raise ValueError(
+                f"batch_size is {self.batch_size}, the examples of an update; micro_batch_size and grad_accum "
+                "must divide it, and multiply to it when both are given"
+            )
+        return self
 
 
 class EvalConfig(Strict):
@@ -180,3 +191,22 @@ def _number(text: str) -> str | float:
         return float(text)
     except ValueError:
         return text
+
+
+@contextmanager
+def all_at_once() -> Iterator[Callable[[Callable[[], Any]], None]]:
+    """Collect the ConfigErrors of several checks and raise them as one.
+
+    Yields a function that runs a check and keeps what it raises.
+    """
+    problems: list[str] = []
+
+    def checking(check: Callable[[], Any]) -> None:
+        try:
+            check()
+        except ConfigError as exc:
+            problems.append(str(exc))
+
+    yield checking
+    if problems:
+        raise ConfigError("\n".join(problems))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core import journal
-from agentlora.core.config import RunConfig, merge, parse
-from agentlora.core.errors import ConfigError, DataError, TrainError, boundary, unknown
+from agentlora.core.config import RunConfig, all_at_once, merge, parse
+from agentlora.core.errors import ConfigError, DataError, PluginError, TrainError, boundary, unknown
 from agentlora.core.files import sha256_bytes, sha256_json, write_atomic, write_json
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
@@ -26,22 +26,47 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     Every name is looked up and every plugin's settings are checked here, before anything is made.
 
     Raises:
-        ConfigError: an unknown name or key, or a bad value; all problems of a section at once.
+        ConfigError: unknown names or keys, or bad values: all of them at once.
     """
     task = plugins.get("tasks", task_name)
     given = merge({"task": task_name}, *layers)
-    preset = given.get("preset")
-    if preset is not None and preset not in task.presets:
-        raise ConfigError(unknown(f"preset of task {task_name!r}", str(preset), task.presets))
-    config = parse(RunConfig, merge(task.defaults, task.presets[preset] if preset else {}, given))
+    overlay = _preset(task, given.get("preset"))
+    if given.get("data", {}).get("builder", task.dataset_builder) != task.dataset_builder:
+        # the task's data settings are its own builder's, and mean nothing to another
+        overlay = {**overlay, "data": {}}
+    config = parse(RunConfig, merge(task.defaults, overlay, given))
     if config.task != task_name:
         raise ConfigError(f"the configuration is for task {config.task!r}, the command for {task_name!r}.")
-    parse(plugins.get("peft_methods", config.method.name).Params, config.method.params, "method.params")
-    parse(
-        plugins.get("dataset_builders", builder_name(config, task)).Params, config.data.params, "data.params"
-    )
-    plugins.get("trainers", config.trainer)
+    with all_at_once() as checking:
+        checking(lambda: _check_method(plugins, config))
+        checking(lambda: _check_data(plugins, config, task))
+        checking(lambda: plugins.get("trainers", config.trainer))
+        checking(lambda: plugins.get("engines", config.eval.engine))
+        checking(lambda: plugins.get("evaluators", task.evaluator))
     return config
+
+
+def _preset(task: Task, preset: Any) -> Mapping[str, Any]:
+    if preset is None:
+        return {}
+    if not isinstance(preset, str) or preset not in task.presets:
+        raise ConfigError(unknown(f"preset of task {task.name!r}", str(preset), task.presets))
+    return task.presets[preset]
+
+
+def _check_method(plugins: Plugins, config: RunConfig) -> None:
+    method = plugins.get("peft_methods", config.method.name)
+    parse(method.Params, config.method.params, "method.params")
+    if config.serve_on != "none" and config.serve_on not in method.card.serve_on:
+        raise ConfigError(
+            f"what method {config.method.name!r} trains cannot be served on {config.serve_on!r}; "
+            f"it can on: {', '.join(method.card.serve_on)}. Choose with --serve-on."
+        )
+
+
+def _check_data(plugins: Plugins, config: RunConfig, task: Task) -> None:
+    builder = plugins.get("dataset_builders", builder_name(config, task))
+    parse(builder.Params, config.data.params, "data.params")
 
 
 def builder_name(config: RunConfig, task: Task) -> str:
@@ -159,6 +184,7 @@ def evaluate(
     with run.stage("eval"):
         digest = adapter_digest(run)
         base = resolve_base(config.model, plugins, home())
+        _refuse_another_base(run, base)
         served_as = f"{run.id.lower()}@{digest[:12]}"
         spec = EngineSpec(
             base.model_dir, base.chat_template, base.tool_call_parser, options=dict(options or {})
@@ -166,11 +192,10 @@ def evaluate(
         conditions = default_conditions(served_as)
         if not config.eval.baselines:
             conditions = tuple(c for c in conditions if c.kind == "plain")
-        data: dict[str, Any] = {"split": split, "train": card_of(run)["digest"]["train"]}
+        data_card = card_of(run)
+        data: dict[str, Any] = {"split": split, **{f"{name}_digest": d for name, d in data_card["digest"].items()}}
         if split == "test":
-            data["test_readings"] = _count_reading(
-                run, sha256_json([example.to_dict() for example in examples])
-            )
+            data["test_readings"] = 1 + _readings(data_card["digest"]["test"])
 
         def progress(condition: str, done: int, total: int) -> None:
             run.emit(RunEvent(run.id, "step", f"eval {condition}", {"step": done, "total_steps": total}))
@@ -199,16 +224,30 @@ def evaluate(
                 lower_is_better=task.lower_is_better,
                 seed=config.seed,
             )
+        if split == "test":
+            _count_reading(run, data_card["digest"]["test"])
         _write_evaluation(run.directory / eval_folder(split), record, samples)
         run.note("eval", "recorded", record=record.digest, split=split)
     return record
 
 
+def _refuse_another_base(run: Run, base: Base) -> None:
+    """An adapter says nothing about a base, or under a template, that it was not trained with."""
+    trained, now = run.facts().get("base") or {}, base_facts(base)
+    changed = [part for part in ("weights", "config", "tokenizer", "template") if trained.get(part) != now[part]]
+    if changed:
+        raise ConfigError(
+            f"base model {base.name!r} is not what run {run.id!r} was trained on: its {' and '.join(changed)} "
+            "changed since. Bring the old state back, or train again."
+        )
+
+
 def _write_evaluation(directory: Path, record: Any, samples: list[Any]) -> None:
-    """The record last: where it lies, the samples and reports that belong to it lie too."""
+    """The record goes first and comes last: where it lies, the samples and reports that belong to it lie too."""
     from agentlora.eval.record import save_samples
     from agentlora.eval.report import html, markdown
 
+    (directory / "record.json").unlink(missing_ok=True)
     save_samples(directory / "samples.jsonl", samples)
     write_atomic(directory / "report.html", html(record, samples))
     write_atomic(directory / "report.md", markdown(record))
@@ -246,11 +285,17 @@ def card_of(run: Run) -> dict[str, Any]:
     return dict(json.loads((run.directory / "data" / "card.json").read_text()))
 
 
-def _count_reading(run: Run, digest: str) -> int:
-    readings = home() / "test-readings.jsonl"
-    readings.parent.mkdir(parents=True, exist_ok=True)
-    journal.append(readings, "read", digest=digest, run=run.id)
-    return sum(1 for line in journal.read(readings) if line["digest"] == digest)
+READINGS = "test-readings.jsonl"
+
+
+def _readings(digest: str) -> int:
+    """How often the test split with this digest was read on this machine, by any run, whole or in part."""
+    return sum(1 for line in journal.read(home() / READINGS) if line.get("digest") == digest)
+
+
+def _count_reading(run: Run, digest: str) -> None:
+    (home() / READINGS).parent.mkdir(parents=True, exist_ok=True)
+    journal.append(home() / READINGS, "read", digest=digest, run=run.id)
 
 
 def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str | None = "prod") -> Any:
@@ -263,6 +308,7 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
     from agentlora.core.errors import GateRefused
     from agentlora.registry.card import SkillCard
     from agentlora.registry.gate import judge
+    from agentlora.registry.names import check_name
     from agentlora.registry.store import open_registry
 
     task = plugins.get("tasks", run.config.task)
@@ -272,6 +318,10 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
     record = json.loads(record_file.read_text()) if record_file.is_file() else None
     weights, settings = run.adapter_dir / "adapter_model.safetensors", run.adapter_dir / "adapter_config.json"
     skill = name or task.name
+    try:
+        check_name(skill)
+    except ValueError as exc:
+        raise ConfigError(f"--name: {exc}.") from exc
     with run.stage("publish"):
         verdict = judge(
             record,
@@ -305,7 +355,9 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
             router_profile=router_profile(skill, task, run.examples("train")),
             provenance=facts["provenance"],
         )
-        for reason in plugins.pm.hook.veto_publish(card=card.model_dump(), record=record):
+        with boundary(PluginError, "a plugin's veto_publish"):
+            vetoes = plugins.pm.hook.veto_publish(card=card.model_dump(), record=record)
+        for reason in vetoes:
             raise GateRefused(f"a plugin refused {skill!r}: {reason}")
         files = {path.name: path for path in sorted(run.adapter_dir.iterdir()) if path.is_file()}
         files["record.json"] = record_file
@@ -319,7 +371,7 @@ PROFILE_PROMPTS = 400
 
 def router_profile(skill: str, task: Task, examples: list[Example]) -> dict[str, Any]:
     """What a router learns a skill by: an even sample of its training requests that it would act on."""
-    wanted = [e for e in examples if e.tags.get("case") != "none_fits"]
+    wanted = [e for e in examples if e.tags.get("case") != "none_fits" and _request_text(e)]
     step = max(1, len(wanted) // PROFILE_PROMPTS)
     chat = [e for e in examples if e.tags.get("wants") == "chat"]
     return {
@@ -331,4 +383,6 @@ def router_profile(skill: str, task: Task, examples: list[Example]) -> dict[str,
 
 
 def _request_text(example: Example) -> str:
-    return str(example.messages[-1]["content"])
+    """What the user said last; empty when that is no text."""
+    said = [m.get("content") for m in example.messages if m.get("role") == "user"]
+    return said[-1] if said and isinstance(said[-1], str) else ""

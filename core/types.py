@@ -196,7 +196,8 @@ class Task:
     `headline` is the metric that the gate compares; `floor` maps a metric to the least (or, for a metric in
     `lower_is_better`, the greatest) value that any published version must reach. `presets` are overlays on
     the configuration, keyed by preset name. `headline_where` keeps the figures that decide to the examples
-    with these tags (``{"tools": "new"}``: never trained on); the others are reported apart.
+    with these tags (``{"tools": "new"}``: never trained on); the others are reported apart. A record of
+    fewer deciding examples than `min_examples` proves too little to be published.
     """
 
     name: str
@@ -206,6 +207,7 @@ class Task:
     headline: str
     headline_where: Mapping[str, str] = field(default_factory=dict)
     needs_tools: bool = False
+    min_examples: int = 50
     floor: Mapping[str, float] = field(default_factory=dict)
     lower_is_better: frozenset[str] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)

@@ -86,6 +86,14 @@ def _judge_record(
             f"{_short(adapter_digest)}: the weights changed after the evaluation. {again}"
         )
         return
+    if record["data"].get("split") != "test":
+        yield f"The record is about the split {record['data'].get('split')!r}, and only test decides. {again}"
+        return
+    if record["n"] < task.min_examples:
+        yield (
+            f"The record has {record['n']} examples that decide, and {task.name!r} needs {task.min_examples}. "
+            "Run `agentlora eval` on this run with a higher --limit, or without one."
+        )
     facts["skipped"] = dict(record.get("skipped") or {})
     system = adapter_condition(record)
     if system is None:

@@ -12,7 +12,7 @@ import click
 
 # name → (module, one line of help); the attribute in the module has the command's name
 COMMANDS = {
-    "train": ("agentlora.core.cli.train", "Train a skill: data, adapter; see --then-eval."),
+    "train": ("agentlora.core.cli.train", "Train a skill: build the data, fit an adapter."),
     "eval": ("agentlora.core.cli.eval", "Evaluate a run against its baselines."),
     "publish": ("agentlora.core.cli.publish", "Put a run's adapter through the gate into the registry."),
     "registry": ("agentlora.core.cli.registry", "List, show, alias, roll back and verify skills."),

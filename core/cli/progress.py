@@ -62,19 +62,18 @@ class _Quiet:
 
 class _Lines(_Quiet):
     def __init__(self) -> None:
-        self._started = 0.0
-        self._last = 0.0
+        self._stage = ""
+        self._started = self._last = 0.0
 
     def see(self, event: RunEvent) -> None:
         if event.kind != "step":
-            line = describe(event)
-            if line:
-                self._started = 0.0
+            if line := describe(event):
                 click.echo(line, err=True)
             return
         now = time.monotonic()
         step, total = event.data["step"], event.data["total_steps"]
-        if not self._started:
+        if event.stage != self._stage:
+            self._stage, self._last = event.stage, 0.0
             self._started = now - event.data.get("seconds", 0.0)
         if now - self._last >= LINE_EVERY_S or step in (1, total):
             self._last = now

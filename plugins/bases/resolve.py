@@ -55,5 +55,5 @@ def _from_hub(model: str) -> Path:
     except Exception as exc:
         raise ConfigError(
             f"model {model!r} is not a directory here and could not be fetched from the hub "
-            f"({type(exc).__name__}: {str(exc).splitlines()[0]}). Give a local directory, or check the id and the network."
+            f"({type(exc).__name__}: {str(exc).splitlines()[0]}). Give a local directory, or check id and network."
         ) from exc

@@ -62,6 +62,7 @@ def lay_out(rows: Sequence[Row]) -> dict[str, Any]:
     Returns:
         input_ids, position_ids, labels: long [1, length]. attention_mask: bool [1, 1, length, length], True
         where a query (row) may see a key (column). labels are IGNORE except at trained tokens.
+        weights: float [1, length], of each trained token.
     """
     import torch
 
@@ -70,6 +71,7 @@ def lay_out(rows: Sequence[Row]) -> dict[str, Any]:
     ids = torch.empty(length, dtype=torch.long)
     positions = torch.empty(length, dtype=torch.long)
     labels = torch.full((length,), IGNORE, dtype=torch.long)
+    weights = torch.zeros(length)
     mask = torch.zeros(length, length, dtype=torch.bool)
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     at = 0
@@ -86,6 +88,7 @@ def lay_out(rows: Sequence[Row]) -> dict[str, Any]:
             ids[at:end] = own
             positions[at:end] = torch.arange(shared, len(row.ids))
             labels[at + row.start - shared : end] = own[row.start - shared :]
+            weights[at + row.start - shared : end] = row.weight
             mask[at:end, begin : begin + shared] = True
             mask[at:end, at:end] = causal[: len(own), : len(own)]
             at = end
@@ -93,5 +96,6 @@ def lay_out(rows: Sequence[Row]) -> dict[str, Any]:
         "input_ids": ids[None],
         "position_ids": positions[None],
         "labels": labels[None],
+        "weights": weights[None],
         "attention_mask": mask[None, None],
     }

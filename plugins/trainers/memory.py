@@ -28,29 +28,34 @@ def activation_bytes(config: Any, tokens: int, trained: int, value_bytes: int, c
 
 
 def choose_micro_batch(
-    rows: Sequence[Row], config: Any, batch_size: int, group_size: int, value_bytes: int, checkpointing: bool
+    rows: Sequence[Row],
+    config: Any,
+    batch_size: int,
+    group_size: int,
+    value_bytes: int,
+    checkpointing: bool,
+    sharing: bool,
 ) -> int:
     """The largest divisor of `batch_size`, up to one group, whose heaviest forward pass fits into free memory.
 
     More than a group at once gains nothing: nothing more is shared, and attention's cost grows with the
-    square of the length.
+    square of the length. Without sharing, rows are padded to the longest and every position has logits.
     """
     budget = int(SAFETY * free_memory_bytes())
     candidates = [m for m in range(min(batch_size, group_size), 0, -1) if batch_size % m == 0]
     for micro in candidates:
-        heaviest = max(
-            activation_bytes(
-                config,
-                computed_tokens(part),
-                sum(len(row.ids) - row.start for row in part),
-                value_bytes,
-                checkpointing,
-            )
-            for part in (rows[i : i + micro] for i in range(0, len(rows), micro))
-        )
-        if heaviest <= budget:
+        parts = [rows[i : i + micro] for i in range(0, len(rows), micro)]
+        if max(_pass_bytes(part, config, value_bytes, checkpointing, sharing) for part in parts) <= budget:
             return micro
     return 1
+
+
+def _pass_bytes(part: Sequence[Row], config: Any, value_bytes: int, checkpointing: bool, sharing: bool) -> int:
+    if sharing:
+        tokens, scored = computed_tokens(part), sum(len(row.ids) - row.start for row in part)
+    else:
+        tokens = scored = len(part) * max(len(row.ids) for row in part)
+    return activation_bytes(config, tokens, scored, value_bytes, checkpointing)
 
 
 def free_memory_bytes() -> int:
@@ -59,7 +64,8 @@ def free_memory_bytes() -> int:
 
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
-    for line in Path("/proc/meminfo").read_text().splitlines():
+    meminfo = Path("/proc/meminfo")
+    for line in meminfo.read_text().splitlines() if meminfo.is_file() else ():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
-    return 4 << 30
+    return 4 << 30  # not Linux: a cautious guess

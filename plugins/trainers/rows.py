@@ -13,11 +13,12 @@ from agentlora.core.types import Example
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One example as tokens: `ids` [length]; those from `start` on are trained. `start` ≥ 1."""
+    """One example as tokens: `ids` [length]; those from `start` on are trained, with `weight`. `start` ≥ 1."""
 
     ids: tuple[int, ...]
     start: int
     group: str
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +85,4 @@ def _row(example: Example, tokenizer: Any, chat_template: str) -> Row:
     prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     # tokenized apart, as the server does: the answer's tokens never merge with the prompt's
     answer_ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
-    return Row(tuple(prompt_ids + answer_ids), len(prompt_ids), example.group or example.id)
+    return Row(tuple(prompt_ids + answer_ids), len(prompt_ids), example.group or example.id, example.weight)

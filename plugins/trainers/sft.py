@@ -138,7 +138,7 @@ def shares_prefixes_exactly(model: Any, rows: Sequence[Row]) -> bool:
 
     members = [row for row in rows if row.group == rows[0].group][:2]
     batch = {k: v.to(model.device) for k, v in lay_out(members).items()}
-    labels = batch.pop("labels")
+    labels, _ = batch.pop("labels"), batch.pop("weights")
     was_training = model.training
     model.eval()
     try:
@@ -174,15 +174,20 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
         run.note(
             "train", "plain", message="this model cannot share prefixes; training every example on its own"
         )
-    micro = training.micro_batch_size or choose_micro_batch(
-        rows,
-        model.config.get_text_config(),
-        training.batch_size,
-        group_size(rows) if sharing else training.batch_size,
-        torch.finfo(model.dtype).bits // 8,
-        training.gradient_checkpointing,
-    )
-    accumulate = training.grad_accum or max(1, training.batch_size // micro)
+    micro = training.micro_batch_size
+    if micro is None and training.grad_accum is not None:
+        micro = training.batch_size // training.grad_accum
+    if micro is None:
+        micro = choose_micro_batch(
+            rows,
+            model.config.get_text_config(),
+            training.batch_size,
+            group_size(rows) if sharing else training.batch_size,
+            torch.finfo(model.dtype).bits // 8,
+            training.gradient_checkpointing,
+            sharing,
+        )
+    accumulate = training.batch_size // micro
     plain_tokens, computed = sum(len(row.ids) for row in rows), computed_tokens(rows)
     run.note(
         "train",
@@ -246,7 +251,7 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
             if not torch.isfinite(loss):
                 raise TrainError(
                     f"the loss became {loss.item()} at update {self.state.global_step + 1}. Lower --lr "
-                    f"(now {training.lr:g}); the last checkpoint is in {str(run.directory / 'checkpoints')!r}."
+                    f"(now {training.lr:g}) or raise --set training.warmup_ratio."
                 )
             return loss
 
@@ -271,7 +276,8 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
 
 
 def trained_positions_loss(model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Any:
-    """Mean cross-entropy over trained tokens (of the whole update when `num_items_in_batch` is given).
+    """Cross-entropy summed with the tokens' weights, over the number of trained tokens (of the whole update
+    when `num_items_in_batch` is given). With weights of 1 that is TRL's loss.
 
     The model's own forward scores only the positions before a trained token, so scaling and soft-capping of
     logits stay the model's business and the [length, vocab] logits are never built.
@@ -287,8 +293,9 @@ def trained_positions_loss(model: Any, inputs: dict[str, Any], num_items_in_batc
         logits_to_keep=trained - 1,
         use_cache=False,
     )
-    loss = torch.nn.functional.cross_entropy(outputs.logits[0].float(), labels[trained], reduction="sum")
-    return loss / (len(trained) if num_items_in_batch is None else num_items_in_batch)
+    loss = torch.nn.functional.cross_entropy(outputs.logits[0].float(), labels[trained], reduction="none")
+    total = (loss * inputs["weights"][0][trained]).sum()
+    return total / (len(trained) if num_items_in_batch is None else num_items_in_batch)
 
 
 def pad(batch: Sequence[Row], pad_id: int) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from agentlora.tasks.tool_calling.styles import restyle
 from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec, load_catalogue, render
 
 CASES = {"call": 0.58, "none_fits": 0.18, "missing": 0.10, "two_calls": 0.14}
+NO_CALL_WEIGHT = 2.0  # such an answer is a quarter as long as a call, and its first word decides
 CHAT_SHARE = 0.3  # of the requests that no tool fits: everyday chat, which needs none
 HELD_OUT_PHRASINGS = 2  # of every trained tool: the last but one for dev, the last for test
 
@@ -81,12 +82,13 @@ class ToolRequestParams(Strict):
 
 @dataclass(frozen=True)
 class Pool:
-    """The tools of a split that a group can be drawn from. `phrasings` picks the usable ones of a tool."""
+    """The tools of a split that a group can be drawn from. `phrasings` and `missing` pick the usable ones of a tool."""
 
     split: Split
     slice: str
     tools: Sequence[ToolSpec]
     phrasings: Callable[[ToolSpec], Sequence[Phrasing]]
+    missing: Callable[[ToolSpec], Sequence[Phrasing]]
     trained: bool = False
 
     def near(self, tool: ToolSpec) -> list[ToolSpec]:
@@ -135,24 +137,29 @@ class ToolRequests:
         real = _real_tools(split, params, seed)
         if split == "train":
             from_catalogue = round(params.examples * (params.catalogue_share if real else 1))
-            yield Pool(split, "catalogue", own, _training_phrasings, trained=True), from_catalogue
+            yield Pool(split, "catalogue", own, _training_phrasings, _training_missing, trained=True), from_catalogue
             if real:
                 yield (
-                    Pool(split, "apis", real, _training_phrasings, trained=True),
+                    Pool(split, "apis", real, _training_phrasings, _training_missing, trained=True),
                     params.examples - from_catalogue,
                 )
             return
         count = params.test_examples if split == "test" else params.dev_examples
-        yield Pool(split, "new-tools", own, lambda tool: tool.phrasings), count
+        yield Pool(split, "new-tools", own, _all_phrasings, _all_missing), count
         if real:
-            yield Pool(split, "new-apis", real, lambda tool: tool.phrasings), count // 2
+            yield Pool(split, "new-apis", real, _all_phrasings, _all_missing), count // 2
         trained = [tool for tool in catalogue if tool.split == "train"]
         held_out = -1 if split == "test" else -2
         count = params.test_new_phrasings if split == "test" else params.dev_examples // 4
-        yield (
-            Pool(split, "new-phrasings", trained, lambda tool: [tool.phrasings[held_out]], trained=True),
-            count,
+        unseen = Pool(
+            split,
+            "new-phrasings",
+            trained,
+            lambda tool: [tool.phrasings[held_out]],
+            lambda tool: tool.missing[-1:] if split == "test" else (),
+            trained=True,
         )
+        yield unseen, count
 
 
 def _real_tools(split: Split, params: ToolRequestParams, seed: int) -> list[ToolSpec]:
@@ -169,6 +176,18 @@ def _real_tools(split: Split, params: ToolRequestParams, seed: int) -> list[Tool
 
 def _training_phrasings(tool: ToolSpec) -> Sequence[Phrasing]:
     return tool.phrasings[:-HELD_OUT_PHRASINGS]
+
+
+def _training_missing(tool: ToolSpec) -> Sequence[Phrasing]:
+    return tool.missing[:-1]  # the last one is test's
+
+
+def _all_phrasings(tool: ToolSpec) -> Sequence[Phrasing]:
+    return tool.phrasings
+
+
+def _all_missing(tool: ToolSpec) -> Sequence[Phrasing]:
+    return tool.missing
 
 
 def _group(
@@ -200,6 +219,7 @@ def _group(
             tools=tools,
             source=anchor.source,
             group=group,
+            weight=1.0 if expected.calls else NO_CALL_WEIGHT,
             tags={
                 "case": case,
                 "slice": pool.slice,
@@ -232,8 +252,8 @@ def _request(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> tup
     """One request with its answer and case (single, choice, none_fits, missing, two_calls)."""
     kind = rng.choices(list(CASES), list(CASES.values()))[0]
     tool = rng.choice(offered)
-    if kind == "missing" and tool.missing:
-        phrasing = rng.choice(tool.missing)
+    if kind == "missing" and pool.missing(tool):
+        phrasing = rng.choice(pool.missing(tool))
         text, _ = render(tool, phrasing, rng)
         return text, Expected(text=QUESTION.format(phrasing.ask)), kind
     if kind == "none_fits":

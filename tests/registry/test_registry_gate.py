@@ -90,8 +90,9 @@ def record(adapter: Any = None, **fields: Any) -> dict[str, Any]:
         "base": {},
         "adapter": ADAPTER,
         "engine": "echo",
-        "data": {},
+        "data": {"split": "test"},
         "n": 100,
+        "n_all": 100,
         "groups": 12,
         "max_tokens": 64,
         "conditions": (
@@ -139,6 +140,12 @@ def test_a_proven_servable_version_passes_with_the_facts_for_its_card() -> None:
     assert found.facts["floor"]["false_calls"] == {"value": 0.05, "bound": 0.1, "met": True}
     assert found.facts["skipped"] == {"schema": "cannot constrain"}
     assert found.facts["rank"] == 16
+
+
+def test_only_enough_of_test_decides() -> None:
+    assert "only test decides" in only_reason(verdict(record(data={"split": "dev"})))
+    reason = only_reason(verdict(record(n=49)))
+    assert "has 49 examples that decide, and 'calls' needs 50" in reason
 
 
 def test_no_record_another_adapters_and_another_tasks_are_refused() -> None:

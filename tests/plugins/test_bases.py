@@ -1,0 +1,93 @@
+"""Base models: identity by content, template, what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from agentlora.core.errors import ConfigError
+from agentlora.core.home import home
+from agentlora.core.manager import default_plugins
+from agentlora.plugins.bases.identity import identify
+from agentlora.plugins.bases.resolve import resolve_base
+from agentlora.plugins.bases.templates import chatml_tools, template_of
+
+TOOL = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}
+
+
+def render(tiny: Path, tools: list[object]) -> str:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    said = [{"role": "user", "content": "x"}]
+    return str(tokenizer.apply_chat_template(said, tools=tools, chat_template=chatml_tools(), tokenize=False))
+
+
+def test_the_template_passes_trls_own_checks(tiny_model_dir: Path) -> None:
+    from transformers import AutoTokenizer
+    from trl import chat_template_utils as trl
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    tokenizer.chat_template = chatml_tools()
+    assert trl.supports_tool_calling(tokenizer)
+    assert trl.is_chat_template_prefix_preserving(tokenizer)
+    assert trl.is_chat_template_stop_token_trained(tokenizer)
+
+
+def test_tools_render_the_same_however_a_server_passes_them_on(tiny_model_dir: Path) -> None:
+    plain = render(tiny_model_dir, [TOOL])
+    wrapped = render(tiny_model_dir, [{"type": "function", "function": TOOL}])
+    shuffled = render(tiny_model_dir, [{"function": {**dict(reversed(TOOL.items())), "strict": None}}])
+    assert plain == wrapped == shuffled
+    assert render(tiny_model_dir, [{"name": "f"}]) == render(
+        tiny_model_dir, [{"name": "f", "description": None, "parameters": None}]
+    )
+
+
+def test_calls_render_back_to_what_they_were(tiny_model_dir: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from agentlora.core.messages import answer_message
+    from agentlora.core.types import Expected, ToolCall
+    from agentlora.eval.calls import parse_answer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    calls = (ToolCall("a", {"x": [1, {"y": "é \"quoted\" </tool>"}], "z": None}), ToolCall("b", {}))
+    said = [{"role": "user", "content": "x"}, answer_message(Expected(calls=calls))]
+    text = str(tokenizer.apply_chat_template(said, chat_template=chatml_tools(), tokenize=False))
+    answer = text.rsplit("<|im_start|>assistant\n", 1)[1].removesuffix("<|im_end|>\n")
+    assert parse_answer(answer).calls == calls
+
+
+def test_the_same_bytes_are_the_same_base_wherever_they_lie(tiny_model_dir: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_model_dir, copy)
+    one, other = identify("a", tiny_model_dir, "t"), identify("b", copy, "t")
+    assert one.digest == other.digest
+    assert identify("a", tiny_model_dir, "u").digest != one.digest
+    weights = copy / "model.safetensors"
+    changed = bytearray(weights.read_bytes())
+    changed[-1] ^= 1
+    weights.write_bytes(changed)
+    assert identify("b", copy, "t").weights != one.weights
+
+
+def test_a_local_directory_without_its_own_tools_template_gets_ours(tiny_model_dir: Path, tmp_path: Path) -> None:
+    base = resolve_base(str(tiny_model_dir), default_plugins(), home())
+    assert base.chat_template == chatml_tools()
+    copy = tmp_path / "own"
+    shutil.copytree(tiny_model_dir, copy)
+    (copy / "chat_template.jinja").write_text("{{ tools }}{{ messages }}")
+    assert template_of(copy) == "{{ tools }}{{ messages }}"
+
+
+def test_what_is_no_model_is_refused(tiny_model_dir: Path, tmp_path: Path) -> None:
+    plugins = default_plugins()
+    with pytest.raises(ConfigError, match="does not exist or is not a directory"):
+        resolve_base("./nowhere", plugins, home())
+    with pytest.raises(ConfigError, match=r"has no config\.json"):
+        resolve_base(str(tmp_path), plugins, home())
+    with pytest.raises(ConfigError, match=r"unknown model 'smollm'\. Did you mean 'smollm2-135m'"):
+        resolve_base("smollm", plugins, home())
