@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from agentlora.core.errors import AgentLoraError, ConfigError, MissingExtra, PluginError, unknown
+from agentlora.core.errors import ConfigError, MissingExtra, PluginError, unknown
 
 # hook name → (kind, what to call one of them in a message)
 KINDS: dict[str, tuple[str, str]] = {
@@ -21,6 +22,8 @@ KINDS: dict[str, tuple[str, str]] = {
     "register_routers": ("routers", "router"),
 }
 _SINGULAR = dict(KINDS.values())
+_PART = r"[a-z0-9]+(?:[._-][a-z0-9]+)*"
+_NAME = re.compile(rf"{_PART}(?:/{_PART})?")  # design, decision 11
 
 
 @dataclass
@@ -40,7 +43,8 @@ class Catalog:
     )
 
     def add(self, kind: str, name: str, thing: Any, owner: str) -> None:
-        """Raises PluginError when `name` is taken, naming both owners."""
+        """Raises PluginError when `name` is none, or is taken; names the owners."""
+        check_name(kind, name, owner)
         known = self.entries[kind]
         if name in known:
             raise PluginError(
@@ -57,25 +61,38 @@ class Catalog:
 
         Raises:
             ConfigError: there is no such name; the message lists the names and the nearest match.
-            PluginError: the thing cannot be imported.
+            PluginError: the thing cannot be imported or made.
+            MissingExtra: it needs a package that is not installed.
         """
         if name not in self.entries[kind]:
             raise ConfigError(unknown(_SINGULAR[kind], name, self.entries[kind]))
         entry = self.entries[kind][name]
-        if isinstance(entry.thing, str):
+        if isinstance(entry.thing, str) or inspect.isclass(entry.thing):
             entry.thing = _load(entry, f"{_SINGULAR[kind]} {name!r}")
-        if inspect.isclass(entry.thing):
-            entry.thing = entry.thing()
         return entry.thing
 
 
+def check_name(kind: str, name: Any, owner: str) -> None:
+    """Raises PluginError when `name` could not be a file, an OCI repository and a metric label at once."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise PluginError(
+            f"plugin {owner!r} registers {name!r}, which cannot be a {_SINGULAR[kind]}'s name: use small letters "
+            "and digits, joined by '.', '_' or '-', and at most one '/' (namespace/name)."
+        )
+
+
 def _load(entry: Entry, what: str) -> Any:
-    module, _, attr = entry.thing.partition(":")
+    """Import and, if it is a class, instantiate; both run a plugin's code, which may raise anything."""
+    thing = entry.thing
     try:
-        return getattr(import_module(module), attr)
+        if isinstance(thing, str):
+            module, _, attr = thing.partition(":")
+            thing = getattr(import_module(module), attr)
+        return thing() if inspect.isclass(thing) else thing
     except MissingExtra:
         raise
-    except (ImportError, AttributeError, AgentLoraError) as exc:
+    except (Exception, SystemExit) as exc:
+        origin = entry.thing if isinstance(entry.thing, str) else f"{thing.__module__}:{thing.__qualname__}"
         raise PluginError(
-            f"{what}, registered by {entry.owner!r}, cannot be loaded from {entry.thing!r}: {exc}"
+            f"{what}, registered by {entry.owner!r}, cannot be loaded from {origin!r}: {type(exc).__name__}: {exc}"
         ) from exc

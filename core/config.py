@@ -5,6 +5,7 @@ Layers, later over earlier: defaults, the task's defaults, its preset, ``--confi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,13 @@ from agentlora.core.types import JSON, ServeOn
 class Strict(BaseModel):
     """A frozen section that refuses keys it does not know. Base class for plugins' `Params` too."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,
+        ser_json_inf_nan="constants",  # one among `params` must not become null on its way to run.json
+    )
 
 
 class MethodConfig(Strict):
@@ -55,7 +62,7 @@ class TrainingConfig(Strict):
     max_grad_norm: float = Field(1.0, gt=0)
     gradient_checkpointing: bool = False
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the frozen base; auto: bfloat16 on a GPU, float32 on a CPU."""
+    """Of the frozen base; auto: bfloat16 on a GPU and on a CPU with AMX, float32 on other CPUs."""
     shared_prefix: bool = True
     """Compute the prefix that the examples of a group share once; same loss and gradients."""
     save_steps: int = Field(100, ge=1)
@@ -63,7 +70,9 @@ class TrainingConfig(Strict):
     @model_validator(mode="after")
     def _whole_batches(self) -> TrainingConfig:
         given = (self.micro_batch_size or 1) * (self.grad_accum or 1)
-        if self.batch_size % given or (self.micro_batch_size and self.grad_accum and given != self.batch_size):
+        if self.batch_size % given or (
+            self.micro_batch_size and self.grad_accum and given != self.batch_size
+        ):
             raise ValueError(
                 f"batch_size is {self.batch_size}, the examples of an update; micro_batch_size and grad_accum "
                 "must divide it, and multiply to it when both are given"
@@ -146,14 +155,13 @@ def read_yaml(path: Path) -> JSON:
     Raises:
         ConfigError: no such file, not YAML (with line and column), or not a mapping.
     """
-    import yaml
-
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as exc:
         raise ConfigError(f"cannot read {str(path)!r}: {exc.strerror}.") from exc
-    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+    except ValueError as exc:
         raise ConfigError(f"{str(path)!r} is not valid YAML: {exc}") from exc
+    raw = _yaml(text, repr(str(path)))
     if raw is None:
         return {}
     if not isinstance(raw, dict):
@@ -165,19 +173,14 @@ def parse_sets(assignments: Iterable[str]) -> JSON:
     """``["training.lr=2e-4", …]`` as a nested mapping; values are YAML.
 
     Raises:
-        ConfigError: an assignment without ``=`` or with an empty key.
+        ConfigError: an assignment without ``=`` or with an empty key, or a value that is not YAML.
     """
-    import yaml
-
     result: JSON = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not all(key.split(".")):
             raise ConfigError(f"--set {assignment!r}: write section.key=value, for example training.lr=2e-4.")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as exc:
-            raise ConfigError(f"--set {assignment!r}: the value is not valid YAML: {exc}") from exc
+        value = _yaml(text, f"--set {assignment!r}: the value")
         if isinstance(value, str):
             value = _number(value)  # YAML 1.1 reads 2e-4 as a string
         for part in reversed(key.split(".")):
@@ -186,11 +189,21 @@ def parse_sets(assignments: Iterable[str]) -> JSON:
     return result
 
 
+def _yaml(text: str, what: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except Exception as exc:  # beside its own errors: ValueError for 2024-13-45, KeyError for !!bool maybe, …
+        raise ConfigError(f"{what} is not valid YAML: {exc}") from exc
+
+
 def _number(text: str) -> str | float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return text
+    return number if math.isfinite(number) else text
 
 
 @contextmanager

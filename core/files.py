@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from agentlora.core.errors import ConfigError
+
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Replace `path` by `data`, or leave it as it was. Raises OSError (disk full, no permission)."""
@@ -33,6 +35,25 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """`write_atomic` for indented JSON with a final newline; NaN and infinity are refused (ValueError)."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, advice: str = "remove it or train again") -> dict[str, Any]:
+    """The object in a JSON file; `advice` ends the message when there is none.
+
+    Raises:
+        ConfigError: the file cannot be read, is not JSON, or holds something else than an object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as exc:
+        raise ConfigError(f"cannot read {str(path)!r}: {exc.strerror}. To go on: {advice}.") from exc
+    except (ValueError, RecursionError) as exc:  # not JSON, not UTF-8, or nested without end
+        raise ConfigError(f"{str(path)!r} is damaged ({exc}): {advice}.") from exc
+    if not isinstance(value, dict):
+        raise ConfigError(
+            f"{str(path)!r} is damaged (it holds a {type(value).__name__}, not an object): {advice}."
+        )
+    return value
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import pluggy
 
 from agentlora.core import hookspecs
-from agentlora.core.catalog import KINDS, Catalog
+from agentlora.core.catalog import KINDS, Catalog, check_name
 from agentlora.core.errors import ConfigError, PluginError
 from agentlora.core.types import RunEvent
 
@@ -65,6 +65,11 @@ class Plugins:
                 raise
             failed = "; ".join(f"{f.name}: {f.reason}" for f in self.failures)
             raise ConfigError(f"{exc} Plugins that failed to load: {failed}") from exc
+
+    def check(self, kind: str, name: str) -> None:
+        """Raise ConfigError when there is no such name; nothing is imported."""
+        if name not in self.catalog.names(kind):
+            self.get(kind, name)
 
     def emit(self, event: RunEvent) -> None:
         """Tell every plugin; one that raises is logged and does not end the run."""
@@ -117,7 +122,7 @@ def _kept_as_failure(plugins: Plugins, name: str) -> Iterator[None]:
         yield
     except _Clash as exc:
         raise PluginError(str(exc)) from exc
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:  # some modules end the process when a part is missing
         plugins.failures.append(Failure(name, f"{type(exc).__name__}: {exc}"))
 
 
@@ -130,13 +135,18 @@ def _add(plugins: Plugins, name: str, module: Any) -> None:
     pm = plugins.pm
     pm.register(module, name)
     staged: list[tuple[str, str, Any]] = []
+
+    def stage(kind: str, thing_name: str, thing: Any) -> None:
+        check_name(kind, thing_name, name)
+        staged.append((kind, thing_name, thing))
+
     try:
         pm.check_pending()  # a misspelt hook is otherwise accepted silently
         for hook, (kind, _) in KINDS.items():
             for impl in getattr(pm.hook, hook).get_hookimpls():
                 if impl.plugin is module:
-                    impl.function(lambda n, thing, kind=kind: staged.append((kind, n, thing)))
-    except Exception:
+                    impl.function(partial(stage, kind))
+    except BaseException:
         pm.unregister(module)
         raise
     for kind, thing_name, thing in staged:

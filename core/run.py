@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 from agentlora.core import journal
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import ConfigError, DataError, nearest
-from agentlora.core.files import write_atomic, write_json
+from agentlora.core.files import read_json, write_atomic, write_json
 from agentlora.core.home import home
 from agentlora.core.provenance import provenance, redact
 from agentlora.core.types import Example, RunEvent, Split
@@ -75,10 +75,9 @@ class Run:
 
     def status(self) -> str:
         """``stage what`` of the last journal line, for people."""
-        last = {"stage": "-", "event": "-"}
-        for last in journal.read(self.directory / "journal.jsonl"):
-            pass
-        return f"{last['stage']} {last['event']}"
+        lines = list(journal.read(self.directory / "journal.jsonl"))
+        last = lines[-1] if lines else {}
+        return f"{last.get('stage', '-')} {last.get('event', '-')}"
 
     def write_examples(self, split: Split, examples: Iterable[Example]) -> None:
         text = "".join(example.to_json() + "\n" for example in examples)
@@ -90,12 +89,12 @@ class Run:
 
     def facts(self) -> dict[str, Any]:
         """What ``run.json`` says beside the configuration: provenance, base identity, results of stages."""
-        raw = json.loads((self.directory / "run.json").read_text())
+        raw = read_json(self.directory / "run.json")
         return {key: value for key, value in raw.items() if key != "config"}
 
     def add_facts(self, **facts: Any) -> None:
         """Merge facts into ``run.json``."""
-        raw = json.loads((self.directory / "run.json").read_text())
+        raw = read_json(self.directory / "run.json")
         write_json(self.directory / "run.json", {**raw, **redact(facts)})
 
 
@@ -105,43 +104,59 @@ def create_run(
     """Make a run directory: `output`, or a new one under the home.
 
     Raises:
-        ConfigError: `output` exists and is not empty, or cannot be made.
+        ConfigError: `output` exists and is not empty, or cannot be made; nothing is left behind.
     """
-    directory = (output or home() / "runs" / _new_id(config.task)).absolute()
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise ConfigError(
-            f"--output {str(directory)!r} already exists and is not an empty directory. Choose another one; "
-            "a run never overwrites an earlier one."
-        )
+    wanted = output or home() / "runs" / _new_id(config.task)
+    try:
+        directory = wanted.expanduser().absolute()
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise ConfigError(
+                f"--output {str(directory)!r} already exists and is not an empty directory. Choose another one; "
+                "a run never overwrites an earlier one."
+            )
+        with _made(directory):
+            write_json(
+                directory / "run.json",
+                {
+                    "format": FORMAT,
+                    "id": directory.name,
+                    "created_at": journal.now(),
+                    "config": redact(config.model_dump(mode="json")),
+                    "provenance": redact(provenance(config.seed)),
+                },
+            )
+            if output is not None:
+                _remember(directory)
+    # RuntimeError: no such user in ~user; ValueError: text that is not UTF-8, a number that is not finite
+    except (OSError, RuntimeError, ValueError) as exc:
+        raise ConfigError(f"cannot make the run directory {str(wanted)!r}: {exc}.") from exc
+    return Run(directory, config, emit)
+
+
+@contextmanager
+def _made(directory: Path) -> Iterator[None]:
+    """Make an empty directory and what it lies in; when the block fails, remove what was not there before."""
+    new = [path for path in (directory, *directory.parents) if not path.exists()]
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        write_json(
-            directory / "run.json",
-            {
-                "format": FORMAT,
-                "id": directory.name,
-                "created_at": journal.now(),
-                "config": redact(config.model_dump(mode="json")),
-                "provenance": redact(provenance(config.seed)),
-            },
-        )
-    except OSError as exc:
-        raise ConfigError(f"cannot make the run directory {str(directory)!r}: {exc.strerror}.") from exc
-    if output is not None:
-        _remember(directory)
-    return Run(directory, config, emit)
+        yield
+    except BaseException:
+        with suppress(OSError):
+            (directory / "run.json").unlink(missing_ok=True)
+            for path in new:
+                path.rmdir()  # refuses what somebody else put something into meanwhile
+        raise
 
 
 def open_run(ref: str, emit: Callable[[RunEvent], None] = _ignore) -> Run:
     """A run by id, by directory, or ``last``.
 
     Raises:
-        ConfigError: there is no such run, with the nearest id.
+        ConfigError: there is no such run, with the nearest id; or this version cannot read it.
     """
     for directory in _candidates(ref):
-        if (directory / "run.json").is_file():
-            raw = json.loads((directory / "run.json").read_text())
-            return Run(directory.absolute(), parse(RunConfig, raw["config"]), emit)
+        if _is_run(directory):
+            return Run(directory.absolute(), _stored_config(directory / "run.json"), emit)
     known = [run.name for run in list_runs()]
     raise ConfigError(
         f"there is no run {ref!r}: neither a directory with a run.json nor an id in {str(home() / 'runs')!r}."
@@ -149,13 +164,33 @@ def open_run(ref: str, emit: Callable[[RunEvent], None] = _ignore) -> Run:
     )
 
 
+def _stored_config(file: Path) -> RunConfig:
+    config = read_json(file).get("config")
+    if not isinstance(config, dict):
+        raise ConfigError(f"{str(file)!r} is damaged (it has no configuration): remove it or train again.")
+    try:
+        return parse(RunConfig, config)
+    except ConfigError as exc:
+        raise ConfigError(
+            f"{str(file)!r} does not fit this version of agentlora: {exc}\n"
+            "Use the version that made it (its provenance names it), or train again."
+        ) from exc
+
+
+def _is_run(directory: Path) -> bool:
+    try:
+        return (directory / "run.json").is_file()
+    except OSError:  # a name that is too long, a directory that may not be read
+        return False
+
+
 def list_runs() -> list[Path]:
     """Every run directory known here, oldest first."""
     found = {path.parent for path in (home() / "runs").glob("*/run.json")}
     elsewhere = home() / "runs" / "elsewhere.jsonl"
     for line in journal.read(elsewhere):
-        directory = Path(line["directory"])
-        if (directory / "run.json").is_file():
+        directory = Path(str(line.get("directory", "")))
+        if directory.is_absolute() and _is_run(directory):
             found.add(directory)
     return sorted(found, key=lambda path: (path / "run.json").stat().st_mtime)
 
@@ -173,6 +208,8 @@ def read_examples(path: Path) -> list[Example]:
                 examples.append(_example(line, f"{path}:{number}"))
     except OSError as exc:
         raise DataError(f"cannot read {str(path)!r}: {exc.strerror}.") from exc
+    except UnicodeDecodeError as exc:
+        raise DataError(f"{str(path)!r} is not UTF-8 text: {exc}. Mend it, or build the data again.") from exc
     return examples
 
 
@@ -192,7 +229,8 @@ def _candidates(ref: str) -> Iterator[Path]:
         yield from reversed(list_runs())
         return
     yield home() / "runs" / ref
-    yield Path(ref).expanduser()
+    with suppress(RuntimeError):  # ~user of a user that there is not
+        yield Path(ref).expanduser()
     yield from (path for path in list_runs() if path.name == ref)
 
 
@@ -203,4 +241,4 @@ def _remember(directory: Path) -> None:
 
 
 def _new_id(task: str) -> str:
-    return f"{task}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return f"{task.replace('/', '-')}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

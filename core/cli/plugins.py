@@ -31,12 +31,14 @@ def list_(as_json: bool) -> None:
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("kind", "name", "from plugin", box=None, header_style="bold")
     for kind, names in offers.items():
         for index, (name, owner) in enumerate(names.items()):
-            table.add_row(kind.replace("_", " ") if index == 0 else "", name, owner)
+            table.add_row(kind.replace("_", " ") if index == 0 else "", Text(name), Text(owner))
     console = Console()
     console.print(table)
     for name, reason in failures.items():
-        console.print(f"[red]failed[/red] {name}: {reason}", highlight=False)
+        # Text, because a reason such as "needs pkg[extra]" is no markup
+        console.print(Text.assemble(("failed", "red"), f" {name}: {reason}"))

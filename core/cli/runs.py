@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import click
 
@@ -20,31 +20,40 @@ def list_(as_json: bool) -> None:
     """Every run known here, oldest first."""
     import json
 
-    from agentlora.core.run import list_runs, open_run
+    from agentlora.core.run import list_runs
 
-    rows: list[dict[str, Any]] = []
-    for directory in list_runs():
-        run = open_run(str(directory))
-        rows.append(
-            {
-                "id": run.id,
-                "task": run.config.task,
-                "model": run.config.model,
-                "method": run.config.method.name,
-                "status": run.status(),
-                "directory": str(directory),
-            }
-        )
+    rows = [_row(directory) for directory in list_runs()]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("run", "task", "model", "method", "status", box=None, header_style="bold")
     for row in rows:
-        table.add_row(*(row[key] for key in ("id", "task", "model", "method", "status")))
+        table.add_row(*(Text(row[key]) for key in ("id", "task", "model", "method", "status")))
     Console().print(table if rows else "no runs yet. Start with: agentlora train tool-calling --preset demo")
+
+
+def _row(directory: Path) -> dict[str, str]:
+    """One run in a few words; one that this version cannot read is told as damaged, and `show` says why."""
+    from agentlora.core.errors import ConfigError
+    from agentlora.core.run import open_run
+
+    try:
+        run = open_run(str(directory))
+    except ConfigError:
+        facts = {"task": "-", "model": "-", "method": "-", "status": "damaged"}
+    else:
+        config = run.config
+        facts = {
+            "task": config.task,
+            "model": config.model,
+            "method": config.method.name,
+            "status": run.status(),
+        }
+    return {"id": directory.name, **facts, "directory": str(directory)}
 
 
 @runs.command("show")
@@ -67,8 +76,9 @@ def show(run: str, as_json: bool) -> None:
 
     click.echo(yaml.safe_dump(opened.config.model_dump(mode="json"), sort_keys=False).rstrip())
     click.echo(f"directory: {opened.directory}\n")
+    facts = {key: value for key, value in opened.facts().items() if key not in ("format", "id")}
+    click.echo(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True))
     for event in events:
+        at, stage, what = (str(event.get(key, "-")) for key in ("at", "stage", "event"))
         extra = {k: v for k, v in event.items() if k not in ("at", "event", "stage")}
-        click.echo(
-            f"{event['at']}  {event['stage']:6} {event['event']}  {json.dumps(extra) if extra else ''}".rstrip()
-        )
+        click.echo(f"{at}  {stage:7} {what}  {json.dumps(extra) if extra else ''}".rstrip())

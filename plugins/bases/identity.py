@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.errors import ConfigError
-from agentlora.core.files import sha256_bytes, sha256_file, sha256_json, write_json
+from agentlora.core.files import read_json, sha256_bytes, sha256_file, sha256_json, write_json
 from agentlora.core.home import home
 from agentlora.core.types import BaseIdentity
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "added_tokens.json")
 # Written by whoever saved the model last; they say nothing about what it computes.
 VOLATILE = ("transformers_version", "_name_or_path", "torch_dtype")
+
+MEND = "mend the file or fetch the model again"
 
 
 def identify(name: str, model_dir: Path, chat_template: str) -> BaseIdentity:
@@ -22,7 +24,7 @@ def identify(name: str, model_dir: Path, chat_template: str) -> BaseIdentity:
     Weights are hashed once: the digests are kept by path, size, mtime and inode in the home's cache.
 
     Raises:
-        ConfigError: the directory holds no ``config.json`` or no ``*.safetensors``.
+        ConfigError: the directory holds no ``config.json`` or no ``*.safetensors``, or the former is damaged.
     """
     weights = sorted(model_dir.glob("*.safetensors"))
     config = model_dir / "config.json"
@@ -44,7 +46,7 @@ def identify(name: str, model_dir: Path, chat_template: str) -> BaseIdentity:
 
 
 def _without_volatile(path: Path) -> Any:
-    config = json.loads(path.read_text())
+    config = read_json(path, MEND)
     return {key: value for key, value in config.items() if key not in VOLATILE}
 
 
@@ -55,6 +57,8 @@ def _cached_digest(path: Path) -> str:
     try:
         cache = json.loads(cache_file.read_text())
     except (OSError, ValueError):
+        cache = None
+    if not isinstance(cache, dict):
         cache = {}
     if key not in cache:
         cache[key] = sha256_file(path)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from importlib.resources import files
 from pathlib import Path
 
 from agentlora.core.errors import ConfigError
+from agentlora.core.files import read_json
+from agentlora.plugins.bases.identity import MEND
 
 
 def chatml_tools() -> str:
@@ -20,7 +21,8 @@ def template_of(model_dir: Path) -> str:
     Its own when that knows tools; ours when it is ChatML without tools.
 
     Raises:
-        ConfigError: the model has no template that knows tools and is not ChatML either.
+        ConfigError: the model has no template that knows tools and is not ChatML either, or one of its files
+            is damaged.
     """
     own = _own_template(model_dir)
     if own and "tools" in own:
@@ -36,9 +38,12 @@ def template_of(model_dir: Path) -> str:
 def _own_template(model_dir: Path) -> str | None:
     jinja = model_dir / "chat_template.jinja"
     if jinja.is_file():
-        return jinja.read_text(encoding="utf-8")
+        try:
+            return jinja.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ConfigError(f"{str(jinja)!r} is damaged ({exc}): {MEND}.") from exc
     config = model_dir / "tokenizer_config.json"
-    template = json.loads(config.read_text()).get("chat_template") if config.is_file() else None
+    template = read_json(config, MEND).get("chat_template") if config.is_file() else None
     return template if isinstance(template, str) else None
 
 
@@ -46,5 +51,6 @@ def _has_token(model_dir: Path, token: str) -> bool:
     tokenizer = model_dir / "tokenizer.json"
     if not tokenizer.is_file():
         return False
-    added = json.loads(tokenizer.read_text()).get("added_tokens", [])
-    return any(entry.get("content") == token for entry in added)
+    added = read_json(tokenizer, MEND).get("added_tokens")
+    entries = added if isinstance(added, list) else []
+    return any(isinstance(entry, dict) and entry.get("content") == token for entry in entries)

@@ -24,19 +24,36 @@ def test_all_errors_are_told_at_once() -> None:
 
 
 def test_layers_are_merged_deeply_and_later_wins() -> None:
-    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}}, {"d": [1]}, {"d": [2]}) == {"a": {"b": 3, "c": 2}, "d": [2]}
+    assert merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}}, {"d": [1]}, {"d": [2]}) == {
+        "a": {"b": 3, "c": 2},
+        "d": [2],
+    }
 
 
 def test_sets_are_yaml_values() -> None:
-    sets = parse_sets(["training.lr=2e-4", "training.max_steps=3", "model=./x", "training.gradient_checkpointing=true"])
+    sets = parse_sets(
+        ["training.lr=2e-4", "training.max_steps=3", "model=./x", "training.gradient_checkpointing=true"]
+    )
     assert sets["training"] == {"lr": 2e-4, "max_steps": 3, "gradient_checkpointing": True}
     assert sets["model"] == "./x"
 
 
-@pytest.mark.parametrize("bad", ["training.lr", "=3", "a..b=3", "a=[1"])
+@pytest.mark.parametrize(
+    "bad", ["training.lr", "=3", "a..b=3", "a=[1", "x=2024-99-99", "x=!!bool maybe", "x=!!timestamp soon"]
+)
 def test_a_bad_set_is_refused(bad: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         parse_sets([bad])
+
+
+@pytest.mark.parametrize("number", ["inf", "-.inf", "nan", ".nan", "1e999"])
+def test_only_finite_numbers_are_settings(number: str) -> None:
+    with pytest.raises(ConfigError, match=r"training\.lr: Input should be a finite number"):
+        parse(RunConfig, {"task": "x", **parse_sets([f"training.lr={number}"])})
+
+
+def test_a_word_that_could_be_a_number_stays_a_word() -> None:
+    assert parse_sets(["model=nan"]) == {"model": "nan"}
 
 
 def test_options_win_over_the_preset_and_the_preset_over_defaults() -> None:
@@ -49,11 +66,15 @@ def test_options_win_over_the_preset_and_the_preset_over_defaults() -> None:
 
 def test_plugins_settings_are_checked_before_anything_runs() -> None:
     plugins = default_plugins()
-    with pytest.raises(ConfigError, match=r"method\.params\.rank: unknown key\..*There is: alpha, dropout, r, target"):
+    with pytest.raises(
+        ConfigError, match=r"method\.params\.rank: unknown key\..*There is: alpha, dropout, r, target"
+    ):
         resolve_config(plugins, "tool-calling", {"method": {"params": {"rank": 8}}})
     with pytest.raises(ConfigError, match=r"data\.params\.exampels: unknown key. Did you mean 'examples'"):
         resolve_config(plugins, "tool-calling", {"data": {"params": {"exampels": 8}}})
-    with pytest.raises(ConfigError, match=r"unknown preset of task 'tool-calling' 'dmeo'. Did you mean 'demo'"):
+    with pytest.raises(
+        ConfigError, match=r"unknown preset of task 'tool-calling' 'dmeo'. Did you mean 'demo'"
+    ):
         resolve_config(plugins, "tool-calling", {"preset": "dmeo"})
 
 
@@ -62,8 +83,14 @@ def test_broken_yaml_says_where(tmp_path: Path) -> None:
     file.write_text("training:\n  lr: [1\nmodel: x\n")
     with pytest.raises(ConfigError, match=r"run\.yaml' is not valid YAML: (?s:.*)line 3"):
         read_yaml(file)
+    file.write_text("preset: 2024-13-45\n")
+    with pytest.raises(ConfigError, match=r"run\.yaml' is not valid YAML: month must be in 1\.\.12"):
+        read_yaml(file)
+    file.write_bytes(b"preset: \xff\n")
+    with pytest.raises(ConfigError, match=r"run\.yaml' is not valid YAML"):
+        read_yaml(file)
     file.write_text("- a\n")
     with pytest.raises(ConfigError, match="must hold a mapping of settings, not a list"):
         read_yaml(file)
-    with pytest.raises(ConfigError, match="cannot read .*No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read .*No such file"):
         read_yaml(tmp_path / "none.yaml")

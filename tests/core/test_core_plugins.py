@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import types
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
 from agentlora.core import manager
-from agentlora.core.errors import ConfigError, PluginError
+from agentlora.core.errors import ConfigError, MissingExtra, PluginError
 from agentlora.core.hookspecs import hookimpl
 from agentlora.core.manager import load_plugins
 
@@ -76,6 +77,90 @@ def test_a_thing_that_cannot_be_imported_names_its_owner(monkeypatch: pytest.Mon
         loaded.get("engines", "ghost")
 
 
+@pytest.mark.parametrize("raised", ["RuntimeError('no oven')", "SystemExit(3)", "ValueError('no oven')"])
+def test_whatever_a_module_raises_names_plugin_and_thing(
+    raised: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "burning_module.py").write_text(f"raise {raised}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    loaded = load(
+        monkeypatch, fire=plugin(register_engines=lambda register: register("oven", "burning_module:Oven"))
+    )
+    with pytest.raises(
+        PluginError, match=rf"engine 'oven', registered by 'fire'.*burning_module:Oven.*{raised[:5]}"
+    ):
+        loaded.get("engines", "oven")
+
+
+class Oven:
+    def __init__(self) -> None:
+        raise KeyError("gas")
+
+
+class Grill:
+    def __init__(self) -> None:
+        raise MissingExtra("grilling needs 'charcoal'")
+
+
+def test_whatever_a_class_raises_names_plugin_and_thing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def engines(register: manager.hookspecs.Register) -> None:
+        register("oven", Oven)
+        register("grill", Grill)
+
+    loaded = load(monkeypatch, kitchen=plugin(register_engines=engines))
+    with pytest.raises(PluginError, match=r"engine 'oven', registered by 'kitchen'.*:Oven': KeyError: 'gas'"):
+        loaded.get("engines", "oven")
+    with pytest.raises(MissingExtra, match="charcoal"):
+        loaded.get("engines", "grill")
+
+
+@pytest.mark.parametrize("name", ["Bake", "bake bread", "../bake", "a/b/c", "bake-", "", "[red]", 3])
+def test_a_name_that_cannot_be_one_everywhere_fails_its_plugin(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tasks(register: manager.hookspecs.Register) -> None:
+        register("good", object())
+        register(name, object())
+
+    loaded = load(monkeypatch, baker=plugin(register_tasks=tasks))
+    assert f"plugin 'baker' registers {name!r}, which cannot be a task's name" in loaded.failures[0].reason
+    assert loaded.catalog.names("tasks") == ["tool-calling"]
+    with pytest.raises(PluginError, match="cannot be a task's name"):
+        loaded.catalog.add("tasks", name, object(), "baker")
+
+
+def test_a_name_may_have_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(
+        monkeypatch, baker=plugin(register_tasks=lambda register: register("my.shop/rye_bread-2", object()))
+    )
+    assert "my.shop/rye_bread-2" in loaded.catalog.names("tasks")
+
+
+def test_a_module_that_ends_the_process_is_a_failed_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tasks(register: manager.hookspecs.Register) -> None:
+        raise SystemExit("no oven")
+
+    loaded = load(monkeypatch, ends=plugin(register_tasks=tasks))
+    assert loaded.failures == [manager.Failure("ends", "SystemExit: no oven")]
+
+
+def test_a_reason_with_brackets_is_shown_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from agentlora.core.cli import main
+
+    monkeypatch.setenv("COLUMNS", "200")
+    load(monkeypatch, bro=RuntimeError("pip install oven[gas], not [/oven]"))
+    manager.default_plugins.cache_clear()
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main(["plugins", "list"])
+    finally:
+        manager.default_plugins.cache_clear()
+    assert ended.value.code == 0
+    assert "failed bro: RuntimeError: pip install oven[gas], not [/oven]" in capsys.readouterr().out
+
+
 def test_a_failing_listener_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     from agentlora.core.types import RunEvent
 
@@ -84,14 +169,16 @@ def test_a_failing_listener_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch
     def fails(event: RunEvent) -> None:
         raise RuntimeError("tracker is down")
 
-    loaded = load(monkeypatch, fails=plugin(on_run_event=fails), sees=plugin(on_run_event=lambda event: seen.append(event)))
+    loaded = load(
+        monkeypatch,
+        fails=plugin(on_run_event=fails),
+        sees=plugin(on_run_event=lambda event: seen.append(event)),
+    )
     loaded.emit(RunEvent("r", "note", "train"))
     assert len(seen) == 1
 
 
 def test_every_hook_has_a_docstring_and_the_file_stays_short() -> None:
-    from pathlib import Path
-
     from agentlora.core import hookspecs
 
     source = Path(hookspecs.__file__).read_text().splitlines()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from agentlora.core import journal
 from agentlora.core.config import RunConfig
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.pipeline import build_data, take
-from agentlora.core.provenance import REDACTED, redact
+from agentlora.core.provenance import REDACTED, device, redact, redact_argv
 from agentlora.core.run import create_run, list_runs, open_run, read_examples
 from agentlora.core.types import Example, Expected, RunEvent, ToolCall
 
@@ -81,19 +83,99 @@ def test_a_journal_cut_short_by_a_crash_is_read_up_to_there(tmp_path: Path) -> N
     with file.open("a") as out:
         out.write('{"event": "tw')
     assert [line["event"] for line in journal.read(file)] == ["one"]
+    journal.append(file, "three", reply="é")
+    journal.append(file, "four")
+    assert [line["event"] for line in journal.read(file)] == ["one", "three", "four"]
+    assert file.read_bytes().isascii()
+
+
+def test_a_journal_cut_inside_a_character_is_read_and_continued(tmp_path: Path) -> None:
+    file = tmp_path / "journal.jsonl"
+    file.write_bytes('{"event": "one"}\n[1]\n{"event": "é'.encode()[:-1])
+    assert [line["event"] for line in journal.read(file)] == ["one"]
+    journal.append(file, "two")
+    assert [line["event"] for line in journal.read(file)] == ["one", "two"]
+
+
+def test_a_broken_list_of_runs_elsewhere_hides_no_run(tmp_path: Path) -> None:
+    run = create_run(CONFIG, tmp_path / "run")
+    index = tmp_path / "home" / "runs" / "elsewhere.jsonl"
+    index.write_bytes(b'{"event": "created"}\n{"directory": 3}\n' + index.read_bytes() + b'{"direc')
+    assert list_runs() == [run.directory]
+    assert create_run(CONFIG, tmp_path / "two").directory in list_runs()
 
 
 def test_planted_secrets_reach_no_file_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEACHER_API_KEY", "planted-secret-value")
-    config = RunConfig(task="t", data={"params": {"api_key": "other-planted-secret", "url": "x?k=planted-secret-value"}})
+    config = RunConfig(
+        task="t", data={"params": {"api_key": "other-planted-secret", "url": "x?k=planted-secret-value"}}
+    )
+    line = [
+        "train",
+        "t",
+        "--set",
+        "data.params.api_key=other-planted-secret",
+        "--set=a.password=other-planted-secret",
+    ]
+    monkeypatch.setattr(
+        sys, "argv", ["agentlora", *line, "--api-key", "other-planted-secret", "--lr", "2e-4"]
+    )
     run = create_run(config, tmp_path / "run")
     run.note("train", "note", message="Bearer planted-secret-value")
     run.add_facts(reply="sk-abcdefghijklmnopqrstuvwxyz")
     text = "".join(path.read_text() for path in run.directory.rglob("*") if path.is_file())
     assert "planted-secret" not in text
     assert "sk-abc" not in text
-    assert text.count(REDACTED) >= 4
+    assert text.count(REDACTED) >= 7
+    assert run.facts()["provenance"]["argv"][-2:] == ["--lr", "2e-4"]
+
+
+def test_values_are_redacted_by_their_key() -> None:
     assert redact({"max_new_tokens": 64, "token": "abc"}) == {"max_new_tokens": 64, "token": REDACTED}
+    assert redact({"password": 12345678, "api_keys": ["abc"]}) == {"password": REDACTED, "api_keys": REDACTED}
+    assert redact({"secret": None, "credentials": {"user": "x", "password": "y"}}) == {
+        "secret": None,
+        "credentials": {"user": "x", "password": REDACTED},
+    }
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "data.params.api_key=hunter2hunter2",
+        "data.params={api_key: hunter2hunter2}",
+        "data.params={url: x, 'access-token': 'hunter2hunter2'}",
+        "--set=a.password=hunter2hunter2",
+        "--api-key=hunter2hunter2",
+        "aws_secret_access_key=hunter2hunter2",
+        "Authorization: Bearer hunter2hunter2",
+        "https://me:hunter2hunter2@host/v1",
+        "https://host/v1?token=hunter2hunter2",
+    ],
+)
+def test_a_secret_on_the_command_line_is_cut_out(argument: str) -> None:
+    (kept,) = redact_argv([argument])
+    assert "hunter2" not in kept
+    assert REDACTED in kept
+
+
+def test_what_follows_a_secret_option_is_cut_out_and_nothing_else() -> None:
+    assert redact_argv(["--api-key", "a", "--token", "b", "c"]) == [
+        "--api-key",
+        REDACTED,
+        "--token",
+        REDACTED,
+        "c",
+    ]
+    harmless = [
+        "train",
+        "--max-tokens",
+        "64",
+        "eval.max_new_tokens=64",
+        "--set=data.params.tokenizer=a",
+        "--lr=2e-4",
+    ]
+    assert redact_argv(harmless) == harmless
 
 
 def test_provenance_says_what_made_it(tmp_path: Path) -> None:
@@ -102,6 +184,19 @@ def test_provenance_says_what_made_it(tmp_path: Path) -> None:
     assert made_with["packages"]["pluggy"]
     assert made_with["seed"] == 0
     assert set(made_with["git"]) == {"commit", "dirty"}
+    assert made_with["device"].endswith(device().split(", ")[-1])
+
+
+def test_the_device_is_the_cpu_and_then_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    cpu = device()
+    assert cpu
+    info = Path("/proc/cpuinfo")
+    if info.is_file() and "model name" in info.read_text():
+        assert f": {cpu}\n" in info.read_text()
+    cuda = types.SimpleNamespace(is_available=lambda: True, get_device_name=lambda index: "Some GPU")
+    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(cuda=cuda))
+    assert device() == f"Some GPU, {cpu}"
 
 
 def test_a_leak_between_splits_is_refused(tmp_path: Path) -> None:
@@ -130,3 +225,111 @@ def test_a_limit_takes_from_every_slice() -> None:
     assert len(taken) == 20
     assert sum(e.tags["slice"] == "b" for e in taken) == 2
     assert take(rows, None) == rows
+
+
+def test_a_run_that_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "runs").write_text("in the way")
+    with pytest.raises(ConfigError, match="cannot make the run directory"):
+        create_run(CONFIG, tmp_path / "new" / "run")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="cannot make the run directory"):
+        create_run(CONFIG, tmp_path / "empty")
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_settings_that_json_cannot_say_leave_no_run(tmp_path: Path) -> None:
+    config = RunConfig(task="t", data={"params": {"x": float("inf")}})
+    with pytest.raises(ConfigError, match="cannot make the run directory"):
+        create_run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_command_line_that_is_not_utf8_leaves_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["agentlora", "train", "\udcff"])
+    with pytest.raises(ConfigError, match="cannot make the run directory"):
+        create_run(CONFIG, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("output", ["x" * 300, "~no-such-user-here/x", "a\0b", "file/run"])
+def test_an_impossible_output_is_a_users_error(output: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot make the run directory"):
+        create_run(CONFIG, Path(output) if output.startswith("~") else tmp_path / output)
+    with pytest.raises(ConfigError, match="there is no run"):
+        open_run(output)
+
+
+def test_output_knows_the_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert create_run(CONFIG, Path("~/x")).directory == tmp_path / "x"
+
+
+def test_a_task_with_a_namespace_gives_one_directory() -> None:
+    run = create_run(RunConfig(task="shop/bake"))
+    assert run.id.startswith("shop-bake-")
+    assert open_run(run.id).config.task == "shop/bake"
+
+
+DAMAGE = {
+    "cut": '{"format": "agentlora.run/1", "conf',
+    "empty": "",
+    "list": "[1]",
+    "no config": "{}",
+    "a removed key": '{"config": {"task": "t", "colour": "red"}}',
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_run_is_listed_and_named(damage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from agentlora.core.cli import main
+
+    bad, good = create_run(CONFIG), create_run(CONFIG)
+    (bad.directory / "run.json").write_text(DAMAGE[damage])
+    with pytest.raises(SystemExit) as ended:
+        main(["runs", "list", "--json"])
+    assert ended.value.code == 0
+    status = {row["id"]: row["status"] for row in json.loads(capsys.readouterr().out)}
+    assert status == {bad.id: "damaged", good.id: "- -"}
+    with pytest.raises(SystemExit) as ended:
+        main(["runs", "show", bad.id])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert str(bad.directory / "run.json") in said
+    assert "train again" in said
+    if damage == "a removed key":
+        assert "colour: unknown key" in said
+
+
+def test_show_tells_configuration_provenance_and_journal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from agentlora.core.cli import main
+
+    run = create_run(CONFIG, tmp_path / "run")
+    run.note("data", "built", train=3)
+    with (run.directory / "journal.jsonl").open("a") as file:
+        file.write("{}\n")
+    with pytest.raises(SystemExit):
+        main(["runs", "show", "last"])
+    said = capsys.readouterr().out
+    assert "task: tool-calling" in said
+    assert f"device: {device()}" in said
+    assert 'data    built  {"train": 3}' in said
+
+
+def test_brackets_in_a_runs_name_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from agentlora.core.cli import main
+
+    monkeypatch.setenv("COLUMNS", "200")
+    create_run(CONFIG, tmp_path / "my[bold]run[")
+    with pytest.raises(SystemExit) as ended:
+        main(["runs", "list"])
+    assert ended.value.code == 0
+    assert "my[bold]run[" in capsys.readouterr().out
