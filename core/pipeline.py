@@ -195,7 +195,10 @@ def evaluate(
         if not config.eval.baselines:
             conditions = tuple(c for c in conditions if c.kind == "plain")
         data_card = card_of(run)
-        data: dict[str, Any] = {"split": split, **{f"{name}_digest": d for name, d in data_card["digest"].items()}}
+        data: dict[str, Any] = {
+            "split": split,
+            **{f"{name}_digest": d for name, d in data_card["digest"].items()},
+        }
         if split == "test":
             data["test_readings"] = 1 + _readings(data_card["digest"]["test"])
 
@@ -236,7 +239,9 @@ def evaluate(
 def _refuse_another_base(run: Run, base: Base) -> None:
     """An adapter says nothing about a base, or under a template, that it was not trained with."""
     trained, now = run.facts().get("base") or {}, base_facts(base)
-    changed = [part for part in ("weights", "config", "tokenizer", "template") if trained.get(part) != now[part]]
+    changed = [
+        part for part in ("weights", "config", "tokenizer", "template") if trained.get(part) != now[part]
+    ]
     if changed:
         raise ConfigError(
             f"base model {base.name!r} is not what run {run.id!r} was trained on: its {' and '.join(changed)} "

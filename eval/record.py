@@ -71,8 +71,9 @@ class Record(_Strict):
 
     `base` is a `BaseIdentity` as a dict, `adapter` the adapter's digest, `data` the digests of the examples
     and how often test was read. `n` and `groups` count the examples that decide (those with the tags of
-    `headline_where`); `n_all` counts all, the others show in the slices only. `skipped` maps the conditions that could not be evaluated to the reason.
-    `best_baseline` is the condition without an adapter that is best by `headline`.
+    `headline_where`); `n_all` counts all: the others show in the slices only. `skipped` maps the conditions
+    that could not be evaluated to the reason. `best_baseline` is the condition without an adapter that is
+    best by `headline`.
     """
 
     format: Literal["agentlora.record/1"] = FORMAT

@@ -70,7 +70,7 @@ def _head(record: Record) -> str:
         errored = c.metrics[record.headline].errored
         if errored:
             parts.append(
-                f'<p class="note warn">{escape(c.name)}: {errored} of {record.n} requests failed '
+                f'<p class="note warn">{escape(c.name)}: {errored} of {record.n_all} requests failed '
                 f"and are in no mean. The first error: {escape(c.first_error or '')}</p>"
             )
     return "".join(parts)
@@ -236,7 +236,7 @@ def _failure_group(condition: ConditionRecord, failed: Sequence[JSON], record: R
     by_case: dict[str, list[JSON]] = defaultdict(list)
     for sample in shown:
         by_case[sample["tags"].get("case", "other")].append(sample)
-    count = f"{len(failed)} of {record.n}"
+    count = f"{len(failed)} of {record.n_all}"
     if len(shown) < len(failed):
         count += f", the first {len(shown)} here, all in samples.jsonl"
     cases = "".join(_failure_case(case, found) for case, found in sorted(by_case.items()))

@@ -63,7 +63,7 @@ def main() -> None:
         step("3  Evaluate: the base three ways, and the adapter, on tools never trained on",
              "eval", str(run_dir), "--url", f"http://127.0.0.1:{backend}")  # fmt: skip
         step("4  Publish: through the gate, into the registry", "publish", str(run_dir))
-        title("5  Ask, with the official openai client and model=\"auto\"")
+        title('5  Ask, with the official openai client and model="auto"')
         ask(gateway, "My parcel with the code QX-48213 should be here by now, where is it?", PARCEL_TOOLS)
         ask(gateway, "Give me one sentence about the sea.", None)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6

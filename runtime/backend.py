@@ -140,7 +140,10 @@ def free_port() -> int:
 
 
 class VllmServer:
-    """One vLLM server on a loopback port (default: a free one). A context manager: leaving it ends all of its processes."""
+    """One vLLM server on a loopback port (default: a free one).
+
+    A context manager: leaving it ends all of its processes.
+    """
 
     def __init__(self, settings: ServerSettings, log: Path | None = None, port: int | None = None) -> None:
         self.settings = settings

@@ -46,7 +46,9 @@ class Jsonl:
         """The file by name and digest."""
         path = Path(params.path).expanduser()
         return {
-            "sources": [{"name": path.name, "licence": params.licence, "version": f"sha256:{sha256_file(path)}"}],
+            "sources": [
+                {"name": path.name, "licence": params.licence, "version": f"sha256:{sha256_file(path)}"}
+            ],
             "notes": "",
         }
 
@@ -65,7 +67,9 @@ def _read(path: Path) -> Iterator[Example]:
                 if line.strip():
                     yield _example(line, f"{path}:{number}", number)
     except OSError as exc:
-        raise DataError(f"cannot read {str(path)!r}: {exc.strerror}. Give --data an existing JSONL file.") from exc
+        raise DataError(
+            f"cannot read {str(path)!r}: {exc.strerror}. Give --data an existing JSONL file."
+        ) from exc
     except UnicodeDecodeError as exc:
         raise DataError(f"{str(path)!r} is not UTF-8 text: {exc.reason} at byte {exc.start}.") from exc
 
@@ -74,13 +78,17 @@ def _example(line: str, where: str, number: int) -> Example:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as exc:
-        raise DataError(f"{where}: broken JSON: {exc.msg} at column {exc.colno}. Mend or remove the line.") from exc
+        raise DataError(
+            f"{where}: broken JSON: {exc.msg} at column {exc.colno}. Mend or remove the line."
+        ) from exc
     if not isinstance(row, dict):
         raise DataError(f"{where}: a row is an object, not a {type(row).__name__}.")
     try:
         return Example.from_dict(row) if "expected" in row else _openai(row, number)
     except (KeyError, TypeError, AttributeError, ValueError) as exc:
-        raise DataError(f"{where}: {exc if isinstance(exc, ValueError) else f'{type(exc).__name__}: {exc}'}") from exc
+        raise DataError(
+            f"{where}: {exc if isinstance(exc, ValueError) else f'{type(exc).__name__}: {exc}'}"
+        ) from exc
 
 
 def _openai(row: dict[str, Any], number: int) -> Example:
@@ -116,5 +124,7 @@ def _call(call: dict[str, Any]) -> ToolCall:
     if isinstance(arguments, str):
         arguments = json.loads(arguments)  # OpenAI writes them as a string
     if not isinstance(arguments, dict):
-        raise ValueError(f"the arguments of {function['name']!r} must be an object, not {str(arguments)[:60]!r}")
+        raise ValueError(
+            f"the arguments of {function['name']!r} must be an object, not {str(arguments)[:60]!r}"
+        )
     return ToolCall(function["name"], arguments)

@@ -50,7 +50,9 @@ def choose_micro_batch(
     return 1
 
 
-def _pass_bytes(part: Sequence[Row], config: Any, value_bytes: int, checkpointing: bool, sharing: bool) -> int:
+def _pass_bytes(
+    part: Sequence[Row], config: Any, value_bytes: int, checkpointing: bool, sharing: bool
+) -> int:
     if sharing:
         tokens, scored = computed_tokens(part), sum(len(row.ids) - row.start for row in part)
     else:

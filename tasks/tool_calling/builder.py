@@ -137,7 +137,10 @@ class ToolRequests:
         real = _real_tools(split, params, seed)
         if split == "train":
             from_catalogue = round(params.examples * (params.catalogue_share if real else 1))
-            yield Pool(split, "catalogue", own, _training_phrasings, _training_missing, trained=True), from_catalogue
+            yield (
+                Pool(split, "catalogue", own, _training_phrasings, _training_missing, trained=True),
+                from_catalogue,
+            )
             if real:
                 yield (
                     Pool(split, "apis", real, _training_phrasings, _training_missing, trained=True),

@@ -54,7 +54,7 @@ def test_calls_render_back_to_what_they_were(tiny_model_dir: Path) -> None:
     from agentlora.eval.calls import parse_answer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
-    calls = (ToolCall("a", {"x": [1, {"y": "é \"quoted\" </tool>"}], "z": None}), ToolCall("b", {}))
+    calls = (ToolCall("a", {"x": [1, {"y": 'é "quoted" </tool>'}], "z": None}), ToolCall("b", {}))
     said = [{"role": "user", "content": "x"}, answer_message(Expected(calls=calls))]
     text = str(tokenizer.apply_chat_template(said, chat_template=chatml_tools(), tokenize=False))
     answer = text.rsplit("<|im_start|>assistant\n", 1)[1].removesuffix("<|im_end|>\n")
@@ -74,7 +74,9 @@ def test_the_same_bytes_are_the_same_base_wherever_they_lie(tiny_model_dir: Path
     assert identify("b", copy, "t").weights != one.weights
 
 
-def test_a_local_directory_without_its_own_tools_template_gets_ours(tiny_model_dir: Path, tmp_path: Path) -> None:
+def test_a_local_directory_without_its_own_tools_template_gets_ours(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
     base = resolve_base(str(tiny_model_dir), default_plugins(), home())
     assert base.chat_template == chatml_tools()
     copy = tmp_path / "own"

@@ -17,11 +17,14 @@ from agentlora.core.types import Example, RunEvent
 from agentlora.plugins.bases.resolve import resolve_base
 
 
-def fit(tiny: Path, examples: list[Example], directory: Path, **settings: object) -> tuple[Run, list[RunEvent]]:
+def fit(
+    tiny: Path, examples: list[Example], directory: Path, **settings: object
+) -> tuple[Run, list[RunEvent]]:
     plugins = default_plugins()
     training = {"lr": 5e-3, "batch_size": 8, "epochs": 4.0, "dtype": "float32", **settings}
     config = parse(
-        RunConfig, {"task": "tool-calling", "model": str(tiny), "training": training, "method": {"params": {"r": 4}}}
+        RunConfig,
+        {"task": "tool-calling", "model": str(tiny), "training": training, "method": {"params": {"r": 4}}},
     )
     events: list[RunEvent] = []
     run = create_run(config, directory, events.append)
@@ -71,13 +74,17 @@ def test_shared_and_plain_training_take_the_same_first_steps(
     tiny_model_dir: Path, examples: list[Example], tmp_path: Path
 ) -> None:
     shared, _ = fit(tiny_model_dir, examples, tmp_path / "a", max_steps=3)
-    plain, _ = fit(tiny_model_dir, examples, tmp_path / "b", max_steps=3, shared_prefix=False, micro_batch_size=4)
+    plain, _ = fit(
+        tiny_model_dir, examples, tmp_path / "b", max_steps=3, shared_prefix=False, micro_batch_size=4
+    )
     for one, other in zip(metrics(shared)[1:], metrics(plain)[1:], strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
         assert one["computed_tokens"] < other["computed_tokens"]
 
 
-def test_the_same_seed_gives_the_same_losses(tiny_model_dir: Path, examples: list[Example], tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_losses(
+    tiny_model_dir: Path, examples: list[Example], tmp_path: Path
+) -> None:
     runs = [fit(tiny_model_dir, examples, tmp_path / name, max_steps=2)[0] for name in "ab"]
     first, second = ([row["loss"] for row in metrics(run)[1:]] for run in runs)
     assert first == pytest.approx(second, rel=1e-6)

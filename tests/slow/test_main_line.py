@@ -76,7 +76,12 @@ def test_an_adapter_of_six_updates_is_evaluated_and_refused(trained: Path, ports
     record = json.loads(
         run("eval", str(trained), "--url", f"http://127.0.0.1:{ports[1]}", "--limit", "24", "--json")
     )
-    assert [c["name"] for c in record["conditions"]] == ["base", "base + 3 examples", "base + schema", "adapter"]
+    assert [c["name"] for c in record["conditions"]] == [
+        "base",
+        "base + 3 examples",
+        "base + schema",
+        "adapter",
+    ]
     assert record["skipped"] == {}
     assert all(c["metrics"]["exact_match"]["scored"] == record["n"] for c in record["conditions"])
     assert record["data"]["test_readings"] >= 1
@@ -96,7 +101,9 @@ def test_both_engines_give_the_adapter_the_same_answers(trained: Path, ports: tu
     in_process = answers(trained)
     assert served.keys() == in_process.keys()
     same = sum(served[i] == in_process[i] for i in served)
-    assert same >= 0.6 * len(served), [(served[i], in_process[i]) for i in served if served[i] != in_process[i]]
+    assert same >= 0.6 * len(served), [
+        (served[i], in_process[i]) for i in served if served[i] != in_process[i]
+    ]
 
 
 def test_the_base_answers_a_chat_through_the_gateway(ports: tuple[int, int]) -> None:

@@ -39,11 +39,15 @@ def test_no_seed_leaks_between_splits(preset: str | None) -> None:
         for split in ("dev", "test"):
             unseen = [e for e in splits[split] if e.tags["slice"] == "new-phrasings"]
             # a request of held-out wording stands in no training request
-            assert not [e.id for e in unseen if e.tags["case"] != "none_fits" and e.messages[-1]["content"] in seen]
+            assert not [
+                e.id for e in unseen if e.tags["case"] != "none_fits" and e.messages[-1]["content"] in seen
+            ]
 
 
 def test_held_out_tools_are_never_trained_on() -> None:
-    trained = {json.dumps(tool["function"]["parameters"], sort_keys=True) for e in build("train") for tool in e.tools}
+    trained = {
+        json.dumps(tool["function"]["parameters"], sort_keys=True) for e in build("train") for tool in e.tools
+    }
     for split in ("dev", "test"):
         new = [e for e in build(split) if e.tags["tools"] == "new"]
         assert new
@@ -84,7 +88,9 @@ def test_the_test_split_has_fifty_handwritten_requests() -> None:
     slices = Counter(e.tags["slice"] for e in build("test"))
     assert slices["handwritten"] >= 50
     assert {"new-tools", "handwritten", "new-phrasings"} <= set(slices)
-    cases = Counter(e.tags["case"] for e in build("test", test_handwritten=35) if e.tags["slice"] == "handwritten")
+    cases = Counter(
+        e.tags["case"] for e in build("test", test_handwritten=35) if e.tags["slice"] == "handwritten"
+    )
     assert sum(cases.values()) == 35
     assert len(cases) == 5  # fewer of them keep the mix
 
