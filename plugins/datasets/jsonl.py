@@ -1,21 +1,25 @@
-"""Examples from a JSONL file: our own format, or OpenAI's fine-tuning format (``messages``, ``tools``)."""
+"""Examples from a JSONL file (``--data FILE``), divided into splits so that no request is in two of them."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from pydantic import Field
 
 from agentlora.core.config import Strict
 from agentlora.core.errors import DataError
-from agentlora.core.files import sha256_file, sha256_json
-from agentlora.core.types import JSON, Example, Expected, Split, ToolCall
+from agentlora.core.files import sha256_bytes, sha256_json
+from agentlora.core.types import JSON, Example, Split
+from agentlora.plugins.datasets.rows import parse_rows, read_bytes
 
-ROLES = ("system", "user", "assistant", "tool")
+GROUP_ROWS = 8
+"""Members of an example's group at most: a group is also the unit of the bootstrap."""
+ROWS_FOR_ALL_SPLITS = 10
+"""From so many rows on, no split with a share stays empty."""
 
 
 class JsonlParams(Strict):
@@ -27,104 +31,180 @@ class JsonlParams(Strict):
     licence: str = "not stated"
 
 
+@dataclass(frozen=True, slots=True)
+class _Divided:
+    digest: str
+    splits: Mapping[Split, Sequence[Example]]
+    notes: str
+
+
 class Jsonl:
-    """The dataset builder ``jsonl`` (``--data FILE``). A row without a last assistant turn is an error."""
+    """The dataset builder ``jsonl``. A row's ``group``, where given, keeps rows in one split; see `divide`."""
 
     Params = JsonlParams
 
+    def __init__(self) -> None:
+        self._last: tuple[object, int, _Divided] | None = None
+
     def build(self, split: Split, params: JsonlParams, seed: int) -> Iterator[Example]:
-        """Rows of one split; rows with the same group (default: the same system prompt and tools) stay together.
+        """The rows of one split; a row that repeats another is dropped.
 
         Raises:
-            DataError: the file cannot be read, or a row is broken; names file and line.
+            DataError: the file cannot be read or is empty, or a row is broken; names file and line.
         """
-        for example in _read(Path(params.path).expanduser()):
-            if _split_of(example.group, params, seed) == split:
-                yield example
+        yield from self._divided(params, seed).splits[split]
 
     def card(self, params: JsonlParams) -> JSON:
-        """The file by name and digest."""
-        path = Path(params.path).expanduser()
+        """The file by name and digest; the notes are about the splits last built. Raises DataError as `build`."""
+        divided = self._divided(params, None)
+        version = f"sha256:{divided.digest}"
         return {
-            "sources": [
-                {"name": path.name, "licence": params.licence, "version": f"sha256:{sha256_file(path)}"}
-            ],
-            "notes": "",
+            "sources": [{"name": Path(params.path).name, "licence": params.licence, "version": version}],
+            "notes": divided.notes,
         }
 
+    def _divided(self, params: JsonlParams, seed: int | None) -> _Divided:
+        """Parsed once for all splits; without a `seed`, the one that was used last."""
+        path = _path(params)
+        key = (path, *_stamp(path), params.model_dump_json())
+        if self._last and self._last[0] == key and seed in (None, self._last[1]):
+            return self._last[2]
+        divided = _read(path, params, seed or 0)
+        self._last = (key, seed or 0, divided)
+        return divided
 
-def _split_of(group: str, params: JsonlParams, seed: int) -> Split:
-    share = int(hashlib.sha256(f"{seed}/{group}".encode()).hexdigest(), 16) % 10_000 / 10_000
-    if share < params.test_share:
-        return "test"
-    return "dev" if share < params.test_share + params.dev_share else "train"
 
-
-def _read(path: Path) -> Iterator[Example]:
+def _path(params: JsonlParams) -> Path:
     try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _example(line, f"{path}:{number}", number)
-    except OSError as exc:
-        raise DataError(
-            f"cannot read {str(path)!r}: {exc.strerror}. Give --data an existing JSONL file."
-        ) from exc
-    except UnicodeDecodeError as exc:
-        raise DataError(f"{str(path)!r} is not UTF-8 text: {exc.reason} at byte {exc.start}.") from exc
+        return Path(params.path).expanduser()
+    except RuntimeError as exc:
+        raise DataError(f"cannot read {params.path!r}: {exc} Give --data an existing JSONL file.") from exc
 
 
-def _example(line: str, where: str, number: int) -> Example:
+def _stamp(path: Path) -> tuple[int, ...]:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as exc:
-        raise DataError(
-            f"{where}: broken JSON: {exc.msg} at column {exc.colno}. Mend or remove the line."
-        ) from exc
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: a row is an object, not a {type(row).__name__}.")
-    try:
-        return Example.from_dict(row) if "expected" in row else _openai(row, number)
-    except (KeyError, TypeError, AttributeError, ValueError) as exc:
-        raise DataError(
-            f"{where}: {exc if isinstance(exc, ValueError) else f'{type(exc).__name__}: {exc}'}"
-        ) from exc
+        stat = path.stat()
+    except (OSError, ValueError):
+        return ()  # reading it says why
+    return stat.st_mtime_ns, stat.st_size
 
 
-def _openai(row: dict[str, Any], number: int) -> Example:
-    messages, tools = row.get("messages"), row.get("tools") or []
-    if not isinstance(messages, list) or len(messages) < 2:
-        raise ValueError("needs 'messages': a list with at least one user turn and the assistant's answer")
-    for message in messages:
-        if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise ValueError(f"every message needs a role of {', '.join(ROLES)}; found {str(message)[:80]!r}")
-    *prompt, answer = messages
-    if answer["role"] != "assistant":
-        raise ValueError(f"the last message must be the assistant's answer, not the {answer['role']}'s")
-    calls = tuple(_call(call) for call in answer.get("tool_calls") or ())
-    text = answer.get("content")
-    if not calls and not text:
-        raise ValueError("the assistant's answer has neither content nor tool_calls")
-    system = prompt[0].get("content") if prompt[0]["role"] == "system" else ""
-    case = "single" if len(calls) == 1 else "two_calls" if calls else "none_fits"
-    return Example(
-        id=f"row-{number}",
-        messages=tuple(prompt),
-        expected=Expected(calls=calls, text=text or None),
-        tools=tuple(tools),
-        source="jsonl",
-        group=row.get("group") or (sha256_json([system, tools])[:16] if tools else f"row-{number}"),
-        tags={"case": case, "slice": "rows", "tools": "new"},
+def _read(path: Path, params: JsonlParams, seed: int) -> _Divided:
+    data = read_bytes(path)
+    rows = parse_rows(data, path)
+    if not rows:
+        raise DataError(f"{str(path)!r} holds no row. Give --data a file with one JSON object a line.")
+    splits = _tag(divide(rows, params, seed))
+    return _Divided(sha256_bytes(data), splits, _notes(splits))
+
+
+# --- dividing -----------------------------------------------------------------------------------
+
+
+def divide(rows: Sequence[Example], params: JsonlParams, seed: int) -> dict[Split, list[Example]]:
+    """Rows of the same ``group``, and rows of the same messages, stay together; which go where is by hash.
+
+    The examples' own groups become: rows of one split with the same system prompt and tools, `GROUP_ROWS` at
+    most.
+    """
+    clusters = _clusters(rows)
+    left = [clusters[key] for key in sorted(clusters, key=lambda key: sha256_json([seed, key]))]
+    least = 1 if len(rows) >= ROWS_FOR_ALL_SPLITS else 0
+    wanted = [max(least, round(s * len(rows))) if s else 0 for s in (params.test_share, params.dev_share)]
+    test, left = _take(left, wanted[0])
+    dev, left = _take(left, wanted[1])
+    return {"train": _grouped("train", left), "dev": _grouped("dev", dev), "test": _grouped("test", test)}
+
+
+_Clusters: TypeAlias = list[list[Example]]
+
+
+def _take(clusters: _Clusters, wanted: int) -> tuple[_Clusters, _Clusters]:
+    """Part off `wanted` rows, or as many fewer as whole clusters ask for; returns those and what is left.
+
+    When the smallest cluster is too large already, it is taken all the same, unless nothing were left.
+    """
+    taken: _Clusters = []
+    left: _Clusters = []
+    room = wanted
+    for cluster in clusters:
+        fits = len(cluster) <= room
+        (taken if fits else left).append(cluster)
+        room -= len(cluster) if fits else 0
+    if wanted and not taken and len(left) > 1:
+        taken.append(left.pop(min(range(len(left)), key=lambda i: len(left[i]))))
+    return taken, left
+
+
+def _clusters(rows: Sequence[Example]) -> dict[str, list[Example]]:
+    """Rows joined by a shared group or by the same messages, keyed by the least of what joins them."""
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            parent[key] = key = parent[parent[key]]
+        return key
+
+    keys = ["messages " + sha256_json(row.messages) for row in rows]
+    for row, key in zip(rows, keys, strict=True):
+        if row.group:
+            low, high = sorted((root(key), root("group " + row.group)))
+            parent[high] = low
+    clusters: dict[str, list[Example]] = {}
+    for row, key in zip(rows, keys, strict=True):
+        clusters.setdefault(root(key), []).append(row)
+    return clusters
+
+
+def _grouped(split: Split, clusters: Iterable[Sequence[Example]]) -> list[Example]:
+    counts: Counter[str] = Counter()
+    rows = []
+    for row in (row for cluster in clusters for row in cluster):
+        system = [message for message in row.messages[:1] if message["role"] == "system"]
+        prefix = sha256_json([system, row.tools])[:16]
+        rows.append(replace(row, group=f"{prefix}-{split}-{counts[prefix] // GROUP_ROWS}"))
+        counts[prefix] += 1
+    return rows
+
+
+# --- tagging ------------------------------------------------------------------------------------
+
+
+def _toolset(row: Example) -> frozenset[str]:
+    return frozenset(map(sha256_json, row.tools))
+
+
+def _tag(splits: Mapping[Split, Sequence[Example]]) -> dict[Split, list[Example]]:
+    """Tag ``tools``: ``new`` when no training row has the same list of tools.
+
+    A task may count new tools only: where dev or test has none, their rows are ``new`` all the same, since
+    their requests are; `_notes` says so.
+    """
+    trained = {_toolset(row) for row in splits["train"]}
+    tagged: dict[Split, list[Example]] = {}
+    for split, rows in splits.items():
+        requests_only = split != "train" and all(_toolset(row) in trained for row in rows)
+        tagged[split] = [
+            replace(
+                row,
+                tags={
+                    **row.tags,
+                    "tools": "new" if requests_only or _toolset(row) not in trained else "trained",
+                },
+            )
+            for row in rows
+        ]
+    return tagged
+
+
+def _notes(splits: Mapping[Split, Sequence[Example]]) -> str:
+    test, trained = splits["test"], {_toolset(row) for row in splits["train"]}
+    new = sum(_toolset(row) not in trained for row in test)
+    if not test or new == len(test):
+        return ""
+    if not new:
+        return "The tools of the test rows were trained on; their requests were not."
+    return (
+        f"Of {len(test)} test rows, {new} offer tools that were not trained on; where a task decides on new "
+        "tools, only they count. To hold out whole tool lists, give the rows of each list a 'group' of its own."
     )
-
-
-def _call(call: dict[str, Any]) -> ToolCall:
-    function = call.get("function", call)
-    arguments = function["arguments"]
-    if isinstance(arguments, str):
-        arguments = json.loads(arguments)  # OpenAI writes them as a string
-    if not isinstance(arguments, dict):
-        raise ValueError(
-            f"the arguments of {function['name']!r} must be an object, not {str(arguments)[:60]!r}"
-        )
-    return ToolCall(function["name"], arguments)

@@ -1,0 +1,274 @@
+"""The rows of a JSONL file, checked one by one: our own format (``expected``) or OpenAI's fine-tuning format."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from agentlora.core.errors import DataError, nearest
+from agentlora.core.files import sha256_json
+from agentlora.core.types import JSON, Example, Expected, ToolCall
+
+ROLES = ("system", "user", "assistant", "tool")
+FIELDS = tuple(field.name for field in fields(Example))
+CONTENT = ("messages", "tools", "expected", "rejected", "schema")
+"""Rows that are alike in these are the same row."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """Raises DataError when there is no such file."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
+        why = getattr(exc, "strerror", None) or str(exc)
+        raise DataError(f"cannot read {str(path)!r}: {why}. Give --data an existing JSONL file.") from exc
+
+
+def parse_rows(data: bytes, path: Path) -> list[Example]:
+    """The examples of a file's content, in order; `group` is the row's own, or empty.
+
+    Of rows that ask and answer the same, the first is kept.
+
+    Raises:
+        DataError: a row is broken, or has the id of a different one; names file (`path`) and line.
+    """
+    kept: dict[str, Example] = {}
+    lines: dict[str, int] = {}
+    for number, line in enumerate(io.BytesIO(data.removeprefix(codecs.BOM_UTF8)), 1):
+        if not line.strip():
+            continue
+        example = _example(line, f"{path}:{number}", number)
+        raw = example.to_dict()
+        content = sha256_json([raw[name] for name in CONTENT])
+        if content in kept:
+            continue
+        if example.id in lines:
+            raise DataError(
+                f"{path}:{number}: the id {example.id!r} is that of a different row, in line "
+                f"{lines[example.id]}. Give every row an id of its own."
+            )
+        kept[content] = example
+        lines[example.id] = number
+    return list(kept.values())
+
+
+def _example(line: bytes, where: str, number: int) -> Example:
+    try:
+        row = _loads(line.decode())
+        if not isinstance(row, dict):
+            raise ValueError(f"a row is an object, not a {type(row).__name__}")
+        example = _own(row, number) if "expected" in row else _openai(row, number)
+    except UnicodeDecodeError as exc:
+        raise DataError(f"{where}: not UTF-8 text: {exc.reason} at byte {exc.start}.") from exc
+    except json.JSONDecodeError as exc:
+        raise DataError(
+            f"{where}: broken JSON: {exc.msg} at column {exc.colno}. Mend or remove the line."
+        ) from exc
+    except RecursionError as exc:
+        raise DataError(f"{where}: nested too deeply. Mend or remove the line.") from exc
+    except ValueError as exc:
+        raise DataError(f"{where}: {exc}. Mend or remove the line.") from exc
+    return _check(example, where)
+
+
+def _loads(text: str) -> Any:
+    """Strict JSON: what Python would read as NaN or infinity is a ValueError."""
+
+    def refuse(name: str) -> float:
+        raise ValueError(f"{name} is not a JSON number")
+
+    def finite(digits: str) -> float:
+        number = float(digits)
+        return number if math.isfinite(number) else refuse(digits)
+
+    return json.loads(text, parse_constant=refuse, parse_float=finite)
+
+
+# --- the two formats ----------------------------------------------------------------------------
+
+
+def _own(row: JSON, number: int) -> Example:
+    for key in row:
+        if key not in FIELDS:
+            raise ValueError(f"unknown key {key!r}.{nearest(key, FIELDS)} There is: {', '.join(FIELDS)}")
+    given = {key: value for key, value in row.items() if value is not None}
+    if "messages" not in given:
+        raise ValueError("needs 'messages': a list that ends with the turn to be answered")
+    given["messages"] = tuple(_objects(given["messages"], "messages", _message))
+    given["tools"] = tuple(_objects(given.get("tools", []), "tools", _tool))
+    given["expected"] = _expected(row["expected"], "expected")
+    if "rejected" in given:
+        given["rejected"] = _expected(given["rejected"], "rejected")
+    example = Example(**{"id": f"row-{number}", "source": "jsonl", **given})
+    if not isinstance(example.tags, dict):
+        raise ValueError(f"'tags' is an object of texts, not {_short(example.tags)}")
+    case = "value" if example.expected.value is not None else _case(example.expected)
+    return replace(example, tags={"case": case, "slice": "rows", **example.tags})
+
+
+def _openai(row: JSON, number: int) -> Example:
+    messages = row.get("messages")
+    if not isinstance(messages, list) or len(messages) < 2:
+        raise ValueError("needs 'messages': a list with at least one user turn and the assistant's answer")
+    *prompt, answer = _objects(messages, "messages", _message)
+    if answer["role"] != "assistant":
+        raise ValueError(f"the last message must be the assistant's answer, not the {answer['role']}'s")
+    calls = tuple(_call(call) for call in answer.get("tool_calls") or ())
+    if not calls and not answer["content"]:
+        raise ValueError("the assistant's answer has neither content nor tool_calls")
+    expected = Expected(calls=calls, text=answer["content"] or None)
+    return Example(
+        id=f"row-{number}",
+        messages=tuple(prompt),
+        expected=expected,
+        tools=tuple(_objects(row.get("tools") or [], "tools", _tool)),
+        source="jsonl",
+        group=row.get("group") or "",
+        tags={"case": _case(expected), "slice": "rows"},
+    )
+
+
+def _case(expected: Expected) -> str:
+    return {0: "none_fits", 1: "single"}.get(len(expected.calls), "two_calls")
+
+
+# --- their parts --------------------------------------------------------------------------------
+
+
+def _objects(value: Any, name: str, read: Callable[[JSON], JSON]) -> list[JSON]:
+    if not isinstance(value, list):
+        raise ValueError(f"{name!r} is a list of objects, not {_short(value)}")
+    for item in value:
+        if not isinstance(item, dict):
+            raise ValueError(f"{name!r} is a list of objects; found {_short(item)}")
+    return [read(item) for item in value]
+
+
+def _message(message: JSON) -> JSON:
+    """With its content as one text and the arguments of its calls as objects, as a server hands them on."""
+    role = message.get("role")
+    if role not in ROLES:
+        raise ValueError(f"every message needs a role of {', '.join(ROLES)}; found {_short(message)}")
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(_part(part, role) for part in content)
+    if content is None and role == "assistant":
+        content = ""  # it only calls
+    if not isinstance(content, str):
+        raise ValueError(f"the content of a {role} message is a text, not {_short(content)}")
+    if role == "user" and not content.strip():
+        raise ValueError("a user message has no content")
+    read = {**message, "content": content}
+    if message.get("tool_calls") is not None:
+        read["tool_calls"] = _objects(message["tool_calls"], "tool_calls", _earlier_call)
+    return read
+
+
+def _part(part: Any, role: str) -> str:
+    text = part.get("text") if isinstance(part, dict) and part.get("type") == "text" else None
+    if not isinstance(text, str):
+        raise ValueError(
+            f'a {role} message has the content part {_short(part)}; only {{"type": "text", "text": …}} can be used'
+        )
+    return text
+
+
+def _earlier_call(call: JSON) -> JSON:
+    read = _call(call)
+    return {**call, "function": {"name": read.name, "arguments": dict(read.arguments)}}
+
+
+def _tool(tool: JSON) -> JSON:
+    function = tool.get("function")
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(function, dict) or not isinstance(name, str) or not name:
+        shape = '{"type": "function", "function": {"name": …, "parameters": …}}'
+        raise ValueError(f"a tool has no function name: {_short(tool)}. Write {shape}")
+    if not isinstance(function.get("parameters") or {}, dict):
+        raise ValueError(
+            f"the parameters of tool {name!r} are a JSON Schema, not {_short(function['parameters'])}"
+        )
+    return tool
+
+
+def _expected(raw: Any, name: str) -> Expected:
+    if not isinstance(raw, dict):
+        raise ValueError(f"{name!r} is an object with 'calls', 'text' or 'value', not {_short(raw)}")
+    for key in raw:
+        if key not in ("calls", "text", "value"):
+            raise ValueError(f"unknown key {key!r} in {name!r}. There is: calls, text, value")
+    calls, text = raw.get("calls") or [], raw.get("text")
+    if not isinstance(calls, list):
+        raise ValueError(f"'calls' is a list of objects, not {_short(calls)}")
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"the text of {name!r} is a text, not {_short(text)}")
+    if not calls and not text and raw.get("value") is None:
+        raise ValueError(f"{name!r} is empty: give 'calls', a 'text' or a 'value'")
+    return Expected(tuple(_call(call) for call in calls), text, raw.get("value"))
+
+
+def _call(call: Any) -> ToolCall:
+    """A call in OpenAI's form or ours; the arguments may be the JSON text of an object, as OpenAI writes them."""
+    function = call.get("function", call) if isinstance(call, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(function, dict) or not isinstance(name, str) or not name:
+        raise ValueError(f"a call has no function name: {_short(call)}")
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        try:
+            arguments = _loads(arguments)
+        except ValueError as exc:
+            raise ValueError(f"the arguments of {name!r} are not JSON: {exc}: {_short(arguments)}") from exc
+    if not isinstance(arguments, dict):
+        raise ValueError(f"the arguments of {name!r} must be an object, not {_short(arguments)}")
+    return ToolCall(name, arguments)
+
+
+# --- the whole ----------------------------------------------------------------------------------
+
+
+def _check(example: Example, where: str) -> Example:
+    """What must hold of an example of either format. Raises DataError, naming `where`."""
+    problem = next(_problems(example), None)
+    if problem:
+        raise DataError(f"{where}: {problem}. Mend or remove the line.")
+    return example
+
+
+def _problems(example: Example) -> Iterator[str]:
+    for name in ("id", "source", "group"):
+        if not isinstance(getattr(example, name), str):
+            yield f"{name!r} is a text, not {_short(getattr(example, name))}"
+    if not example.id:
+        yield "'id' is empty"
+    weight = example.weight
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
+        yield f"'weight' is a number from 0, not {_short(weight)}"
+    if not all(isinstance(value, str) for value in example.tags.values()):
+        yield f"'tags' is an object of texts, not {_short(example.tags)}"
+    schema: Any = example.schema
+    if schema is not None and not isinstance(schema, dict):
+        yield f"'schema' is a JSON Schema, not {_short(schema)}"
+    if not any(message["role"] == "user" for message in example.messages):
+        yield "there is no user message to answer"
+    elif example.messages[-1]["role"] == "assistant":
+        yield "the prompt ends with an assistant message; it must end with the turn to be answered"
+    try:
+        example.to_json().encode()
+    except UnicodeEncodeError as exc:
+        code = f"\\u{ord(exc.object[exc.start]):04x}"
+        yield f"holds half a character ({code}, a lone surrogate), which no tokenizer can read"
+    except RecursionError:
+        yield "nested too deeply"
+
+
+def _short(value: Any) -> str:
+    """`value` quoted in a message, as plain ASCII: it may hold what a terminal cannot print."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 80 else text[:79] + "…"
