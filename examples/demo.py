@@ -54,6 +54,7 @@ PARCEL_TOOLS = [
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends with us
     started = time.monotonic()
     run_dir = HOME / "runs" / f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
     step("1  Train: data from real tools, a LoRA adapter on SmolLM2-135M", "train", "tool-calling", "--preset", "demo",
@@ -105,7 +106,8 @@ def serving(gateway: int, backend: int) -> Iterator[None]:
 
 
 def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    while True:
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline:
         if server.poll() is not None:
             sys.exit(server.returncode or 1)
         try:
@@ -113,6 +115,7 @@ def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
             return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
+    sys.exit("the server did not become ready within ten minutes")
 
 
 def ask(port: int, text: str, tools: list | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ class SFT:
         log = StepLog(run, run.config.method.name, trainable, total)
         trainer = _make_trainer(run, model, tokenizer, encoded, log)
         try:
-            trainer.train()
+            with casting_left_to_autocast(model):
+                trainer.train()
         except (torch.OutOfMemoryError, MemoryError) as exc:
             raise TrainError(
                 f"memory ran out during training: {exc}. Lower --batch-size or --max-len, "
@@ -79,6 +81,20 @@ def load_model(base: Base, method: Method, params: Any, training: TrainingConfig
     if torch.cuda.is_available():
         kwargs["device_map"] = {"": 0}
     return AutoModelForCausalLM.from_pretrained(base.model_dir, **{**kwargs, **method.load_kwargs(params)})
+
+
+def casting_left_to_autocast(model: Any) -> AbstractContextManager[None]:
+    """Keep PEFT from casting every input of an adapter to float32 where autocast would cast it back.
+
+    A fifth of a training step on a CPU with AMX (docs/experiments.md).
+    """
+    import torch
+    from peft import PeftModel
+    from peft.helpers import disable_input_dtype_casting
+
+    if model.dtype != torch.bfloat16 or not isinstance(model, PeftModel):
+        return nullcontext()
+    return disable_input_dtype_casting(model)  # type: ignore[no-any-return]
 
 
 def cpu_has_amx() -> bool:
@@ -217,7 +233,7 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
         max_grad_norm=training.max_grad_norm,
         gradient_checkpointing=training.gradient_checkpointing,
         use_cpu=on_cpu,
-        bf16=not on_cpu and model.dtype == torch.bfloat16,
+        bf16=model.dtype == torch.bfloat16,  # autocast: adapters compute in it too and are stored in float32
         seed=run.config.seed,
         save_strategy="steps",
         save_steps=training.save_steps,

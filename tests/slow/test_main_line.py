@@ -89,7 +89,8 @@ def test_an_adapter_of_six_updates_is_evaluated_and_refused(trained: Path, ports
         assert (trained / "eval" / name).stat().st_size > 0
     refusal = run("publish", str(trained), "--name", "slow-test", code=1)
     assert "the gate refused 'slow-test'" in refusal
-    assert "floor" in refusal
+    assert "examples that decide, and 'tool-calling' needs 50" in refusal
+    assert "Train longer or on more data" in refusal
     assert "slow-test" not in run("registry", "list", "--json")
 
 
