@@ -194,13 +194,6 @@ def evaluate(
         conditions = default_conditions(served_as)
         if not config.eval.baselines:
             conditions = tuple(c for c in conditions if c.kind == "plain")
-        data_card = card_of(run)
-        data: dict[str, Any] = {
-            "split": split,
-            **{f"{name}_digest": d for name, d in data_card["digest"].items()},
-        }
-        if split == "test":
-            data["test_readings"] = 1 + _readings(data_card["digest"]["test"])
 
         def progress(condition: str, done: int, total: int) -> None:
             run.emit(RunEvent(run.id, "step", f"eval {condition}", {"step": done, "total_steps": total}))
@@ -220,7 +213,7 @@ def evaluate(
                     "base": base_facts(base),
                     "adapter": digest,
                     "engine": name,
-                    "data": data,
+                    "data": _data_facts(run, split),
                     "provenance": provenance(config.seed),
                 },
                 on_progress=progress,
@@ -230,10 +223,17 @@ def evaluate(
                 seed=config.seed,
             )
         if split == "test":
-            _count_reading(run, data_card["digest"]["test"])
+            _count_reading(run)
         _write_evaluation(run.directory / eval_folder(split), record, samples)
         run.note("eval", "recorded", record=record.digest, split=split)
     return record
+
+
+def _data_facts(run: Run, split: Split) -> dict[str, Any]:
+    """What a record says of its data: the split, every split's digest, and how often test was read."""
+    digests = card_of(run)["digest"]
+    facts = {"split": split, **{f"{name}_digest": digest for name, digest in digests.items()}}
+    return facts | ({"test_readings": 1 + _readings(digests["test"])} if split == "test" else {})
 
 
 def _refuse_another_base(run: Run, base: Base) -> None:
@@ -300,9 +300,9 @@ def _readings(digest: str) -> int:
     return sum(1 for line in journal.read(home() / READINGS) if line.get("digest") == digest)
 
 
-def _count_reading(run: Run, digest: str) -> None:
+def _count_reading(run: Run) -> None:
     (home() / READINGS).parent.mkdir(parents=True, exist_ok=True)
-    journal.append(home() / READINGS, "read", digest=digest, run=run.id)
+    journal.append(home() / READINGS, "read", digest=card_of(run)["digest"]["test"], run=run.id)
 
 
 def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str | None = "prod") -> Any:

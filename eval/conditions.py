@@ -26,7 +26,7 @@ from agentlora.eval.calls import (
     render_block,
     render_calls,
 )
-from agentlora.eval.scorers import NO_CALL_CASE, render_answer
+from agentlora.eval.scorers import MISSING_CASE, render_answer
 
 Kind = Literal["plain", "few_shot", "constrained"]
 
@@ -73,7 +73,7 @@ def choose_shots(examples: Sequence[Example]) -> list[Example]:
     """
     kinds = (
         [e for e in examples if len(e.expected.calls) == 2],
-        [e for e in examples if not e.expected.calls and e.tags.get("case") == NO_CALL_CASE],
+        [e for e in examples if not e.expected.calls and e.tags.get("case") != MISSING_CASE],
         [e for e in examples if len(e.expected.calls) == 1 and len(e.tools) > 1],
     )
     fallback = [e for e in examples if len(e.expected.calls) == 1]

@@ -37,7 +37,9 @@ class Figure(_Strict):
 
 
 class ConditionRecord(_Strict):
-    """One system's figures. `slices` has the headline metric by tag name and tag value."""
+    """One system's figures. `slices` has, by tag name and tag value, the headline metric, and for examples
+    about which that says nothing whether the answer was right.
+    """
 
     name: str
     kind: str

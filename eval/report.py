@@ -60,7 +60,7 @@ def markdown(record: Record) -> str:
         values = sorted({value for c in record.conditions for value in c.slices.get(tag, {})})
         if values:
             rows = [[label(v), *(figure_text(c.slices[tag][v]) for c in record.conditions)] for v in values]
-            parts += [f"## {label(record.headline)} by {tag}", _table(["", *names], rows)]
+            parts += [f"## Right answers by {tag}", _table(["", *names], rows)]
     if record.differences:
         compared: list[list[object]] = [
             [f"{d.system} − {d.baseline}", label(d.metric), difference_text(d), d.n, d.groups]

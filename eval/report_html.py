@@ -156,7 +156,7 @@ def _slices(record: Record, tag: str) -> str:
         n = max(figure.n for _, figure in figures)
         rows.append(f"<tr><th>{escape(label(value))}</th><td>{n}</td>{cells}</tr>")
     heads = ("", "n", *(c.name for c in record.conditions))
-    return f"<h2>{escape(label(record.headline))} by {escape(tag)}</h2>{_table(heads, rows)}"
+    return f"<h2>Right answers by {escape(tag)}</h2>{_table(heads, rows)}"
 
 
 def _differences(record: Record) -> str:

@@ -256,7 +256,7 @@ def _condition_record(
     for tag, sliced in (("slice", results), ("case", deciding)):
         values = sorted({j.example.tags[tag] for j in sliced if tag in j.example.tags})
         slices[tag] = {
-            v: _figure([j for j in sliced if j.example.tags.get(tag) == v], headline) for v in values
+            v: _right_figure([j for j in sliced if j.example.tags.get(tag) == v], headline) for v in values
         }
     return ConditionRecord(
         name=condition.name,
@@ -284,6 +284,17 @@ def _figure(results: Sequence[_Judged], metric: str) -> Figure:
     scores = [j.score for j in results if j.score is not None]
     values = [s.metrics.get(metric) for s in scores if s.unscored is None]
     return Figure(**asdict(aggregate(values, len(scores) - len(values), len(results) - len(scores))))
+
+
+def _right_figure(results: Sequence[_Judged], headline: str) -> Figure:
+    """The headline metric; where it says nothing about an example, 1 when nothing is wrong with the answer."""
+    right = [
+        j
+        if j.score is None or j.score.unscored is not None or j.score.metrics.get(headline) is not None
+        else replace(j, score=replace(j.score, metrics={headline: float(not j.score.why)}))
+        for j in results
+    ]
+    return _figure(right, headline)
 
 
 def _differences(

@@ -11,7 +11,7 @@ from agentlora.core import schema
 from agentlora.core.types import Example, Expected, Output, Score, ToolCall
 from agentlora.eval.calls import Answer, canonical, function_of, parameters_of, parse_answer, render_calls
 
-NO_CALL_CASE = "none_fits"
+MISSING_CASE = "missing"
 
 
 class ToolCallEvaluator:
@@ -20,12 +20,16 @@ class ToolCallEvaluator:
     - ``parsed``: every block can be read, and there is a call where one was expected.
     - ``schema_valid``: every call names an offered tool and its arguments fit the tool's schema.
     - ``right_name``: the called names are the expected ones, as a multiset.
-    - ``right_arguments``: names and arguments are right; 0 when a name is wrong.
-    - ``exact_match``: the whole answer is right: the calls in any order, or some text and no call.
+    - ``right_arguments``: the share of the expected arguments that are right; 0 when a name is wrong.
+    - ``exact_match``: names and arguments are the expected ones, the calls in any order, and no more.
     - ``false_call`` (lower is better): a call was begun though no tool fits.
+    - ``guessed_call`` (lower is better): a call was begun though a required argument was not given.
     - ``false_refusal`` (lower is better): no call was begun though one was expected.
+    - ``right_answer``: the whole answer is right: an exact match, or some text where no call is.
 
-    A metric that says nothing about an example is None there.
+    A metric that says nothing about an example is None there. So a model that never calls has an exact match
+    of 0, whatever the share of requests to which no call is right (as the Berkeley leaderboard keeps simple
+    calls and irrelevance apart).
     """
 
     metrics: Sequence[str] = (
@@ -35,10 +39,12 @@ class ToolCallEvaluator:
         "right_arguments",
         "exact_match",
         "false_call",
+        "guessed_call",
         "false_refusal",
+        "right_answer",
     )
     headline = "exact_match"
-    lower_is_better = frozenset({"false_call", "false_refusal"})
+    lower_is_better = frozenset({"false_call", "guessed_call", "false_refusal"})
 
     def score(self, example: Example, output: Output) -> Score:
         """Judge one answer; unscored when an offered tool's own schema is unusable."""
@@ -50,17 +56,20 @@ class ToolCallEvaluator:
         invalid = _schema_problem(example, answer)
         names = not answer.malformed and _names(answer.calls) == _names(wanted)
         same = not answer.malformed and _bag(answer.calls) == _bag(wanted)
+        share = _right_arguments(wanted, answer.calls) if names else 0.0
         right = same and (bool(wanted) or bool(answer.text))
         made = answer.attempted > 0
-        none_fits = example.tags.get("case") == NO_CALL_CASE
-        values: dict[str, bool | None] = {
+        missing = example.tags.get("case") == MISSING_CASE
+        values: dict[str, float | None] = {
             "parsed": not answer.malformed and (made or not wanted),
             "schema_valid": invalid is None if made or wanted else None,
             "right_name": names if wanted else None,
-            "right_arguments": same if wanted else None,
-            "exact_match": right,
-            "false_call": made if none_fits and not wanted else None,
+            "right_arguments": share if wanted else None,
+            "exact_match": same if wanted else None,
+            "false_call": None if wanted or missing else made,
+            "guessed_call": made if missing and not wanted else None,
             "false_refusal": not made if wanted else None,
+            "right_answer": right,
         }
         scores = {name: None if value is None else float(value) for name, value in values.items()}
         return Score(scores, why="" if right else _why(wanted, answer, invalid, output))
@@ -78,7 +87,7 @@ class ToolCallEvaluator:
                 problems.append(f"{example.id}: the gold answer is unscored: {gold.unscored}")
                 continue
             for label, text in _corruptions(example):
-                if self._say(example, text).metrics["exact_match"] == 1.0:
+                if self._say(example, text).metrics["right_answer"] == 1.0:
                     problems.append(f"{example.id}: the gold answer with {label} still scores 1")
         return problems
 
@@ -100,6 +109,20 @@ def _names(calls: Sequence[ToolCall]) -> Counter[str]:
 
 def _bag(calls: Sequence[ToolCall]) -> Counter[tuple[str, str]]:
     return Counter((call.name, canonical(call.arguments)) for call in calls)
+
+
+def _right_arguments(wanted: Sequence[ToolCall], got: Sequence[ToolCall]) -> float:
+    """Of the expected arguments (of calls of the same names, right calls paired first), how many are right."""
+    left, right = _without(got, wanted), sum(len(c.arguments) for c in wanted)
+    total = right
+    for gold in _without(wanted, got):
+        call = next(c for c in left if c.name == gold.name)
+        left.remove(call)
+        right -= sum(
+            key not in call.arguments or canonical(call.arguments[key]) != canonical(value)
+            for key, value in gold.arguments.items()
+        )
+    return right / total if total else 1.0
 
 
 def _schema_problem(example: Example, answer: Answer) -> str | None:

@@ -15,7 +15,9 @@ _LABELS = {
     "right_arguments": "Right arguments",
     "exact_match": "Exact match",
     "false_call": "False calls",
+    "guessed_call": "Guessed calls",
     "false_refusal": "False refusals",
+    "right_answer": "Right answers",
 }
 
 
@@ -79,11 +81,15 @@ def summary(record: Record) -> str:
 
 
 def sample_failed(sample: JSON, record: Record) -> bool:
-    """Whether an answer errored, could not be judged, or is not right by the headline metric."""
+    """Whether an answer errored, could not be judged, or is not right: by the headline metric, and by the
+    evaluator's own word where that metric says nothing.
+    """
     if sample["error"] is not None or sample["unscored"] is not None:
         return True
     value = sample["scores"].get(record.headline)
-    return value is not None and value != (0.0 if record.headline in record.lower_is_better else 1.0)
+    if value is None:
+        return bool(sample["why"])
+    return bool(value != (0.0 if record.headline in record.lower_is_better else 1.0))
 
 
 def reason(sample: JSON) -> str:

@@ -89,16 +89,18 @@ def _judge_record(
     if record["data"].get("split") != "test":
         yield f"The record is about the split {record['data'].get('split')!r}, and only test decides. {again}"
         return
-    if record["n"] < task.min_examples:
-        yield (
-            f"The record has {record['n']} examples that decide, and {task.name!r} needs {task.min_examples}. "
-            "Run `agentlora eval` on this run with a higher --limit, or without one."
-        )
     facts["skipped"] = dict(record.get("skipped") or {})
     system = adapter_condition(record)
     if system is None:
         yield f"The record does not hold figures of exactly one adapter. {again}"
         return
+    figure = figure_of(system, task.headline)
+    deciding = figure["n"] - figure["not_applicable"] if figure else 0
+    if deciding < task.min_examples:
+        yield (
+            f"The record has {deciding} examples that decide, and {task.name!r} needs {task.min_examples}. "
+            "Run `agentlora eval` on this run with a higher --limit, or without one."
+        )
     yield from _judge_coverage(system, task)
     yield from _judge_gain(record, system, task, facts)
     yield from _judge_floor(system, task, facts)

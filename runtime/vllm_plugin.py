@@ -1,19 +1,18 @@
 """Loaded by vLLM in each of its processes (entry-point group ``vllm.general_plugins``): mends LoRA on a CPU.
 
-vLLM marks a token without adapter by index -1. Its CPU operators (0.32) index the stacked adapters with that
-number, so that in a batch of base and adapter requests the base answers with the adapter in the *last* slot,
-as soon as all ``max_loras`` slots are filled (vLLM pull requests 48421 and 49656, open). The GPU's kernels skip
-such tokens. The operators are linear in their input: zeroing the input of those rows zeroes what they add.
+vLLM's CPU operators (0.32) copy an adapter's matrix for every single token of a batch and multiply the copies:
+two thirds of the time of a skill's answer (docs/experiments.md). These multiply once for each adapter in the batch.
+
+They also index the stacked adapters with -1, vLLM's mark of a token without adapter, so that in a batch of base
+and adapter requests the base answers with the adapter in the *last* slot, as soon as all ``max_loras`` slots are
+filled (vLLM pull requests 48421 and 49656, open). Here, as in the GPU's kernels, such a token gets nothing added.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
-_OPERATORS = ("bgmv_shrink", "bgmv_expand", "bgmv_expand_slice")  # the sgmv_ ones call these
 _HOLDERS = (
     "vllm.lora.ops.torch_ops.lora_ops",
     "vllm.lora.ops.torch_ops",
@@ -22,34 +21,79 @@ _HOLDERS = (
 
 
 def register() -> None:
-    """Mend the CPU operators; on a GPU, or when called again, nothing happens."""
+    """Put our operators in the place of vLLM's; on a GPU, or when called again, nothing happens."""
     from agentlora.runtime.backend import installed_build
 
     if installed_build() != "cpu":
         return
     import vllm.lora.ops.torch_ops.lora_ops as operators
 
-    for name in _OPERATORS:
-        original = getattr(operators, name)
-        if getattr(original, "_agentlora", False):
-            continue
-        mended = skip_rows_without_adapter(original)
+    # the sgmv_ operators call these
+    for ours in (bgmv_shrink, bgmv_expand, bgmv_expand_slice):
+        theirs = getattr(operators, ours.__name__)
         for holder in _HOLDERS:
             module = sys.modules.get(holder)
-            if module is not None and getattr(module, name, None) is original:
-                setattr(module, name, mended)
+            if module is not None and getattr(module, ours.__name__, None) is theirs:
+                setattr(module, ours.__name__, ours)
 
 
-def skip_rows_without_adapter(operator: Callable[..., None]) -> Callable[..., None]:
-    """`operator` for ``(inputs [tokens, dim], weights, output, indices [tokens], …)``: rows of index -1 add 0."""
+def bgmv_shrink(
+    inputs: Any, lora_b_weights: Any, output_tensor: Any, lora_indices_tensor: Any, scaling: float = 1.0
+) -> None:
+    """``output[:, :rank] = scaling · inputs Aᵀ`` with each row's adapter (names as in vLLM).
 
-    @wraps(operator)
-    def mended(
-        inputs: Any, weights: Any, output_tensor: Any, lora_indices_tensor: Any, *args: Any, **kwargs: Any
-    ) -> None:
-        without = lora_indices_tensor < 0
-        inputs = inputs.masked_fill(without[: inputs.shape[0], None], 0)
-        operator(inputs, weights, output_tensor, lora_indices_tensor.clamp(min=0), *args, **kwargs)
+    inputs [rows, in], weights [slots, 1, rank, in] or [slots, rank, in], indices [rows] with -1 for none.
+    """
+    outputs = _products(inputs.to(output_tensor.dtype), lora_b_weights, lora_indices_tensor)
+    output_tensor[:, : outputs.shape[1]] = outputs * scaling
 
-    mended._agentlora = True  # type: ignore[attr-defined]
-    return mended
+
+def bgmv_expand(
+    inputs: Any,
+    lora_b_weights: Any,
+    output_tensor: Any,
+    lora_indices_tensor: Any,
+    add_inputs: bool = True,
+) -> None:
+    """``output (+)= inputs Bᵀ`` with each row's adapter, over the columns that both have."""
+    outputs = _products(inputs.to(output_tensor.dtype), lora_b_weights, lora_indices_tensor)
+    width = min(outputs.shape[1], output_tensor.shape[1])
+    rows = outputs[: 1 if len(outputs) == 1 else len(output_tensor), :width]
+    if add_inputs:
+        output_tensor[:, :width] += rows
+    else:
+        output_tensor[:, :width] = rows
+
+
+def bgmv_expand_slice(
+    inputs: Any,
+    lora_b_weights: Any,
+    output_tensor: Any,
+    lora_indices_tensor: Any,
+    slice_offset: int,
+    slice_size: int,
+    add_inputs: bool = True,
+) -> None:
+    """`bgmv_expand` into the columns from `slice_offset` on."""
+    outputs = _products(inputs.to(output_tensor.dtype), lora_b_weights, lora_indices_tensor)
+    if add_inputs:
+        output_tensor[:, slice_offset : slice_offset + slice_size] += outputs
+    else:
+        output_tensor[:, slice_offset : slice_offset + slice_size] = outputs
+
+
+def _products(inputs: Any, weights: Any, indices: Any) -> Any:
+    """[rows, out]: each row of `inputs` times the transposed matrix of its adapter; zeros where it has none."""
+    weights = weights.squeeze(1) if weights.dim() == 4 else weights
+    indices = indices[: len(inputs)]
+    first = int(indices[0]) if len(indices) else -1
+    if bool((indices == first).all()):  # the usual batch, without a gather
+        if first < 0:
+            return inputs.new_zeros(len(inputs), weights.shape[1])
+        return inputs @ weights[first].to(inputs.dtype).T
+    outputs = inputs.new_zeros(len(inputs), weights.shape[1])
+    for slot in indices.unique().tolist():
+        if slot >= 0:
+            rows = (indices == slot).nonzero().squeeze(1)
+            outputs[rows] = inputs[rows] @ weights[slot].to(inputs.dtype).T
+    return outputs

@@ -68,10 +68,12 @@ def train(
     """Train a skill for TASK: build the data, fit the adapter, leave a run directory."""
     from agentlora.core.cli.progress import show
     from agentlora.core.config import merge
+    from agentlora.core.home import home
     from agentlora.core.manager import default_plugins
     from agentlora.core.pipeline import build_data, resolve_config
     from agentlora.core.pipeline import train as fit
     from agentlora.core.run import create_run
+    from agentlora.plugins.bases.resolve import resolve_base
 
     plugins = default_plugins()
     given = [_nested(KEYS[name], value) for name, value in options.items() if value is not None]
@@ -81,6 +83,7 @@ def train(
     if dry_run:
         click.echo(resolved.model_dump_json(indent=2))
         return
+    resolve_base(resolved.model, plugins, home())  # a model that is none is told before data is built
     with show(plugins, quiet=as_json) as emit:
         run = create_run(resolved, output, emit)
         build_data(run, plugins)

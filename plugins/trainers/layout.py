@@ -7,10 +7,12 @@ other. Loss and gradients equal those of the plain layout; the prefix is compute
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentlora.plugins.trainers.attention import Span
 from agentlora.plugins.trainers.rows import Row
 
 IGNORE = -100
@@ -51,6 +53,24 @@ def trees(rows: Iterable[Row]) -> list[Tree]:
     return [Tree(common_prefix(members), tuple(members)) for members in groups.values()]
 
 
+def forward_passes(rows: Sequence[Row], most: int, seed: int) -> list[list[int]]:
+    """Which rows (by index) go through the model together: whole groups, in random order, as many as make up
+    `most` rows. Only a group of more than `most` rows is divided.
+    """
+    groups: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault(row.group, []).append(index)
+    parts = [members[i : i + most] for members in groups.values() for i in range(0, len(members), most)]
+    random.Random(seed).shuffle(parts)
+    passes: list[list[int]] = []
+    for part in parts:
+        if passes and len(passes[-1]) + len(part) <= most:
+            passes[-1] += part
+        else:
+            passes.append(list(part))
+    return passes
+
+
 def computed_tokens(rows: Iterable[Row]) -> int:
     """Tokens that a forward pass over these rows computes, each shared prefix once."""
     return sum(tree.computed_tokens for tree in trees(rows))
@@ -62,7 +82,7 @@ def lay_out(rows: Sequence[Row]) -> dict[str, Any]:
     Returns:
         input_ids, position_ids, labels: long [1, length]. attention_mask: bool [1, 1, length, length], True
         where a query (row) may see a key (column). labels are IGNORE except at trained tokens.
-        weights: float [1, length], of each trained token.
+        weights: float [1, length], of each trained token. spans: the same trees for `attention.tree_attention`.
     """
     import torch
 
@@ -75,9 +95,11 @@ def lay_out(rows: Sequence[Row]) -> dict[str, Any]:
     mask = torch.zeros(length, length, dtype=torch.bool)
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     at = 0
+    spans: list[Span] = []
     for tree in forest:
         shared = len(tree.prefix)
         begin = at
+        spans.append((begin, shared, tuple(len(row.ids) - shared for row in tree.rows)))
         ids[at : at + shared] = torch.tensor(tree.prefix, dtype=torch.long)
         positions[at : at + shared] = torch.arange(shared)
         mask[at : at + shared, at : at + shared] = causal[:shared, :shared]
@@ -98,4 +120,5 @@ def lay_out(rows: Sequence[Row]) -> dict[str, Any]:
         "labels": labels[None],
         "weights": weights[None],
         "attention_mask": mask[None, None],
+        "spans": tuple(spans),
     }

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from agentlora.core.errors import TrainError, needs_extra
 from agentlora.core.libraries import prepare_libraries
 from agentlora.core.run import Run
 from agentlora.core.types import Base, Example, Method
-from agentlora.plugins.trainers.layout import IGNORE, computed_tokens, lay_out
+from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
+from agentlora.plugins.trainers.attention import use_tree_attention
+from agentlora.plugins.trainers.layout import IGNORE, computed_tokens, forward_passes, lay_out
 from agentlora.plugins.trainers.memory import choose_micro_batch
 from agentlora.plugins.trainers.progress import StepLog
 from agentlora.plugins.trainers.rows import Encoded, Row, encode
@@ -75,7 +76,7 @@ def load_model(base: Base, method: Method, params: Any, training: TrainingConfig
     from transformers import AutoModelForCausalLM, logging
 
     logging.disable_progress_bar()
-    auto = "bfloat16" if torch.cuda.is_available() or cpu_has_amx() else "float32"
+    auto = "bfloat16" if torch.cuda.is_available() or cpu_multiplies_bfloat16() else "float32"
     dtype = getattr(torch, auto if training.dtype == "auto" else training.dtype)
     kwargs = {"dtype": dtype, "attn_implementation": "sdpa", "use_safetensors": True}
     if torch.cuda.is_available():
@@ -86,7 +87,7 @@ def load_model(base: Base, method: Method, params: Any, training: TrainingConfig
 def casting_left_to_autocast(model: Any) -> AbstractContextManager[None]:
     """Keep PEFT from casting every input of an adapter to float32 where autocast would cast it back.
 
-    A fifth of a training step on a CPU with AMX (docs/experiments.md).
+    A fifth of a training step on a CPU with bfloat16 units (docs/experiments.md).
     """
     import torch
     from peft import PeftModel
@@ -97,13 +98,13 @@ def casting_left_to_autocast(model: Any) -> AbstractContextManager[None]:
     return disable_input_dtype_casting(model)  # type: ignore[no-any-return]
 
 
-def cpu_has_amx() -> bool:
-    """Whether the CPU has matrix units for bfloat16: with them it is the faster dtype, without them float32 is.
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether the CPU has instructions for bfloat16 products: with them it is the faster dtype, else float32 is.
 
     Measured in docs/experiments.md; Linux only, elsewhere False.
     """
     cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.is_file() and "amx_bf16" in cpuinfo.read_text()
+    return cpuinfo.is_file() and bool({"amx_bf16", "avx512_bf16"} & set(cpuinfo.read_text().split()))
 
 
 def count_parameters(model: Any) -> tuple[int, int]:
@@ -120,31 +121,6 @@ def group_size(rows: Sequence[Row]) -> int:
     return max(counts.values())
 
 
-class GroupSampler:
-    """Every row once an epoch, groups in a new random order each time, members of a group together."""
-
-    def __init__(self, rows: Sequence[Row], seed: int) -> None:
-        self.groups: dict[str, list[int]] = {}
-        for index, row in enumerate(rows):
-            self.groups.setdefault(row.group, []).append(index)
-        self.size = len(rows)
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[int]:
-        rng = random.Random(f"{self.seed}/{self.epoch}")
-        order = list(self.groups.values())
-        rng.shuffle(order)
-        for members in order:
-            yield from members
-
-
 def shares_prefixes_exactly(model: Any, rows: Sequence[Row]) -> bool:
     """Whether this model computes the same next-token logits in the shared-prefix layout as row by row.
 
@@ -152,14 +128,17 @@ def shares_prefixes_exactly(model: Any, rows: Sequence[Row]) -> bool:
     """
     import torch
 
-    members = [row for row in rows if row.group == rows[0].group][:2]
-    batch = {k: v.to(model.device) for k, v in lay_out(members).items()}
-    labels, _ = batch.pop("labels"), batch.pop("weights")
+    longest = max(rows, key=lambda row: len(row.ids))  # a window that is narrower would show
+    members = [longest, *(row for row in rows if row.group == longest.group and row is not longest)][:2]
+    batch = {k: v.to(model.device) if k != "spans" else v for k, v in lay_out(members).items()}
+    labels = batch["labels"]
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            shared = model(**batch, use_cache=False).logits[0][(labels[0] != IGNORE).roll(-1)]
+            shared = model(**shared_inputs(model, batch), use_cache=False).logits[0][
+                (labels[0] != IGNORE).roll(-1)
+            ]
             plain = torch.cat(
                 [
                     model(torch.tensor([row.ids], device=model.device), use_cache=False).logits[0][
@@ -178,6 +157,21 @@ def shares_prefixes_exactly(model: Any, rows: Sequence[Row]) -> bool:
     )
 
 
+def shares_prefixes(model: Any, rows: Sequence[Row]) -> bool:
+    """Make `model` ready for the shared-prefix layout, with the fastest attention that is exact for it; False
+    where none is.
+    """
+    before = model.config.get_text_config()._attn_implementation
+    try:
+        use_tree_attention(model)
+        if shares_prefixes_exactly(model, rows):
+            return True
+        model.set_attn_implementation(before)
+    except (ValueError, AttributeError):
+        pass  # the model has an attention of its own
+    return shares_prefixes_exactly(model, rows)
+
+
 def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: StepLog) -> Any:
     import torch
     from datasets import Dataset
@@ -185,7 +179,7 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
     from trl import SFTConfig, SFTTrainer
 
     training, rows = run.config.training, encoded.rows
-    sharing = training.shared_prefix and shares_prefixes_exactly(model, rows)
+    sharing = training.shared_prefix and shares_prefixes(model, rows)
     if training.shared_prefix and not sharing:
         run.note(
             "train", "plain", message="this model cannot share prefixes; training every example on its own"
@@ -204,7 +198,9 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
             sharing,
         )
     accumulate = training.batch_size // micro
-    plain_tokens, computed = sum(len(row.ids) for row in rows), computed_tokens(rows)
+    passes = forward_passes(rows, micro, run.config.seed)
+    plain_tokens = sum(len(row.ids) for row in rows)
+    computed = sum(computed_tokens([rows[i] for i in members]) for members in passes)
     run.note(
         "train",
         "layout",
@@ -219,11 +215,11 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
         shared=sharing,
     )
     on_cpu = not torch.cuda.is_available()
-    steps = math.ceil(len(rows) / (micro * accumulate) * training.epochs)
+    steps = math.ceil(len(passes) / accumulate * training.epochs)
     total_steps = min(training.max_steps, steps) if training.max_steps else steps
     args = SFTConfig(
         output_dir=str(run.directory / "checkpoints"),
-        per_device_train_batch_size=micro,
+        per_device_train_batch_size=1,  # an item of the data set is a whole forward pass
         gradient_accumulation_steps=accumulate,
         max_steps=total_steps,
         learning_rate=training.lr,
@@ -249,10 +245,7 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
     )
 
     class Trainer(SFTTrainer):  # type: ignore[misc]
-        """SFTTrainer with our sampler and a loss that never builds logits nobody looks at."""
-
-        def _get_train_sampler(self, dataset: Any = None) -> Any:
-            return GroupSampler(rows, run.config.seed)
+        """SFTTrainer with a loss that never builds logits nobody looks at."""
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -271,13 +264,13 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
                 )
             return loss
 
-    def collate(indices: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = [rows[item["row"]] for item in indices]
+    def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = [rows[i] for item in items for i in item["rows"]]
         tokens = sum(len(row.ids) for row in batch)
         tensors = lay_out(batch) if sharing else pad(batch, tokenizer.pad_token_id or 0)
         return {**tensors, "token_counts": (tokens, tensors["input_ids"].numel())}
 
-    dataset = Dataset.from_dict({"row": list(range(len(rows))), "labels": [[0]] * len(rows)})
+    dataset = Dataset.from_dict({"rows": passes, "labels": [[0]] * len(passes)})
     log.start(total_steps)
     trainer = Trainer(
         model=model,
@@ -291,6 +284,14 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
     return trainer
 
 
+def shared_inputs(model: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """What the forward of `model` takes of a batch in the shared-prefix layout: the mask, and spans where used."""
+    keys = ["input_ids", "position_ids", "attention_mask"]
+    if model.config.get_text_config()._attn_implementation == TREE_ATTENTION:
+        keys.append("spans")
+    return {key: batch[key] for key in keys}
+
+
 def trained_positions_loss(model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Any:
     """Cross-entropy summed with the tokens' weights, over the number of trained tokens (of the whole update
     when `num_items_in_batch` is given). With weights of 1 that is TRL's loss.
@@ -302,13 +303,7 @@ def trained_positions_loss(model: Any, inputs: dict[str, Any], num_items_in_batc
 
     labels = inputs["labels"][0]
     trained = (labels != IGNORE).nonzero().squeeze(1)
-    outputs = model(
-        input_ids=inputs["input_ids"],
-        position_ids=inputs["position_ids"],
-        attention_mask=inputs["attention_mask"],
-        logits_to_keep=trained - 1,
-        use_cache=False,
-    )
+    outputs = model(**shared_inputs(model, inputs), logits_to_keep=trained - 1, use_cache=False)
     loss = torch.nn.functional.cross_entropy(outputs.logits[0].float(), labels[trained], reduction="none")
     total = (loss * inputs["weights"][0][trained]).sum()
     return total / (len(trained) if num_items_in_batch is None else num_items_in_batch)

@@ -25,20 +25,23 @@ from pydantic import Field
 from agentlora.core.config import Strict
 from agentlora.core.types import JSON, Example, Expected, Split, ToolCall
 from agentlora.tasks.tool_calling import handwritten
-from agentlora.tasks.tool_calling.styles import restyle
+from agentlora.tasks.tool_calling.composed import compose_tools
+from agentlora.tasks.tool_calling.styles import restyle, words_of
 from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec, load_catalogue, render
 
 # Training has more requests without a call than people make: a model that has seen few of them calls always.
-CASES = {"call": 0.48, "none_fits": 0.24, "missing": 0.14, "two_calls": 0.14}
+CASES = {"call": 0.58, "none_fits": 0.18, "missing": 0.10, "two_calls": 0.14}
 HELD_OUT_CASES = {"call": 0.66, "none_fits": 0.14, "missing": 0.08, "two_calls": 0.12}
-NO_CALL_WEIGHT = 2.0  # such an answer is a quarter as long as a call, and its first word decides
+NO_CALL_WEIGHT = 1.5  # such an answer is a quarter as long as a call, and its first word decides
 CHAT_SHARE = 0.3  # of the requests that no tool fits: everyday chat, which needs none
+INVENTED = 0.5  # of the values that can be any text: what was never seen can only be copied
+COMPOSED_ROUNDS = 6  # about 900 tools
 HELD_OUT_PHRASINGS = 2  # of every trained tool: the last but one for dev, the last for test
 
 # Answers without a call begin with the same word. Greedy decoding takes the likeliest first token: when a
 # refusal can begin in eight ways, each of them is less likely than a call, and the model never refuses.
 REFUSAL = "I have no tool for that."
-QUESTION = "I need to know one more thing: {0}"
+QUESTION = "I need to know one more thing: the {0}."
 JOINTS = (
     "{0} {1}",
     "{0} Also, {1}",
@@ -71,8 +74,10 @@ class ToolRequestParams(Strict):
     """Characters that a request and its answer may take together."""
     answer_chars_max: int = Field(130, ge=60)
     """Characters that the answer of a dev or test request may take: about 64 tokens."""
-    catalogue_share: float = Field(0.5, ge=0, le=1)
-    """Of the groups, how many are over our own catalogue; the rest is over real API descriptions."""
+    catalogue_share: float = Field(0.3, ge=0, le=1)
+    """Of the groups, how many are over our own catalogue."""
+    composed_share: float = Field(0.4, ge=0, le=1)
+    """Of the groups, how many are over tools put together from parts; the rest is over real API descriptions."""
     real_tools: int = Field(2400, ge=0)
     """Operations to take from each of the installed API description packages; 0: catalogue only."""
     dev_examples: int = Field(96, ge=0)
@@ -92,6 +97,7 @@ class Pool:
     phrasings: Callable[[ToolSpec], Sequence[Phrasing]]
     missing: Callable[[ToolSpec], Sequence[Phrasing]]
     trained: bool = False
+    invented: float = 0.0  # share of the values that can be anything
 
     def near(self, tool: ToolSpec) -> list[ToolSpec]:
         return [other for other in self.tools if other.domain == tool.domain and other.name != tool.name]
@@ -138,16 +144,17 @@ class ToolRequests:
         own = [tool for tool in catalogue if tool.split == split]
         real = _real_tools(split, params, seed)
         if split == "train":
-            from_catalogue = round(params.examples * (params.catalogue_share if real else 1))
-            yield (
-                Pool(split, "catalogue", own, _training_phrasings, _training_missing, trained=True),
-                from_catalogue,
-            )
-            if real:
-                yield (
-                    Pool(split, "apis", real, _training_phrasings, _training_missing, trained=True),
-                    params.examples - from_catalogue,
-                )
+            shares = {
+                "catalogue": (own, params.catalogue_share),
+                "composed": (compose_tools(COMPOSED_ROUNDS, seed), params.composed_share),
+                "apis": (real, 1 - params.catalogue_share - params.composed_share),
+            }
+            usable = {name: (tools, share) for name, (tools, share) in shares.items() if tools and share > 0}
+            total, left = sum(share for _, share in usable.values()), params.examples
+            for number, (name, (tools, share)) in enumerate(usable.items(), 1):
+                count = left if number == len(usable) else min(left, round(params.examples * share / total))
+                yield Pool(split, name, tools, _training_phrasings, _training_missing, True, INVENTED), count
+                left -= count
             return
         count = params.test_examples if split == "test" else params.dev_examples
         yield Pool(split, "new-tools", own, _all_phrasings, _all_missing), count
@@ -241,13 +248,17 @@ def _toolset(pool: Pool, anchor: ToolSpec, params: ToolRequestParams, rng: rando
     rng.shuffle(near)
     others = rng.sample(list(pool.tools), min(len(pool.tools), 2 * wanted))
     candidates = near + others if rng.random() < 0.65 else others + near
-    chosen, names, budget = [anchor], {anchor.name}, params.tools_chars_max - _chars(anchor)
+    chosen, taken, budget = [anchor], {anchor.name, anchor.meaning}, params.tools_chars_max - _chars(anchor)
     for tool in candidates:
         if len(chosen) >= min(wanted, params.tools_max):
             break
-        if tool.name not in names and _chars(tool) <= budget:
+        if (
+            tool.name not in taken
+            and (not tool.meaning or tool.meaning not in taken)
+            and _chars(tool) <= budget
+        ):
             chosen.append(tool)
-            names.add(tool.name)
+            taken |= {tool.name, tool.meaning}
             budget -= _chars(tool)
     rng.shuffle(chosen)
     return chosen
@@ -261,7 +272,7 @@ def _request(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> tup
     if kind == "missing" and pool.missing(tool):
         phrasing = rng.choice(pool.missing(tool))
         text, _ = render(tool, phrasing, rng)
-        return text, Expected(text=QUESTION.format(phrasing.ask)), kind
+        return text, Expected(text=_question(phrasing.lacks or "")), kind
     if kind == "none_fits":
         return _unfitting(pool, offered, rng), Expected(text=REFUSAL), kind
     if kind == "two_calls":
@@ -273,8 +284,13 @@ def _request(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> tup
     return text, Expected(calls=(call,)), "single" if len(offered) == 1 else "choice"
 
 
+def _question(parameter: str) -> str:
+    """Asks for a parameter in the words of its name: an answer that can be learnt, whatever the tool."""
+    return QUESTION.format(" ".join(words_of(parameter)))
+
+
 def _call(pool: Pool, tool: ToolSpec, rng: random.Random) -> tuple[str, ToolCall]:
-    text, arguments = render(tool, rng.choice(pool.phrasings(tool)), rng)
+    text, arguments = render(tool, rng.choice(pool.phrasings(tool)), rng, pool.invented)
     return text, ToolCall(tool.name, arguments)
 
 
@@ -282,6 +298,7 @@ def _unfitting(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> s
     """A request for a near tool that is not offered, for a far one, or one that needs no tool."""
     # by parameters too: restyled tools have new names
     schemas = [tool.parameters.get("properties", {}).keys() for tool in offered]
+    meanings = {tool.meaning for tool in offered if tool.meaning}
     domain = offered[0].domain
     kind = rng.random()
     if kind < CHAT_SHARE:
@@ -289,7 +306,7 @@ def _unfitting(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> s
     candidates = [t for t in pool.tools if (t.domain == domain) == (kind < 0.7)] or list(pool.tools)
     for _ in range(50):
         tool = rng.choice(candidates)
-        if tool.parameters.get("properties", {}).keys() not in schemas:
+        if tool.parameters.get("properties", {}).keys() not in schemas and tool.meaning not in meanings:
             text, _ = render(tool, rng.choice(pool.phrasings(tool)), rng)
             return text
     return handwritten.chat_prompt(pool.split, rng)

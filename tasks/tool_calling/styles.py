@@ -25,8 +25,13 @@ def restyle(tool: ToolSpec, rng: random.Random) -> ToolSpec:
     return replace(tool, name=name, parameters=parameters, description=description)
 
 
+def words_of(name: str) -> list[str]:
+    """``pickupBranch``, ``pickup_branch`` and ``PickupBranch`` as [pickup, branch]."""
+    return [word.lower() for word in _WORDS.findall(name)]
+
+
 def _rename(name: str, rng: random.Random) -> str:
-    words: list[str] = [word.lower() for word in _WORDS.findall(name)]
+    words = words_of(name)
     if not words:
         return name
     style = rng.choice(("snake", "camel", "pascal", "dotted", "kebab"))

@@ -13,7 +13,7 @@ TASK = Task(
     headline_where={"tools": "new"},
     needs_tools=True,
     floor={"exact_match": 0.40, "schema_valid": 0.80, "false_call": 0.35},
-    lower_is_better=frozenset({"false_call", "false_refusal"}),
+    lower_is_better=frozenset({"false_call", "guessed_call", "false_refusal"}),
     presets={
         # Ends within half an hour on 2 cores, set-up, evaluation and serving included.
         "demo": {

@@ -19,10 +19,15 @@ from typing import Any
 
 from agentlora.core.errors import DataError
 from agentlora.core.types import JSON, Split
+from agentlora.tasks.tool_calling.invention import copied, invent
 
 SLOT = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 SPLITS = ("train", "dev", "test")
-_RANGES = ("integers", "numbers", "dates")
+_RANGES = ("integers", "numbers", "dates", "times")
+_NUMBER_WORDS = (
+    *("zero", "one", "two", "three", "four", "five", "six"),
+    *("seven", "eight", "nine", "ten", "eleven", "twelve"),
+)
 _TOOL_KEYS = {"name", "description", "parameters", "values", "phrasings", "missing"}
 _PHRASING_KEYS = {"text", "set", "lacks", "ask"}
 _ENUM_TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "integer": (int,), "number": (int, float)}
@@ -51,8 +56,10 @@ class ToolSpec:
     """One tool: its schema, one pool of values for each slot name, and the requests that call it.
 
     A pool is a list of literals and ``{"say", "value"}`` entries, or one of ``{"integers": [low, high]}``,
-    ``{"numbers": [low, high], "decimals": n}``, ``{"dates": [first, last]}``,
-    ``{"list_of": [...], "min": n, "max": n}``. `source` says where the tool comes from.
+    ``{"numbers": [low, high], "decimals": n}``, ``{"dates": [first, last]}``, ``{"times": [first, last]}``,
+    ``{"list_of": [...], "min": n, "max": n}``. A range that is ``"spoken": true`` is said in words at times
+    ("two", "3 May 2026", "half past nine"). `source` says where the tool comes from. Tools of one `meaning`
+    are never offered together, nor is one asked for where another is offered; empty: it means like no other.
     """
 
     domain: str
@@ -64,6 +71,7 @@ class ToolSpec:
     missing: tuple[Phrasing, ...]
     split: Split
     source: str
+    meaning: str = ""
 
     def openai(self) -> JSON:
         """The tool in OpenAI function format."""
@@ -74,11 +82,14 @@ class ToolSpec:
 # --- rendering ----------------------------------------------------------------------------------
 
 
-def render(spec: ToolSpec, phrasing: Phrasing, rng: random.Random) -> tuple[str, JSON]:
+def render(
+    spec: ToolSpec, phrasing: Phrasing, rng: random.Random, invented: float = 0.0
+) -> tuple[str, JSON]:
     """Draw values for the slots: the sentence, and the arguments in the order of the schema's properties.
 
     Slots that share a pool get different values; dates and numbers of one shared range ascend in the
-    schema's order, so that a start never follows its end.
+    schema's order, so that a start never follows its end. Where any text would do, a value is `invented` with
+    that probability.
     """
     order = list(spec.parameters.get("properties", {}))
     slots = sorted(phrasing.slots, key=order.index)
@@ -88,9 +99,21 @@ def render(spec: ToolSpec, phrasing: Phrasing, rng: random.Random) -> tuple[str,
             pool = spec.values[slot]
             sharing = [s for s in slots if spec.values[s] == pool]
             drawn.update(zip(sharing, _draw_many(pool, len(sharing), rng), strict=True))
+    if invented:
+        properties = spec.parameters["properties"]
+        drawn = {slot: _invented(properties[slot], pair, rng, invented) for slot, pair in drawn.items()}
     text = SLOT.sub(lambda mark: drawn[mark[1]][0], phrasing.text)
     arguments = dict(phrasing.set) | {slot: value for slot, (_, value) in drawn.items()}
     return text, {name: arguments[name] for name in order if name in arguments}
+
+
+def _invented(
+    schema: JSON, pair: tuple[str, Any], rng: random.Random, probability: float
+) -> tuple[str, Any]:
+    said, value = pair
+    if copied(schema) and said == value and not set(":@") & set(value) and rng.random() < probability:
+        return (invent(value, rng),) * 2
+    return pair
 
 
 def _draw_many(pool: Any, n: int, rng: random.Random) -> list[tuple[str, Any]]:
@@ -113,19 +136,52 @@ def _draw_many(pool: Any, n: int, rng: random.Random) -> list[tuple[str, Any]]:
 def _draw(pool: Mapping[str, Any], rng: random.Random) -> tuple[str, Any]:
     if "integers" in pool:
         number = rng.randint(*pool["integers"])
-        return str(number), number
+        spoken = pool.get("spoken") and number < len(_NUMBER_WORDS) and rng.random() < 0.5
+        return _NUMBER_WORDS[number] if spoken else str(number), number
     if "numbers" in pool:
         decimals = pool.get("decimals", 1)
         value = round(rng.uniform(*pool["numbers"]), decimals)
         return (str(int(value)), int(value)) if value == int(value) else (f"{value:.{decimals}f}", value)
     if "dates" in pool:
         first, last = (datetime.date.fromisoformat(d) for d in pool["dates"])
-        day = (first + datetime.timedelta(days=rng.randint(0, (last - first).days))).isoformat()
-        return day, day
+        day = first + datetime.timedelta(days=rng.randint(0, (last - first).days))
+        spoken = pool.get("spoken") and rng.random() < 0.5
+        return _said_date(day, rng) if spoken else day.isoformat(), day.isoformat()
+    if "times" in pool:
+        first_minute, last_minute = (int(t[:2]) * 60 + int(t[3:]) for t in pool["times"])
+        hour, minute = divmod(rng.randrange(first_minute, last_minute + 1, 15), 60)
+        spoken = pool.get("spoken") and rng.random() < 0.6
+        return _said_time(hour, minute, rng) if spoken else f"{hour:02}:{minute:02}", f"{hour:02}:{minute:02}"
     entries = [_entry(e) for e in pool["list_of"]]
     low, high = pool.get("min", 1), min(pool.get("max", 3), len(entries))
     chosen = rng.sample(entries, rng.randint(low, high))
     return _said_list([said for said, _ in chosen]), [value for _, value in chosen]
+
+
+def _said_date(day: datetime.date, rng: random.Random) -> str:
+    end = {1: "st", 2: "nd", 3: "rd"}.get(day.day % 10 if day.day // 10 != 1 else 0, "th")
+    return rng.choice(
+        (
+            f"{day.day} {day:%B %Y}",
+            f"{day:%B} {day.day}, {day.year}",
+            f"the {day.day}{end} of {day:%B %Y}",
+            f"{day:%b} {day.day} {day.year}",
+        )
+    )
+
+
+def _said_time(hour: int, minute: int, rng: random.Random) -> str:
+    """A quarter of an hour in words, with the half of the day."""
+    half = "in the morning" if hour < 12 else "in the afternoon" if hour < 18 else "in the evening"
+    twelve, following = (hour - 1) % 12 + 1, hour % 12 + 1
+    spelt = {
+        0: f"{_NUMBER_WORDS[twelve]} o'clock {half}",
+        15: f"quarter past {_NUMBER_WORDS[twelve]} {half}",
+        30: f"half past {_NUMBER_WORDS[twelve]} {half}",
+        45: f"quarter to {_NUMBER_WORDS[following]} {half}",
+    }
+    short = f"{twelve}{f':{minute:02}' if minute else ''}{rng.choice((' ', ''))}{'am' if hour < 12 else 'pm'}"
+    return rng.choice((short, short, spelt[minute]))
 
 
 def _entry(entry: Any) -> tuple[str, Any]:
@@ -207,7 +263,7 @@ def _enum_problems(schema: Any) -> Iterator[str]:
 def _pool_problems(pool: Any) -> list[str]:
     if isinstance(pool, Mapping):
         kinds = [kind for kind in (*_RANGES, "list_of") if kind in pool]
-        unknown = pool.keys() - {*kinds, "decimals", "min", "max"}
+        unknown = pool.keys() - {*kinds, "decimals", "min", "max", "spoken"}
         if len(kinds) != 1 or unknown:
             return [f"a pool is a list, or has one of {', '.join((*_RANGES, 'list_of'))}; found {list(pool)}"]
         if kinds[0] in _RANGES:

@@ -100,7 +100,7 @@ def test_a_constrained_answer_is_read_as_calls() -> None:
 
     def exact(wanted: Example, text: str) -> float | None:
         score = evaluator.score(wanted, in_hermes(Output("a", text), wanted, condition))
-        return score.metrics["exact_match"]
+        return score.metrics["right_answer"]
 
     assert exact(asked, '[{"name": "set_light", "arguments": {"room": "hall"}}]') == 1
     assert exact(asked, "[]") == 0
@@ -120,12 +120,15 @@ def test_a_perfect_adapter_beats_a_refusing_base(tmp_path: Path) -> None:
     assert record.groups == 10
     assert record.condition("adapter").metrics["exact_match"].mean == 1
     base = record.condition("base").metrics
-    assert base["exact_match"].mean == 0.5  # it is right where no call is
+    assert base["exact_match"].mean == 0  # it never calls
+    assert base["right_answer"].mean == 0.5  # and is right where no call is
     assert (base["false_refusal"].mean, base["false_call"].mean) == (1, 0)
     assert base["false_call"].not_applicable == 30
     found = record.difference("adapter", "base")
     assert found is not None
-    assert (found.n, found.mean, found.higher, found.lower) == (40, 0.5, 20, 0)
+    assert (found.n, found.mean, found.higher, found.lower) == (20, 1, 20, 0)
+    case = record.condition("base").slices["case"]
+    assert (case["none_fits"].mean, case["two_calls"].mean) == (1, 0)
     assert record.condition("adapter").slices["case"]["two_calls"].n == 10
     assert record.skipped == {}
     assert len(samples) == 4 * 40

@@ -34,50 +34,67 @@ def test_it_is_an_evaluator() -> None:
 @pytest.mark.parametrize(
     ("score", "expected", "why"),
     [
-        # parsed, schema_valid, right_name, right_arguments, exact_match, false_call, false_refusal
-        (judge(ONE, light("hall", brightness=20.0)), [1, 1, 1, 1, 1, None, 0], ""),
-        (judge(ONE, light("hall", brightness=20), text="\nDone."), [1, 1, 1, 1, 1, None, 0], ""),
-        (judge(ONE, light("hall")), [1, 1, 1, 0, 0, None, 0], "argument 'brightness' is missing"),
+        # parsed, schema_valid, right_name, right_arguments, exact_match, false_call, guessed_call, false_refusal,
+        # right_answer
+        (judge(ONE, light("hall", brightness=20.0)), [1, 1, 1, 1, 1, None, None, 0, 1], ""),
+        (judge(ONE, light("hall", brightness=20), text="\nDone."), [1, 1, 1, 1, 1, None, None, 0, 1], ""),
+        (judge(ONE, light("hall")), [1, 1, 1, 0.5, 0, None, None, 0, 0], "argument 'brightness' is missing"),
         (
             judge(ONE, light("Hall", brightness=20)),
-            [1, 1, 1, 0, 0, None, 0],
+            [1, 1, 1, 0.5, 0, None, None, 0, 0],
             'argument \'room\' is "Hall"; expected "hall"',
         ),
         (
             judge(ONE, light("hall", brightness=200)),
-            [1, 0, 1, 0, 0, None, 0],
+            [1, 0, 1, 0.5, 0, None, None, 0, 0],
             "argument 'brightness' is 200; expected 20 (does not fit the schema)",
         ),
         (
             judge(ONE, light("hall", brightness=20, extra=1)),
-            [1, 0, 1, 0, 0, None, 0],
+            [1, 0, 1, 1, 0, None, None, 0, 0],
             "argument 'extra' is not expected (does not fit the schema)",
         ),
         (
             judge(ONE, ToolCall("play", {"title": "x"})),
-            [1, 1, 0, 0, 0, None, 0],
+            [1, 1, 0, 0, 0, None, None, 0, 0],
             "called play; expected set_light",
         ),
-        (judge(ONE, ToolCall("dim", {})), [1, 0, 0, 0, 0, None, 0], "called dim; expected set_light"),
-        (judge(ONE, text="Sorry."), [0, 0, 0, 0, 0, None, 1], "no call; expected set_light"),
-        (judge(ONE, text="<tool_call>{"), [0, 0, 0, 0, 0, None, 0], "a call that cannot be read"),
-        (judge(TWO, *reversed(TWO.expected.calls)), [1, 1, 1, 1, 1, None, 0], ""),
-        (judge(TWO, light("hall")), [1, 1, 0, 0, 0, None, 0], "called set_light; expected set_light, play"),
+        (
+            judge(ONE, ToolCall("dim", {})),
+            [1, 0, 0, 0, 0, None, None, 0, 0],
+            "called dim; expected set_light",
+        ),
+        (judge(ONE, text="Sorry."), [0, 0, 0, 0, 0, None, None, 1, 0], "no call; expected set_light"),
+        (judge(ONE, text="<tool_call>{"), [0, 0, 0, 0, 0, None, None, 0, 0], "a call that cannot be read"),
+        (judge(TWO, *reversed(TWO.expected.calls)), [1, 1, 1, 1, 1, None, None, 0, 1], ""),
+        (
+            judge(TWO, light("hall")),
+            [1, 1, 0, 0, 0, None, None, 0, 0],
+            "called set_light; expected set_light, play",
+        ),
         (
             judge(TWO, light("hall"), ToolCall("play", {"title": "rock"})),
-            [1, 1, 1, 0, 0, None, 0],
+            [1, 1, 1, 0.5, 0, None, None, 0, 0],
             'argument \'title\' is "rock"; expected "jazz"',
         ),
-        (judge(NONE, text="No tool."), [1, None, None, None, 1, 0, None], ""),
-        (judge(NONE), [1, None, None, None, 0, 0, None], "an empty answer"),
+        (judge(NONE, text="No tool."), [1, None, None, None, None, 0, None, None, 1], ""),
+        (judge(NONE), [1, None, None, None, None, 0, None, None, 0], "an empty answer"),
         (
             judge(NONE, light("hall")),
-            [1, 1, None, None, 0, 1, None],
+            [1, 1, None, None, None, 1, None, None, 0],
             "called set_light; expected no call",
         ),
-        (judge(NONE, text="<tool_call>{"), [0, 0, None, None, 0, 1, None], "a call that cannot be read"),
-        (judge(ASK, text="Which room?"), [1, None, None, None, 1, None, None], ""),
-        (judge(ASK, light("hall")), [1, 1, None, None, 0, None, None], "called set_light; expected no call"),
+        (
+            judge(NONE, text="<tool_call>{"),
+            [0, 0, None, None, None, 1, None, None, 0],
+            "a call that cannot be read",
+        ),
+        (judge(ASK, text="Which room?"), [1, None, None, None, None, None, 0, None, 1], ""),
+        (
+            judge(ASK, light("hall")),
+            [1, 1, None, None, None, None, 1, None, 0],
+            "called set_light; expected no call",
+        ),
     ],
 )
 def test_metrics_and_reason(score: Score, expected: list[float | None], why: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,22 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2
 from agentlora.core.errors import DataError
 from agentlora.core.types import Example
 from agentlora.plugins.bases.templates import chatml_tools
-from agentlora.plugins.trainers.layout import IGNORE, common_prefix, computed_tokens, lay_out
+from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
+from agentlora.plugins.trainers.attention import use_tree_attention
+from agentlora.plugins.trainers.layout import (
+    IGNORE,
+    common_prefix,
+    computed_tokens,
+    forward_passes,
+    lay_out,
+)
 from agentlora.plugins.trainers.rows import Row, encode
-from agentlora.plugins.trainers.sft import GroupSampler, pad, shares_prefixes_exactly, trained_positions_loss
+from agentlora.plugins.trainers.sft import (
+    pad,
+    shares_prefixes,
+    shares_prefixes_exactly,
+    trained_positions_loss,
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +71,44 @@ def test_loss_and_gradients_equal_plain_training(
             assert (p.grad - gradients[n]).abs().max().item() <= 1e-4 * max(scale, 1e-6), n
 
 
+@pytest.mark.parametrize("name", ["llama", "qwen2"])
+def test_tree_attention_equals_a_dense_mask(name: str, tiny_model_dir: Path, rows: tuple[Row, ...]) -> None:
+    """Groups of several sizes, and rows that share nothing, in one sequence."""
+    model = models(tiny_model_dir)[name]
+    lonely = [dataclasses.replace(row, group=f"alone-{i}") for i, row in enumerate(rows[8:10])]
+    batch = lay_out([*rows[:4], *rows[4:7], *lonely])
+    assert [len(lengths) for _, _, lengths in batch["spans"]] == [4, 3, 1, 1]
+
+    def loss_and_gradients() -> tuple[float, dict[str, torch.Tensor]]:
+        model.zero_grad()
+        loss = trained_positions_loss(model, batch, None)
+        loss.backward()
+        return loss.item(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+    dense, expected = loss_and_gradients()
+    use_tree_attention(model)
+    tree, gradients = loss_and_gradients()
+    assert tree == pytest.approx(dense, rel=1e-5)
+    for n, gradient in gradients.items():
+        scale = max(expected[n].abs().max().item(), 1e-6)
+        assert (gradient - expected[n]).abs().max().item() <= 1e-4 * scale, n
+
+
+def test_a_model_without_a_replaceable_attention_keeps_its_own(
+    tiny_model_dir: Path, rows: tuple[Row, ...]
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir, attn_implementation="sdpa")
+    assert shares_prefixes(model, rows)
+    assert model.config._attn_implementation == TREE_ATTENTION
+    stubborn = AutoModelForCausalLM.from_pretrained(tiny_model_dir, attn_implementation="sdpa")
+    forward = stubborn.forward
+    stubborn.forward = lambda *args, spans=None, **kwargs: forward(
+        *args, **kwargs | ({"attention_mask": None} if spans else {})
+    )
+    assert shares_prefixes(stubborn, rows)
+    assert stubborn.config._attn_implementation == "sdpa"
+
+
 def test_a_wrong_mask_is_noticed(tiny_model_dir: Path, rows: tuple[Row, ...]) -> None:
     """The check before training is one that can fail: a model that ignores the mask does not pass it."""
     model = AutoModelForCausalLM.from_pretrained(tiny_model_dir)
@@ -88,16 +140,15 @@ def test_rows_without_a_group_share_nothing(rows: tuple[Row, ...]) -> None:
     assert computed_tokens(alone) == sum(len(row.ids) for row in alone)
 
 
-def test_the_sampler_gives_every_row_once_and_keeps_groups_together(rows: tuple[Row, ...]) -> None:
-    sampler = GroupSampler(rows, seed=0)
-    first = list(sampler)
-    assert sorted(first) == list(range(len(rows)))
-    groups = [rows[i].group for i in first]
-    assert groups == [g for head in groups[::4] for g in [head] * 4]
-    sampler.set_epoch(1)
-    orders = {tuple(first), tuple(sampler)}
-    sampler.set_epoch(2)
-    assert len(orders | {tuple(sampler)}) > 1
+def test_a_forward_pass_takes_whole_groups(rows: tuple[Row, ...]) -> None:
+    uneven = [row for i, row in enumerate(rows) if i != 5]  # groups of 4, one of 3
+    for most in (3, 4, 8):
+        passes = forward_passes(uneven, most, seed=0)
+        assert sorted(i for members in passes for i in members) == list(range(len(uneven)))
+        assert max(map(len, passes)) <= most
+        assert passes != forward_passes(uneven, most, seed=1)
+    divided = [{uneven[i].group for i in members} for members in forward_passes(uneven, 4, seed=0)]
+    assert all(len(groups) == 1 for groups in divided)
 
 
 def test_answers_end_with_the_end_of_turn_mark(tiny_model_dir: Path, rows: tuple[Row, ...]) -> None:

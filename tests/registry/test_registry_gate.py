@@ -144,7 +144,8 @@ def test_a_proven_servable_version_passes_with_the_facts_for_its_card() -> None:
 
 def test_only_enough_of_test_decides() -> None:
     assert "only test decides" in only_reason(verdict(record(data={"split": "dev"})))
-    reason = only_reason(verdict(record(n=49)))
+    few = condition("adapter", "skill", 0.6, 0.05, scored=49, not_applicable=51)
+    reason = only_reason(verdict(record(few)))
     assert "has 49 examples that decide, and 'calls' needs 50" in reason
 
 

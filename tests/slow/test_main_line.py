@@ -83,7 +83,7 @@ def test_an_adapter_of_six_updates_is_evaluated_and_refused(trained: Path, ports
         "adapter",
     ]
     assert record["skipped"] == {}
-    assert all(c["metrics"]["exact_match"]["scored"] == record["n"] for c in record["conditions"])
+    assert all(c["metrics"]["right_answer"]["scored"] == record["n"] for c in record["conditions"])
     assert record["data"]["test_readings"] >= 1
     for name in ("record.json", "samples.jsonl", "report.html", "report.md"):
         assert (trained / "eval" / name).stat().st_size > 0
