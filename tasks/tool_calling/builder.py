@@ -30,11 +30,11 @@ from agentlora.tasks.tool_calling.styles import restyle, words_of
 from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec, load_catalogue, render
 
 # Training has more requests without a call than people make: a model that has seen few of them calls always.
-CASES = {"call": 0.58, "none_fits": 0.18, "missing": 0.10, "two_calls": 0.14}
+CASES = {"call": 0.56, "none_fits": 0.20, "missing": 0.12, "two_calls": 0.12}
 HELD_OUT_CASES = {"call": 0.66, "none_fits": 0.14, "missing": 0.08, "two_calls": 0.12}
 NO_CALL_WEIGHT = 1.5  # such an answer is a quarter as long as a call, and its first word decides
 CHAT_SHARE = 0.3  # of the requests that no tool fits: everyday chat, which needs none
-INVENTED = 0.5  # of the values that can be any text: what was never seen can only be copied
+INVENTED = 0.25  # of the values that can be any text: what was never seen can only be copied
 COMPOSED_ROUNDS = 6  # about 900 tools
 HELD_OUT_PHRASINGS = 2  # of every trained tool: the last but one for dev, the last for test
 
@@ -152,7 +152,9 @@ class ToolRequests:
             usable = {name: (tools, share) for name, (tools, share) in shares.items() if tools and share > 0}
             total, left = sum(share for _, share in usable.values()), params.examples
             for number, (name, (tools, share)) in enumerate(usable.items(), 1):
-                count = left if number == len(usable) else min(left, round(params.examples * share / total))
+                groups = round(params.examples * share / total / params.requests_per_toolset)
+                whole = min(left, groups * params.requests_per_toolset)
+                count = left if number == len(usable) else whole
                 yield Pool(split, name, tools, _training_phrasings, _training_missing, True, INVENTED), count
                 left -= count
             return

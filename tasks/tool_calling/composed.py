@@ -18,7 +18,7 @@ from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec
 PHRASINGS = 10
 MISSING = 3
 OPTIONAL_SHARE = 0.6  # of the optional parameters that a tool has
-MENTIONED_SHARE = 0.45  # of the optional parameters that a request mentions
+MENTIONED_SHARE = 0.35  # of the optional parameters that a request mentions
 PLAIN_SHARE = 0.2  # of the mentions that name the parameter ("the budget is 40") and do not paraphrase it
 
 

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 _PART = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d")
-_KEPT = frozenset("a an and at by for from in of on or the to with".split())  # small words stay what they are
+_KEPT = frozenset("a an and at by for from in of on or the to with".split())
 _FIRST = "b bl br c ch cl cr d dr f fl g gl gr h j k l m n p pl pr qu r s sh sl sp st t th tr v w z".split()
 _VOWEL = "a e i o u ai ea ee ie oa oo ou".split()
 _LAST = "b ck d g l ll m n nd ng nt p r rd rn rt s sh sk st t th ve x".split()

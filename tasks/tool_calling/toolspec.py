@@ -82,9 +82,7 @@ class ToolSpec:
 # --- rendering ----------------------------------------------------------------------------------
 
 
-def render(
-    spec: ToolSpec, phrasing: Phrasing, rng: random.Random, invented: float = 0.0
-) -> tuple[str, JSON]:
+def render(spec: ToolSpec, phrasing: Phrasing, rng: random.Random, invented: float = 0.0) -> tuple[str, JSON]:
     """Draw values for the slots: the sentence, and the arguments in the order of the schema's properties.
 
     Slots that share a pool get different values; dates and numbers of one shared range ascend in the
@@ -107,9 +105,7 @@ def render(
     return text, {name: arguments[name] for name in order if name in arguments}
 
 
-def _invented(
-    schema: JSON, pair: tuple[str, Any], rng: random.Random, probability: float
-) -> tuple[str, Any]:
+def _invented(schema: JSON, pair: tuple[str, Any], rng: random.Random, probability: float) -> tuple[str, Any]:
     said, value = pair
     if copied(schema) and said == value and not set(":@") & set(value) and rng.random() < probability:
         return (invent(value, rng),) * 2

@@ -166,11 +166,11 @@ def test_a_failed_request_is_counted_and_is_in_no_mean(tmp_path: Path) -> None:
     engine = Counting(perfect(examples), {examples[0].id: "server on fire"})
     record, samples = run(engine, examples, tmp_path)
     figure = record.condition("adapter").metrics["exact_match"]
-    assert (figure.n, figure.scored, figure.errored, figure.mean) == (12, 11, 1, 1)
+    assert (figure.n, figure.scored, figure.not_applicable, figure.errored, figure.mean) == (12, 5, 6, 1, 1)
     assert record.condition("adapter").first_error == "server on fire"
     found = record.difference("adapter", "base")
     assert found is not None
-    assert found.n == 11
+    assert found.n == 5
     assert [s["id"] for s in samples if s["error"]] == [examples[0].id] * 4
     for text in (markdown(record), html(record, samples), shown(record)):
         assert "server on fire" in text
@@ -315,9 +315,9 @@ def test_the_reports_say_the_figures_and_escape_what_models_write(tmp_path: Path
     record, samples = run(Counting(answers), examples, tmp_path)
     page, text, table = html(record, samples), markdown(record), shown(record)
     for report in (page, text, table):
-        assert "97.5 %" in report
-        assert "87–100" in report
-        assert "+47.5" in report
+        assert "95.0 %" in report
+        assert "76–99" in report
+        assert "+95.0" in report
     assert evil not in page
     assert "&lt;script&gt;alert" in page
     assert "<svg" in page

@@ -46,6 +46,36 @@ def test_tools_render_the_same_however_a_server_passes_them_on(tiny_model_dir: P
     )
 
 
+def test_a_schema_is_shown_shorter_than_json_and_loses_nothing(tiny_model_dir: Path) -> None:
+    properties = {
+        "a": {"type": ["string", "null"], "description": "Two\nlines"},
+        "b": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+        "day": {"type": "string", "format": "date"},
+        "tags": {"type": "array", "items": {"enum": ["x", "y"]}, "minItems": 1},
+        "at": {
+            "type": "object",
+            "properties": {"lat": {"type": "number", "minimum": -90, "description": "North"}, "z": True},
+            "required": ["lat"],
+        },
+        "items": {"type": "string", "default": "q"},  # a name that is a method of a dict, too
+    }
+    parameters = {"type": "object", "properties": properties, "required": ["a"], "$defs": {"T": {"const": 1}}}
+    shown = render(tiny_model_dir, [{"name": "w", "description": "Odd things", "parameters": parameters}])
+    assert (
+        """<tools>
+w: Odd things
+  a: string|null - Two lines
+  b?: any anyOf=[{"type":"string"},{"type":"integer"}]
+  day?: string(date)
+  tags?: ("x"|"y")[] minItems=1
+  at?: {lat: number minimum=-90 - North, z?: true}
+  items?: string default="q"
+  $defs={"T":{"const":1}}
+</tools>"""
+        in shown
+    )
+
+
 def test_calls_render_back_to_what_they_were(tiny_model_dir: Path) -> None:
     from transformers import AutoTokenizer
 
