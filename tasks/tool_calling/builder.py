@@ -300,7 +300,8 @@ def _unfitting(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> s
     """A request for a near tool that is not offered, for a far one, or one that needs no tool."""
     # by parameters too: restyled tools have new names
     schemas = [tool.parameters.get("properties", {}).keys() for tool in offered]
-    meanings = {tool.meaning for tool in offered if tool.meaning}
+    # "show me the invoice" is too near to find_invoices to be called unfitting
+    things = {tool.thing for tool in offered if tool.thing}
     domain = offered[0].domain
     kind = rng.random()
     if kind < CHAT_SHARE:
@@ -308,7 +309,7 @@ def _unfitting(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> s
     candidates = [t for t in pool.tools if (t.domain == domain) == (kind < 0.7)] or list(pool.tools)
     for _ in range(50):
         tool = rng.choice(candidates)
-        if tool.parameters.get("properties", {}).keys() not in schemas and tool.meaning not in meanings:
+        if tool.parameters.get("properties", {}).keys() not in schemas and tool.thing not in things:
             text, _ = render(tool, rng.choice(pool.phrasings(tool)), rng)
             return text
     return handwritten.chat_prompt(pool.split, rng)

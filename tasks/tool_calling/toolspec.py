@@ -58,8 +58,9 @@ class ToolSpec:
     A pool is a list of literals and ``{"say", "value"}`` entries, or one of ``{"integers": [low, high]}``,
     ``{"numbers": [low, high], "decimals": n}``, ``{"dates": [first, last]}``, ``{"times": [first, last]}``,
     ``{"list_of": [...], "min": n, "max": n}``. A range that is ``"spoken": true`` is said in words at times
-    ("two", "3 May 2026", "half past nine"). `source` says where the tool comes from. Tools of one `meaning`
-    are never offered together, nor is one asked for where another is offered; empty: it means like no other.
+    ("two", "3 May 2026", "half past nine"). `source` says where the tool comes from. `meaning` is
+    "deed thing": tools of one meaning are never offered together, and no request about a thing is called
+    unfitting where a tool about it is offered; empty: it means like no other.
     """
 
     domain: str
@@ -72,6 +73,11 @@ class ToolSpec:
     split: Split
     source: str
     meaning: str = ""
+
+    @property
+    def thing(self) -> str:
+        """What the tool is about: its meaning without the deed."""
+        return self.meaning.partition(" ")[2]
 
     def openai(self) -> JSON:
         """The tool in OpenAI function format."""
