@@ -37,7 +37,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("slow") / "Run-1"
     settings = ["data.params.real_tools=0", "data.params.examples=96", "data.params.test_new_phrasings=4"]
     sets = [part for setting in settings for part in ("--set", setting)]
-    run("train", "tool-calling", "--preset", "demo", "--max-steps", "6", "--output", str(directory), *sets)
+    run(
+        "train",
+        "tool-calling",
+        "--preset",
+        "demo",
+        "--max-steps",
+        "6",
+        "--batch-size",
+        "16",
+        "--output",
+        str(directory),
+        *sets,
+    )
     return directory
 
 
