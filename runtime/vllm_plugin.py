@@ -74,12 +74,9 @@ def bgmv_expand_slice(
     slice_size: int,
     add_inputs: bool = True,
 ) -> None:
-    """`bgmv_expand` into the columns from `slice_offset` on."""
-    outputs = _products(inputs.to(output_tensor.dtype), lora_b_weights, lora_indices_tensor)
-    if add_inputs:
-        output_tensor[:, slice_offset : slice_offset + slice_size] += outputs
-    else:
-        output_tensor[:, slice_offset : slice_offset + slice_size] = outputs
+    """`bgmv_expand` into `slice_size` columns from `slice_offset` on."""
+    columns = output_tensor[:, slice_offset : slice_offset + slice_size]
+    bgmv_expand(inputs, lora_b_weights, columns, lora_indices_tensor, add_inputs)
 
 
 def _products(inputs: Any, weights: Any, indices: Any) -> Any:

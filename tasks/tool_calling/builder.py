@@ -19,8 +19,9 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from agentlora.core.config import Strict
 from agentlora.core.types import JSON, Example, Expected, Split, ToolCall
@@ -85,6 +86,15 @@ class ToolRequestParams(Strict):
     """Generated requests over new catalogue tools; half as many over new APIs come on top."""
     test_handwritten: int = Field(70, ge=0)
     test_new_phrasings: int = Field(64, ge=0)
+
+    @model_validator(mode="after")
+    def _shares_fit(self) -> Self:
+        if self.catalogue_share + self.composed_share > 1:
+            raise ValueError(
+                f"catalogue_share ({self.catalogue_share:g}) and composed_share ({self.composed_share:g}) are "
+                "more than 1 together; lower one of them."
+            )
+        return self
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ TASK = Task(
     floor={"exact_match": 0.40, "schema_valid": 0.80, "false_call": 0.35},
     lower_is_better=frozenset({"false_call", "guessed_call", "false_refusal"}),
     presets={
-        # Ends within half an hour on 2 cores, set-up, evaluation and serving included.
+        # Meant to end within half an hour on 2 cores, set-up, evaluation and serving included.
         "demo": {
             "data": {
                 "params": {
@@ -32,7 +32,7 @@ TASK = Task(
             },
             "training": {"max_len": 400, "max_steps": 100, "batch_size": 24, "lr": 2e-3},
         },
-        # Everything; at most 75 minutes on 2 cores.
+        # Everything; meant to end within 75 minutes on 2 cores.
         "starter": {
             "data": {"params": {"examples": 6400, "tools_max": 8}},
             "training": {"max_len": 1024, "batch_size": 16},

@@ -9,6 +9,7 @@ import pytest
 
 from agentlora.core import schema
 from agentlora.core.config import parse
+from agentlora.core.errors import ConfigError
 from agentlora.core.manager import default_plugins
 from agentlora.core.pipeline import _refuse_leaks, resolve_config
 from agentlora.core.types import Example, Split
@@ -77,6 +78,12 @@ def test_every_expected_call_fits_an_offered_tool() -> None:
             for call in example.expected.calls:
                 assert schema.errors(tools[call.name], dict(call.arguments)) == []
             assert bool(example.expected.calls) != bool(example.expected.text)
+
+
+def test_shares_of_more_than_all_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"catalogue_share \(0.8\) and composed_share \(0.4\)"):
+        parse(ToolRequestParams, {"catalogue_share": 0.8})
+    assert {e.source for e in build("train", catalogue_share=0, composed_share=1)} == {"composed"}
 
 
 def test_answers_without_a_call_begin_alike() -> None:
