@@ -316,7 +316,9 @@ def load_sheet(sheet: Traversable) -> list[ToolSpec]:
     import yaml
 
     try:
-        raw = yaml.safe_load(sheet.read_text(encoding="utf-8"))
+        # libyaml's parser where PyYAML was built with it: ten times as fast, and the same result
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        raw = yaml.load(sheet.read_text(encoding="utf-8"), Loader=loader)
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
         raise DataError(f"{sheet.name}: not readable as YAML: {exc}") from exc
     if not isinstance(raw, dict) or not isinstance(raw.get("tools"), list):
