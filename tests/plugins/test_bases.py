@@ -64,12 +64,12 @@ def test_a_schema_is_shown_shorter_than_json_and_loses_nothing(tiny_model_dir: P
     assert (
         """<tools>
 w: Odd things
-  a: string|null - Two lines
-  b?: any anyOf=[{"type":"string"},{"type":"integer"}]
-  day?: string(date)
-  tags?: ("x"|"y")[] minItems=1
-  at?: {lat: number minimum=-90 - North, z?: true}
-  items?: string default="q"
+"a": string|null - Two lines
+"b": optional any anyOf=[{"type":"string"},{"type":"integer"}]
+"day": optional string(date)
+"tags": optional ("x"|"y")[] minItems=1
+"at": optional {"lat": number minimum=-90 - North, "z": optional true}
+"items": optional string default="q"
   $defs={"T":{"const":1}}
 </tools>"""
         in shown
