@@ -191,15 +191,15 @@ def evaluate(
         spec = EngineSpec(
             base.model_dir, base.chat_template, base.tool_call_parser, options=dict(options or {})
         )
-        conditions = default_conditions(served_as)
-        if not config.eval.baselines:
-            conditions = tuple(c for c in conditions if c.kind == "plain")
 
         def progress(condition: str, done: int, total: int) -> None:
             run.emit(RunEvent(run.id, "step", f"eval {condition}", {"step": done, "total_steps": total}))
 
         with factory.open(spec) as engine:
             engine.add_adapter(served_as, run.adapter_dir)
+            conditions = default_conditions(served_as, strict=engine.capabilities.json_schema)
+            if not config.eval.baselines:
+                conditions = tuple(c for c in conditions if c.kind in ("plain", "strict"))
             record, samples = evaluate(
                 engine=engine,
                 evaluator=evaluator,

@@ -92,7 +92,8 @@ class GenerateRequest:
     """One prompt for an engine.
 
     `adapter` is a name given to `Engine.add_adapter`, or None for the base model. `json_schema`, where an
-    engine's capabilities allow it, constrains the whole answer to a JSON value of that schema.
+    engine's capabilities allow it, constrains the whole answer to a JSON value of that schema; `strict_calls`
+    leaves text free and holds the tool calls in it to the schemas of `tools`.
     """
 
     id: str
@@ -102,6 +103,7 @@ class GenerateRequest:
     max_tokens: int = 64
     temperature: float = 0.0
     json_schema: JSON | None = None
+    strict_calls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an engine can do: serve adapters, constrain output to a JSON schema."""
+    """What an engine can do: serve adapters, constrain output to a JSON schema (and calls to their tools')."""
 
     adapters: bool = False
     json_schema: bool = False

@@ -15,9 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from agentlora.core.grammar import CLOSE, OPEN, function_of, parameters_of, supported
 from agentlora.core.types import JSON, ToolCall
-
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
 # A block ends at its closing mark; one that is never closed ends at the next opening mark or with the text.
 _BLOCK = re.compile(r"<tool_call>(.*?)(?:(</tool_call>)|(?=<tool_call>)|\Z)", re.DOTALL)
@@ -85,9 +84,8 @@ def canonical(value: Any) -> str:
 def calls_schema(tools: Sequence[JSON], max_calls: int = 2) -> JSON:
     """The JSON Schema of an array with up to `max_calls` calls of the offered tools.
 
-    What xgrammar refuses (vLLM 0.32, ``has_xgrammar_unsupported_json_features``) is left out of the tools'
-    schemas: the baseline then decodes under a slightly wider grammar instead of failing. The scorer still
-    judges the call by the full schema.
+    The tools' schemas are cleaned by `core.grammar.supported`: the baseline then decodes under a slightly wider
+    grammar instead of failing. The scorer still judges the call by the full schema.
     """
     if not tools:
         return {"type": "array", "maxItems": 0}
@@ -97,19 +95,8 @@ def calls_schema(tools: Sequence[JSON], max_calls: int = 2) -> JSON:
     return schema | ({"$defs": defs} if defs else {})
 
 
-def function_of(tool: JSON) -> JSON:
-    """The function part of a tool, which may also stand alone."""
-    function: JSON = tool.get("function", tool)
-    return function
-
-
-def parameters_of(function: JSON) -> JSON:
-    """The schema of a function's arguments; a function without one takes no argument."""
-    return function.get("parameters") or {"type": "object", "properties": {}}
-
-
 def _call_schema(function: JSON, key: str, defs: JSON) -> JSON:
-    parameters = _supported(parameters_of(function), key)
+    parameters = supported(parameters_of(function), key)
     if '"$ref"' in json.dumps(parameters):
         # References count from the root: the tool's schema moves to $defs, where they can point to.
         defs[key] = parameters
@@ -120,42 +107,6 @@ def _call_schema(function: JSON, key: str, defs: JSON) -> JSON:
         "required": ["name", "arguments"],
         "additionalProperties": False,
     }
-
-
-_TIME_FORMATS = ("date", "time", "date-time", "duration")
-_NET_FORMATS = ("email", "hostname", "ipv4", "ipv6", "uri", "uri-reference", "uri-template")
-_FORMATS = frozenset((*_TIME_FORMATS, *_NET_FORMATS, "uuid", "json-pointer", "relative-json-pointer"))
-_REFUSED = ("multipleOf", "uniqueItems", "contains", "minContains", "maxContains", "propertyNames")
-_NOTES = ("default", "examples", "title", "description", "$schema", "$id")  # these constrain nothing
-_DROPPED = frozenset((*_REFUSED, *_NOTES))
-_NAMED = frozenset({"properties", "$defs", "definitions", "patternProperties"})  # name → schema
-_VALUES = frozenset({"enum", "const", "required"})  # JSON values, not schemas
-
-
-def _supported(schema: Any, key: str) -> Any:
-    """`schema` without what xgrammar refuses, its references counted from ``#/$defs/<key>``."""
-    if isinstance(schema, list):
-        return [_supported(part, key) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept: JSON = {}
-    for name, value in schema.items():
-        if name in _DROPPED or (name == "format" and value not in _FORMATS):
-            continue
-        if name == "$ref":
-            kept[name] = f"#/$defs/{key}" + str(value).removeprefix("#")
-        elif name in _NAMED and isinstance(value, dict):
-            kept[name] = {n: _supported(part, key) for n, part in value.items()}
-        else:
-            kept[name] = value if name in _VALUES else _supported(value, key)
-    if "pattern" in kept or "format" in kept:
-        kept.pop("minLength", None)
-        kept.pop("maxLength", None)
-    if "properties" in kept or len(kept.get("patternProperties", ())) > 1:
-        kept.pop("patternProperties", None)
-    if len(kept.get("allOf", ())) > 1:
-        kept.pop("allOf")
-    return kept
 
 
 # --- reading ------------------------------------------------------------------------------------

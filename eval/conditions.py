@@ -6,6 +6,8 @@
   before it. (SmolLM2-135M on 6 dev requests that need a call began one for all 6; with the same examples as
   text in the system message for 1. Too few to rank forms closely.) The system message and the worked turns
   are the same for every request, token for token, so that an engine computes them once.
+- ``strict``: the request as a skill is served where the engine can: text stays free, calls are held to the tools'
+  schemas while they are written (`core.grammar.calls_tag`).
 - ``constrained``: decoding under a JSON Schema of the offered tools' calls. The tools stand in the system
   message, because the template's own instruction asks for Hermes marks, which the grammar forbids.
 """
@@ -17,18 +19,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from agentlora.core.grammar import OPEN, function_of
 from agentlora.core.types import JSON, Example, GenerateRequest, Output
 from agentlora.eval.calls import (
-    OPEN,
     calls_schema,
-    function_of,
     parse_constrained,
     render_block,
     render_calls,
 )
 from agentlora.eval.scorers import MISSING_CASE, render_answer
 
-Kind = Literal["plain", "few_shot", "constrained"]
+Kind = Literal["plain", "strict", "few_shot", "constrained"]
 
 SYSTEM = "You are a helpful assistant."
 # The instruction of our chat template, so that no condition is told less than another.
@@ -60,9 +61,12 @@ BASELINES = (
 )
 
 
-def default_conditions(adapter: str | None = None) -> tuple[Condition, ...]:
-    """The three baselines, and the adapter known to the engine as `adapter`."""
-    return (*BASELINES, Condition("adapter", adapter=adapter)) if adapter else BASELINES
+def default_conditions(adapter: str | None = None, *, strict: bool = False) -> tuple[Condition, ...]:
+    """The three baselines, and the adapter known to the engine as `adapter`, its calls held to their schemas
+    where the engine can (`strict`).
+    """
+    kind: Kind = "strict" if strict else "plain"
+    return (*BASELINES, Condition("adapter", kind, adapter)) if adapter else BASELINES
 
 
 def choose_shots(examples: Sequence[Example]) -> list[Example]:
@@ -91,6 +95,7 @@ def to_request(
         tools=example.tools,
         adapter=condition.adapter,
         max_tokens=max_tokens,
+        strict_calls=condition.kind == "strict",
     )
     if condition.kind == "few_shot":
         return replace(plain, messages=(*shot_messages(shots), *_with_tools(example)), tools=())

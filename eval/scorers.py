@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from agentlora.core import schema
+from agentlora.core.grammar import function_of, parameters_of
 from agentlora.core.types import Example, Expected, Output, Score, ToolCall
-from agentlora.eval.calls import Answer, canonical, function_of, parameters_of, parse_answer, render_calls
+from agentlora.eval.calls import Answer, canonical, parse_answer, render_calls
 
 MISSING_CASE = "missing"
 

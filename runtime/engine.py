@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentlora.core.errors import ConfigError, RuntimeFault, unknown
+from agentlora.core.grammar import calls_tag
 from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest, Output
 from agentlora.runtime.backend import ServerSettings, VllmServer
 from agentlora.runtime.client import VllmClient
@@ -112,6 +113,8 @@ def chat_body(request: GenerateRequest, base: str) -> JSON:
         body |= {"tools": list(request.tools), "tool_choice": "none"}
     if request.json_schema is not None:
         body["structured_outputs"] = {"json": request.json_schema}
+    elif request.strict_calls and request.tools:
+        body["structured_outputs"] = {"structural_tag": json.dumps(calls_tag(request.tools))}
     return body
 
 

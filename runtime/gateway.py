@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from agentlora.core.errors import AgentLoraError
+from agentlora.core.grammar import calls_tag
 from agentlora.core.types import JSON
 from agentlora.runtime.shelf import AUTO, BASE, Answerer, Shelf, status_of
 
@@ -74,7 +75,10 @@ class Gateway:
 
     async def _forward(self, request: Request, body: JSON, answerer: Answerer) -> Response:
         assert self._http is not None
-        upstream = self._http.build_request("POST", request.url.path, json={**body, "model": answerer.model})
+        sent_body = {**body, "model": answerer.model}
+        if answerer.served != BASE and request.url.path.endswith("/chat/completions"):
+            sent_body = with_strict_calls(sent_body)
+        upstream = self._http.build_request("POST", request.url.path, json=sent_body)
         try:
             sent = await _unless_gone(request, self._http.send(upstream, stream=True))
             if sent is None:
@@ -126,6 +130,25 @@ class Gateway:
         what = "does not answer" if unreachable else "broke the connection"
         message = f"the model server {what} ({type(exc).__name__}). Is it still running? See its log."
         return _error(503 if unreachable else 502, message)
+
+
+def with_strict_calls(body: JSON) -> JSON:
+    """`body`, its tool calls held to the offered tools' schemas, as the skill was evaluated.
+
+    A request that constrains the answer itself, that demands or forbids a call, or whose tools are none (vLLM
+    will say so) stays as it is.
+    """
+    tools = body.get("tools")
+    own = {"response_format", "structured_outputs"} & {
+        key for key, value in body.items() if value is not None
+    }
+    if own or body.get("tool_choice", "auto") not in ("auto", None) or not isinstance(tools, list):
+        return body
+    try:
+        tag = calls_tag(tools)
+    except (AttributeError, KeyError, TypeError):
+        return body
+    return {**body, "structured_outputs": {"structural_tag": json.dumps(tag)}} if tools else body
 
 
 async def _unless_gone(request: Request, work: Any) -> Any:

@@ -89,7 +89,9 @@ def _in_engine(name: str, model: str | None, skill: str, tools: list[Any], max_t
         def ask(text: str) -> tuple[str, str]:
             messages = ({"role": "user", "content": text},)
             asked = [
-                GenerateRequest(str(number), messages, tuple(tools), adapter, max_tokens)
+                GenerateRequest(
+                    str(number), messages, tuple(tools), adapter, max_tokens, strict_calls=adapter is not None
+                )
                 for number, adapter in enumerate((None, version.served_name))
             ]
             ours, skills = (f"[error] {o.error}" if o.error else o.text for o in engine.generate(asked))

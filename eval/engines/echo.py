@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.errors import ConfigError
+from agentlora.core.grammar import function_of
 from agentlora.core.types import Capabilities, EngineSpec, GenerateRequest, Output
-from agentlora.eval.calls import function_of, render_block
+from agentlora.eval.calls import render_block
 from agentlora.eval.engines.options import check_options
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -37,6 +38,28 @@ def test_auto_sends_a_tool_request_to_the_skill_and_says_why(stack: Any, tools: 
     assert answer.model == served
     assert answer.choices[0].message.tool_calls[0].function.name == "book_table"
     assert stack.backend.chats[-1]["tools"] == tools
+
+
+def test_a_skills_calls_are_held_to_their_schemas_unless_the_client_constrains_the_answer(
+    stack: Any, tools: Any
+) -> None:
+    from agentlora.core.grammar import calls_tag
+    from agentlora.runtime.gateway import with_strict_calls
+
+    def sent(model: str, **fields: Any) -> Any:
+        stack.client.chat.completions.create(model=model, messages=user(ASK), **fields)
+        return stack.backend.chats[-1].get("structured_outputs")
+
+    assert json.loads(sent("tool-calling", tools=tools)["structural_tag"]) == calls_tag(tools)
+    assert sent("tool-calling", tools=tools, tool_choice="auto") is not None
+    assert sent("base", tools=tools) is None
+    assert sent("tool-calling") is None
+    assert sent("tool-calling", tools=tools, tool_choice="none") is None
+    assert sent("tool-calling", tools=tools, response_format={"type": "json_object"}) is None
+    own = {"structured_outputs": {"choice": ["yes"]}}
+    assert sent("tool-calling", tools=tools, extra_body=own) == own["structured_outputs"]
+    nameless = {"tools": [{"type": "function", "function": {"description": "it has no name"}}]}
+    assert with_strict_calls(nameless) == nameless  # the server says what is wrong with it
 
 
 def test_auto_sends_chat_and_requests_without_tools_to_the_base(stack: Any, tools: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from agentlora.core.errors import RuntimeFault
+from agentlora.core.grammar import calls_tag
 from agentlora.core.home import home
 from agentlora.core.manager import default_plugins
 from agentlora.core.types import Base, EngineSpec, GenerateRequest
@@ -102,8 +104,6 @@ def test_the_raw_text_comes_back_and_tools_are_in_the_prompt(engine: VllmEngine)
 
 
 def test_a_schema_holds_the_answer(engine: VllmEngine) -> None:
-    import json
-
     schema = {
         "type": "object",
         "properties": {"n": {"enum": [4, 5]}},
@@ -113,6 +113,19 @@ def test_a_schema_holds_the_answer(engine: VllmEngine) -> None:
     message = ({"role": "user", "content": "How many legs has a dog?"},)
     (output,) = engine.generate([GenerateRequest("0", message, json_schema=schema, max_tokens=24)])
     assert json.loads(output.text)["n"] in (4, 5)
+
+
+def test_the_server_holds_calls_to_the_tools_schema(engine: VllmEngine) -> None:
+    message = ({"role": "user", "content": "Weather in Paris?"},)
+    request = GenerateRequest("0", message, tools=(TOOL,), adapter="random", max_tokens=64, strict_calls=True)
+    (free,) = engine.generate([request])
+    assert free.error is None
+    assert "<tool_call>" not in free.text  # noise would not happen to begin a call
+    tag = calls_tag([TOOL])
+    tag["format"]["at_least_one"] = True  # so that even noise has to write one
+    forced = chat_body(request, engine.base) | {"structured_outputs": {"structural_tag": json.dumps(tag)}}
+    text = read_answer("0", engine.client.chat(forced)).text
+    assert text.startswith('<tool_call>\n{"name": "get_weather", "arguments": {"city": "')
 
 
 def test_base_and_adapter_stay_apart_in_one_batch(engine: VllmEngine) -> None:
