@@ -127,7 +127,11 @@ def _explain(model: type[BaseModel], error: Any, where: str) -> str:
         return f"{key}: unknown key.{nearest(path[-1], siblings)} There is: {', '.join(sorted(siblings))}."
     if error["type"] == "missing":
         return f"{key}: is required"
-    return f"{key}: {error['msg']}, not {error['input']!r}"
+    said = error["msg"].removeprefix("Value error, ")
+    # what a check of a whole section refuses is said by the check; the section itself would only be noise
+    return f"{key or 'settings'}: {said}" + (
+        "" if isinstance(error["input"], Mapping) else f", not {error['input']!r}"
+    )
 
 
 def _fields_at(model: type[BaseModel], path: Iterable[str]) -> list[str]:

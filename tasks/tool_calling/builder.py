@@ -35,6 +35,7 @@ CASES = {"call": 0.56, "none_fits": 0.20, "missing": 0.12, "two_calls": 0.12}
 HELD_OUT_CASES = {"call": 0.66, "none_fits": 0.14, "missing": 0.08, "two_calls": 0.12}
 NO_CALL_WEIGHT = 1.5  # such an answer is a quarter as long as a call, and its first word decides
 CHAT_SHARE = 0.3  # of the requests that no tool fits: everyday chat, which needs none
+NEAR = 0.7
 INVENTED = 0.25  # of the values that can be any text: what was never seen can only be copied
 COMPOSED_ROUNDS = 6  # about 900 tools
 HELD_OUT_PHRASINGS = 2  # of every trained tool: the last but one for dev, the last for test
@@ -316,7 +317,7 @@ def _unfitting(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> s
     kind = rng.random()
     if kind < CHAT_SHARE:
         return handwritten.chat_prompt(pool.split, rng)
-    candidates = [t for t in pool.tools if (t.domain == domain) == (kind < 0.7)] or list(pool.tools)
+    candidates = [t for t in pool.tools if (t.domain == domain) == (kind < NEAR)] or list(pool.tools)
     for _ in range(50):
         tool = rng.choice(candidates)
         if tool.parameters.get("properties", {}).keys() not in schemas and tool.thing not in things:
