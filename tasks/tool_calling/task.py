@@ -34,8 +34,8 @@ TASK = Task(
         },
         # Everything; meant to end within 75 minutes on 2 cores.
         "starter": {
-            "data": {"params": {"examples": 6400, "tools_max": 8}},
-            "training": {"max_len": 1024, "batch_size": 16},
+            "data": {"params": {"examples": 12800, "tools_max": 8}},
+            "training": {"max_len": 1024, "batch_size": 16, "lr": 1.2e-3},
         },
     },
 )
