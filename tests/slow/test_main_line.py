@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,16 +108,21 @@ def test_an_adapter_of_six_updates_is_evaluated_and_refused(trained: Path, ports
 
 
 def test_both_engines_give_the_adapter_the_same_answers(trained: Path, ports: tuple[int, int]) -> None:
-    """What transformers computes in process and what vLLM serves is the same skill (bfloat16 aside)."""
-    run("eval", str(trained), "--split", "dev", "--limit", "8", "--url", f"http://127.0.0.1:{ports[1]}")
+    """What transformers computes in process and what vLLM serves is the same skill (bfloat16 aside), but for
+    answers that do not fit their schema: vLLM cannot write those.
+    """
+    run("eval", str(trained), "--split", "dev", "--limit", "12", "--url", f"http://127.0.0.1:{ports[1]}")
     served = answers(trained)
-    run("eval", str(trained), "--split", "dev", "--limit", "8", "--engine", "transformers")
+    run("eval", str(trained), "--split", "dev", "--limit", "12", "--engine", "transformers")
     in_process = answers(trained)
     assert served.keys() == in_process.keys()
-    same = sum(served[i] == in_process[i] for i in served)
-    assert same >= 0.6 * len(served), [
-        (served[i], in_process[i]) for i in served if served[i] != in_process[i]
-    ]
+    finished = [row for row in served.values() if calls(row) and row["finish_reason"] == "stop"]
+    assert [row["text"] for row in finished if not row["scores"]["schema_valid"]] == []
+    free = {i: row for i, row in in_process.items() if not calls(row) or row["scores"]["schema_valid"]}
+    pairs = [(served[i]["text"].strip(), row["text"].strip()) for i, row in free.items()]
+    same = sum(one == other for one, other in pairs)
+    assert len(pairs) >= 3
+    assert same >= 0.6 * len(pairs), [pair for pair in pairs if pair[0] != pair[1]]
 
 
 def test_the_base_answers_a_chat_through_the_gateway(ports: tuple[int, int]) -> None:
@@ -133,7 +139,10 @@ def test_the_base_answers_a_chat_through_the_gateway(ports: tuple[int, int]) -> 
     assert "Paris" in (raw.parse().choices[0].message.content or "")
 
 
-def answers(directory: Path) -> dict[str, str]:
+def answers(directory: Path) -> dict[str, dict[str, Any]]:
     lines = (directory / "eval-dev" / "samples.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    return {row["id"]: row["text"].strip() for row in rows if row["condition"] == "adapter"}
+    return {row["id"]: row for row in map(json.loads, lines) if row["condition"] == "adapter"}
+
+
+def calls(row: dict[str, Any]) -> bool:
+    return "<tool_call>" in row["text"]
