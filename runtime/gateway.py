@@ -74,11 +74,18 @@ class Gateway:
         return response
 
     async def _forward(self, request: Request, body: JSON, answerer: Answerer) -> Response:
+        plain = {**body, "model": answerer.model}
+        of_skill = answerer.served != BASE and request.url.path.endswith("/chat/completions")
+        held = with_strict_calls(plain) if of_skill else plain
+        response = await self._send(request, held)
+        if response.status_code == 400 and held is not plain:
+            # a schema that the grammar engine cannot take, or a fault of the client's: this tells which
+            response = await self._send(request, plain)
+        return response
+
+    async def _send(self, request: Request, body: JSON) -> Response:
         assert self._http is not None
-        sent_body = {**body, "model": answerer.model}
-        if answerer.served != BASE and request.url.path.endswith("/chat/completions"):
-            sent_body = with_strict_calls(sent_body)
-        upstream = self._http.build_request("POST", request.url.path, json=sent_body)
+        upstream = self._http.build_request("POST", request.url.path, json=body)
         try:
             sent = await _unless_gone(request, self._http.send(upstream, stream=True))
             if sent is None:

@@ -86,6 +86,8 @@ class FakeVllm:
         if body.get("logprobs"):
             return JSONResponse(_answer(model, "x") | {"choices": [self._logprobs(model)]})
         self.chats.append(body)
+        if '"type": "dict"' in (body.get("structured_outputs") or {}).get("structural_tag", ""):
+            return _error(400, "no grammar can be made of this schema")
         text = str(body["messages"][-1].get("content"))
         if text == "break":
             raise RuntimeError("asked to break")

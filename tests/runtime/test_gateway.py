@@ -58,6 +58,9 @@ def test_a_skills_calls_are_held_to_their_schemas_unless_the_client_constrains_t
     assert sent("tool-calling", tools=tools, response_format={"type": "json_object"}) is None
     own = {"structured_outputs": {"choice": ["yes"]}}
     assert sent("tool-calling", tools=tools, extra_body=own) == own["structured_outputs"]
+    odd = [{"type": "function", "function": {"name": "odd", "parameters": {"type": "dict"}}}]
+    assert sent("tool-calling", tools=odd) is None  # answered without a grammar, after one that was refused
+    assert "structural_tag" in stack.backend.chats[-2]["structured_outputs"]
     nameless = {"tools": [{"type": "function", "function": {"description": "it has no name"}}]}
     assert with_strict_calls(nameless) == nameless  # the server says what is wrong with it
 
