@@ -199,7 +199,8 @@ def _yaml(text: str, what: str) -> Any:
     try:
         return yaml.safe_load(text)
     except Exception as exc:  # beside its own errors: ValueError for 2024-13-45, KeyError for !!bool maybe, …
-        raise ConfigError(f"{what} is not valid YAML: {exc}") from exc
+        where = str(exc).replace('in "<unicode string>", ', "")  # PyYAML's name for a text that is no file
+        raise ConfigError(f"{what} is not valid YAML: {where}") from exc
 
 
 def _number(text: str) -> str | float:

@@ -49,7 +49,7 @@ def _preset(task: Task, preset: Any) -> Mapping[str, Any]:
     if preset is None:
         return {}
     if not isinstance(preset, str) or preset not in task.presets:
-        raise ConfigError(unknown(f"preset of task {task.name!r}", str(preset), task.presets))
+        raise ConfigError(unknown(f"{task.name} preset", str(preset), task.presets))
     return task.presets[preset]
 
 

@@ -60,7 +60,7 @@ def parse_rows(data: bytes, path: Path) -> list[Example]:
 
 def _example(line: bytes, where: str, number: int) -> Example:
     try:
-        row = _loads(line.decode())
+        row = _loads(line.decode().rstrip())  # so that what ends too early is not blamed on the next line
         if not isinstance(row, dict):
             raise ValueError(f"a row is an object, not a {type(row).__name__}")
         example = _own(row, number) if "expected" in row else _openai(row, number)

@@ -47,8 +47,10 @@ class SFT:
         trainable, total = count_parameters(model)
         log = StepLog(run, run.config.method.name, trainable, total)
         trainer = _make_trainer(run, model, tokenizer, encoded, log)
+        from agentlora.plugins.trainers.fused import fused_lora
+
         try:
-            with casting_left_to_autocast(model):
+            with casting_left_to_autocast(model), fused_lora(model):
                 trainer.train()
         except (torch.OutOfMemoryError, MemoryError) as exc:
             raise TrainError(
@@ -299,13 +301,12 @@ def trained_positions_loss(model: Any, inputs: dict[str, Any], num_items_in_batc
     The model's own forward scores only the positions before a trained token, so scaling and soft-capping of
     logits stay the model's business and the [length, vocab] logits are never built.
     """
-    import torch
+    from agentlora.plugins.trainers.fused import weighted_cross_entropy
 
     labels = inputs["labels"][0]
     trained = (labels != IGNORE).nonzero().squeeze(1)
     outputs = model(**shared_inputs(model, inputs), logits_to_keep=trained - 1, use_cache=False)
-    loss = torch.nn.functional.cross_entropy(outputs.logits[0].float(), labels[trained], reduction="none")
-    total = (loss * inputs["weights"][0][trained]).sum()
+    total = weighted_cross_entropy(outputs.logits[0], labels[trained], inputs["weights"][0][trained])
     return total / (len(trained) if num_items_in_batch is None else num_items_in_batch)
 
 

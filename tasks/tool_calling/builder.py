@@ -30,13 +30,10 @@ from agentlora.tasks.tool_calling.composed import compose_tools
 from agentlora.tasks.tool_calling.styles import restyle, words_of
 from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec, load_catalogue, render
 
-# Training has more requests without a call than people make: a model that has seen few of them calls always.
-CASES = {"call": 0.62, "none_fits": 0.16, "missing": 0.10, "two_calls": 0.12}
+CASES = {"missing": 0.10, "two_calls": 0.12}  # of training; none_fits as given, the rest is calls
 HELD_OUT_CASES = {"call": 0.66, "none_fits": 0.14, "missing": 0.08, "two_calls": 0.12}
 CHAT_SHARE = 0.3  # of the requests that no tool fits: everyday chat, which needs none
-# Of the same: for a tool of the same domain that is not offered. The hardest kind, which delays all the others when
-# training has much of it (docs/experiments.md).
-NEAR_SHARE, HELD_OUT_NEAR_SHARE = 0.2, 0.4
+HELD_OUT_NEAR_SHARE = 0.4  # of the same: for a tool of the same domain that is not offered
 INVENTED = 0.25  # of the values that can be any text: what was never seen can only be copied
 COMPOSED_ROUNDS = 6  # about 900 tools
 HELD_OUT_PHRASINGS = 2  # of every trained tool: the last but one for dev, the last for test
@@ -81,6 +78,11 @@ class ToolRequestParams(Strict):
     """Of the groups, how many are over our own catalogue."""
     composed_share: float = Field(0.2, ge=0, le=1)
     """Of the groups, how many are over tools put together from parts; the rest is over real API descriptions."""
+    none_fits_share: float = Field(0.25, ge=0, le=0.75)
+    """Of the training requests, how many no offered tool fits: a model that has seen few of them calls always."""
+    near_share: float = Field(0.4, ge=0, le=0.7)
+    """Of those, how many are for a tool of the same domain. The hardest kind: much of it delays all the others, which
+    only a long training makes good (docs/experiments.md)."""
     real_tools: int = Field(2400, ge=0)
     """Operations to take from each of the installed API description packages; 0: catalogue only."""
     dev_examples: int = Field(96, ge=0)
@@ -234,7 +236,7 @@ def _group(
     chat = set(handwritten.chat_prompts(pool.split))
     for index in range(size):
         for _ in range(20):  # few tools with few values can repeat a request
-            text, expected, case = _request(pool, offered, rng)
+            text, expected, case = _request(pool, offered, params, rng)
             if text not in seen and _fits(text, expected, pool.split, params):
                 break
         seen.add(text)
@@ -277,9 +279,14 @@ def _toolset(pool: Pool, anchor: ToolSpec, params: ToolRequestParams, rng: rando
     return chosen
 
 
-def _request(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> tuple[str, Expected, str]:
+def _request(
+    pool: Pool, offered: Sequence[ToolSpec], params: ToolRequestParams, rng: random.Random
+) -> tuple[str, Expected, str]:
     """One request with its answer and case (single, choice, none_fits, missing, two_calls)."""
-    cases = CASES if pool.split == "train" else HELD_OUT_CASES
+    cases, near_share = HELD_OUT_CASES, HELD_OUT_NEAR_SHARE
+    if pool.split == "train":
+        calls = 1 - params.none_fits_share - sum(CASES.values())
+        cases, near_share = {"call": calls, "none_fits": params.none_fits_share, **CASES}, params.near_share
     kind = rng.choices(list(cases), list(cases.values()))[0]
     tool = rng.choice(offered)
     if kind == "missing" and pool.missing(tool):
@@ -287,7 +294,7 @@ def _request(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> tup
         text, _ = render(tool, phrasing, rng)
         return text, Expected(text=_question(phrasing.lacks or "")), kind
     if kind == "none_fits":
-        return _unfitting(pool, offered, rng), Expected(text=REFUSAL), kind
+        return _unfitting(pool, offered, near_share, rng), Expected(text=REFUSAL), kind
     if kind == "two_calls":
         (first, call), (second, other) = (_call(pool, rng.choice(offered), rng) for _ in range(2))
         if call != other:
@@ -307,7 +314,7 @@ def _call(pool: Pool, tool: ToolSpec, rng: random.Random) -> tuple[str, ToolCall
     return text, ToolCall(tool.name, arguments)
 
 
-def _unfitting(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> str:
+def _unfitting(pool: Pool, offered: Sequence[ToolSpec], near_share: float, rng: random.Random) -> str:
     """A request for a near tool that is not offered, for a far one, or one that needs no tool."""
     # by parameters too: restyled tools have new names
     schemas = [tool.parameters.get("properties", {}).keys() for tool in offered]
@@ -317,7 +324,7 @@ def _unfitting(pool: Pool, offered: Sequence[ToolSpec], rng: random.Random) -> s
     kind = rng.random()
     if kind < CHAT_SHARE:
         return handwritten.chat_prompt(pool.split, rng)
-    near = kind < CHAT_SHARE + (NEAR_SHARE if pool.split == "train" else HELD_OUT_NEAR_SHARE)
+    near = kind < CHAT_SHARE + near_share
     candidates = [t for t in pool.tools if (t.domain == domain) == near] or list(pool.tools)
     for _ in range(50):
         tool = rng.choice(candidates)
