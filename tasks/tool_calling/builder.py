@@ -30,7 +30,6 @@ from agentlora.tasks.tool_calling.composed import compose_tools
 from agentlora.tasks.tool_calling.styles import restyle, words_of
 from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec, load_catalogue, render
 
-CASES = {"missing": 0.10, "two_calls": 0.12}  # of training; none_fits as given, the rest is calls
 HELD_OUT_CASES = {"call": 0.66, "none_fits": 0.14, "missing": 0.08, "two_calls": 0.12}
 CHAT_SHARE = 0.3  # of the requests that no tool fits: everyday chat, which needs none
 HELD_OUT_NEAR_SHARE = 0.4  # of the same: for a tool of the same domain that is not offered
@@ -78,11 +77,15 @@ class ToolRequestParams(Strict):
     """Of the groups, how many are over our own catalogue."""
     composed_share: float = Field(0.2, ge=0, le=1)
     """Of the groups, how many are over tools put together from parts; the rest is over real API descriptions."""
-    none_fits_share: float = Field(0.25, ge=0, le=0.75)
+    none_fits_share: float = Field(0.25, ge=0, le=1)
     """Of the training requests, how many no offered tool fits: a model that has seen few of them calls always."""
+    missing_share: float = Field(0.10, ge=0, le=1)
+    """How many leave out a required argument."""
+    two_calls_share: float = Field(0.12, ge=0, le=1)
+    """How many need two calls. The rest needs one."""
     near_share: float = Field(0.4, ge=0, le=0.7)
-    """Of those, how many are for a tool of the same domain. The hardest kind: much of it delays all the others, which
-    only a long training makes good (docs/experiments.md)."""
+    """Of the requests that no tool fits, how many are for a tool of the same domain. The hardest kind: much of it
+    delays all the others, which only a long training makes good (docs/experiments.md)."""
     real_tools: int = Field(2400, ge=0)
     """Operations to take from each of the installed API description packages; 0: catalogue only."""
     dev_examples: int = Field(96, ge=0)
@@ -93,12 +96,23 @@ class ToolRequestParams(Strict):
 
     @model_validator(mode="after")
     def _shares_fit(self) -> Self:
-        if self.catalogue_share + self.composed_share > 1:
-            raise ValueError(
-                f"catalogue_share ({self.catalogue_share:g}) and composed_share ({self.composed_share:g}) are "
-                "more than 1 together; lower one of them."
-            )
+        for names in (
+            ("catalogue_share", "composed_share"),
+            ("none_fits_share", "missing_share", "two_calls_share"),
+        ):
+            if sum(getattr(self, name) for name in names) > 1:
+                found = " and ".join(f"{name} ({getattr(self, name):g})" for name in names)
+                raise ValueError(f"{found} are more than 1 together; lower one of them.")
         return self
+
+    def cases(self) -> dict[str, float]:
+        """Shares of the training requests by case."""
+        others = {
+            "none_fits": self.none_fits_share,
+            "missing": self.missing_share,
+            "two_calls": self.two_calls_share,
+        }
+        return {"call": max(0.0, 1 - sum(others.values())), **others}
 
 
 @dataclass(frozen=True)
@@ -285,8 +299,7 @@ def _request(
     """One request with its answer and case (single, choice, none_fits, missing, two_calls)."""
     cases, near_share = HELD_OUT_CASES, HELD_OUT_NEAR_SHARE
     if pool.split == "train":
-        calls = 1 - params.none_fits_share - sum(CASES.values())
-        cases, near_share = {"call": calls, "none_fits": params.none_fits_share, **CASES}, params.near_share
+        cases, near_share = params.cases(), params.near_share
     kind = rng.choices(list(cases), list(cases.values()))[0]
     tool = rng.choice(offered)
     if kind == "missing" and pool.missing(tool):

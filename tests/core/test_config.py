@@ -79,7 +79,7 @@ def test_plugins_settings_are_checked_before_anything_runs() -> None:
 def test_broken_yaml_says_where(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("training:\n  lr: [1\nmodel: x\n")
-    with pytest.raises(ConfigError, match=r"run\.yaml' is not valid YAML: (?s:.*)line 3"):
+    with pytest.raises(ConfigError, match=r"run\.yaml' is not valid YAML: [^<>]*line 3"):
         read_yaml(file)
     file.write_text("preset: 2024-13-45\n")
     with pytest.raises(ConfigError, match=r"run\.yaml' is not valid YAML: month must be in 1\.\.12"):

@@ -174,7 +174,7 @@ def test_text_parts_are_joined_and_arguments_parsed(tmp_path: Path) -> None:
 
 
 OPENAI = [
-    ('{"messages": [', "broken JSON"),
+    ('{"messages": [', "broken JSON: Expecting value at column 15"),
     ("[]", "a row is an object"),
     ({"messages": []}, "needs 'messages'"),
     ({"messages": [{"role": "user", "content": "x"}] * 2}, "must be the assistant's answer"),

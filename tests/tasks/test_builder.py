@@ -83,7 +83,24 @@ def test_every_expected_call_fits_an_offered_tool() -> None:
 def test_shares_of_more_than_all_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"catalogue_share \(0.9\) and composed_share \(0.2\)"):
         parse(ToolRequestParams, {"catalogue_share": 0.9})
+    with pytest.raises(ConfigError, match=r"none_fits_share \(0.9\) and missing_share \(0.1\) and two_calls"):
+        parse(ToolRequestParams, {"none_fits_share": 0.9})
     assert {e.source for e in build("train", catalogue_share=0, composed_share=1)} == {"composed"}
+
+
+@pytest.mark.parametrize(
+    ("shares", "cases"),
+    [
+        ((1, 0, 0), {"none_fits"}),
+        ((0, 0, 1), {"two_calls", "single", "choice"}),  # a tool without parameters cannot be called twice
+        ((0, 0, 0), {"single", "choice"}),
+    ],
+)
+def test_the_shares_of_cases_are_settings(shares: tuple[float, float, float], cases: set[str]) -> None:
+    names = ("none_fits_share", "missing_share", "two_calls_share")
+    counts = Counter(e.tags["case"] for e in build("train", **dict(zip(names, shares, strict=True))))
+    assert counts.keys() <= cases
+    assert counts.most_common(1)[0][0] in cases
 
 
 def test_answers_without_a_call_begin_alike() -> None:
