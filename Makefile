@@ -1,7 +1,7 @@
 # Everything that each target needs is set up on the first call and kept in .venv; later calls reuse it.
 #   make demo   make test   make test-slow   make check   make setup   make clean
 # AGENTLORA_DEVICE=cpu|gpu chooses the build of vLLM (default: gpu where nvidia-smi works, else cpu).
-# ARGS="-k name" is passed on to pytest or to the demo.
+# ARGS="-k name" is passed on to pytest.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -19,7 +19,7 @@ setup:
 	@[ "$$(cat .venv/ready 2>/dev/null)" = "$(KEY)" ] || .ci/setup "$(KEY)"
 
 demo: setup
-	@$(BIN)/python examples/demo.py $(ARGS)
+	@$(BIN)/python examples/demo.py
 
 test: setup
 	@$(BIN)/python -m pytest $(ARGS)

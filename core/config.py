@@ -62,7 +62,7 @@ class TrainingConfig(Strict):
     max_grad_norm: float = Field(1.0, gt=0)
     gradient_checkpointing: bool = False
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the frozen base; auto: bfloat16 on a GPU and on a CPU with AMX, float32 on other CPUs."""
+    """Of the frozen base; auto: bfloat16 on a GPU and on a CPU that has instructions for it, float32 on other CPUs."""
     shared_prefix: bool = True
     """Compute the prefix that the examples of a group share once; same loss and gradients."""
     save_steps: int = Field(100, ge=1)
@@ -85,7 +85,6 @@ class EvalConfig(Strict):
     limit: int | None = Field(None, ge=1)
     """Examples of the test split; all when not given."""
     max_new_tokens: int = Field(64, ge=1)
-    baselines: bool = True
 
 
 class RunConfig(Strict):
@@ -165,7 +164,7 @@ def read_yaml(path: Path) -> JSON:
         raise ConfigError(f"cannot read {str(path)!r}: {exc.strerror}.") from exc
     except ValueError as exc:
         raise ConfigError(f"{str(path)!r} is not valid YAML: {exc}") from exc
-    raw = _yaml(text, repr(str(path)))
+    raw = parse_yaml(text, repr(str(path)))
     if raw is None:
         return {}
     if not isinstance(raw, dict):
@@ -184,7 +183,7 @@ def parse_sets(assignments: Iterable[str]) -> JSON:
         key, equals, text = assignment.partition("=")
         if not equals or not all(key.split(".")):
             raise ConfigError(f"--set {assignment!r}: write section.key=value, for example training.lr=2e-4.")
-        value = _yaml(text, f"--set {assignment!r}: the value")
+        value = parse_yaml(text, f"--set {assignment!r}: the value")
         if isinstance(value, str):
             value = _number(value)  # YAML 1.1 reads 2e-4 as a string
         for part in reversed(key.split(".")):
@@ -193,7 +192,8 @@ def parse_sets(assignments: Iterable[str]) -> JSON:
     return result
 
 
-def _yaml(text: str, what: str) -> Any:
+def parse_yaml(text: str, what: str) -> Any:
+    """A YAML text's value. Raises ConfigError that begins with `what` the text is."""
     import yaml
 
     try:

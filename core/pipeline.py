@@ -30,7 +30,8 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     task = plugins.get("tasks", task_name)
     given = merge({"task": task_name}, *layers)
     overlay = _preset(task, given.get("preset"))
-    if given.get("data", {}).get("builder", task.dataset_builder) != task.dataset_builder:
+    data = given.get("data")  # what is no mapping is refused below
+    if isinstance(data, Mapping) and data.get("builder", task.dataset_builder) != task.dataset_builder:
         # the task's data settings are its own builder's, and mean nothing to another
         overlay = {**overlay, "data": {}}
     config = parse(RunConfig, merge(task.defaults, overlay, given))
@@ -189,7 +190,11 @@ def evaluate(
         _refuse_another_base(run, base)
         served_as = f"{run.id.lower()}@{digest[:12]}"
         spec = EngineSpec(
-            base.model_dir, base.chat_template, base.tool_call_parser, options=dict(options or {})
+            base.model_dir,
+            base.chat_template,
+            base.tool_call_parser,
+            max_lora_rank=_rank(run),
+            options=dict(options or {}),
         )
 
         def progress(condition: str, done: int, total: int) -> None:
@@ -198,8 +203,6 @@ def evaluate(
         with factory.open(spec) as engine:
             engine.add_adapter(served_as, run.adapter_dir)
             conditions = default_conditions(served_as, strict=engine.capabilities.json_schema)
-            if not config.eval.baselines:
-                conditions = tuple(c for c in conditions if c.kind in ("plain", "strict"))
             record, samples = evaluate(
                 engine=engine,
                 evaluator=evaluator,
@@ -285,6 +288,13 @@ def adapter_digest(run: Run) -> str:
     if not run.adapter_dir.is_dir():
         raise ConfigError(f"run {run.id!r} has no adapter (its status: {run.status()}). Train it first.")
     return directory_digest(run.adapter_dir)
+
+
+def _rank(run: Run) -> int:
+    """Of the run's adapter; 16, which every engine takes, where it does not say."""
+    file = run.adapter_dir / "adapter_config.json"
+    rank = read_json(file).get("r") if file.is_file() else None
+    return rank if isinstance(rank, int) and rank > 0 else 16
 
 
 def card_of(run: Run) -> dict[str, Any]:

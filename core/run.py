@@ -9,7 +9,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,6 +28,8 @@ from agentlora.core.provenance import provenance, redact
 from agentlora.core.types import Example, RunEvent, Split
 
 FORMAT = "agentlora.run/1"
+
+log = logging.getLogger(__name__)
 
 
 def _ignore(event: RunEvent) -> None:
@@ -67,10 +71,19 @@ class Run:
             raise
         self.note(name, "finished")
 
+    def remove(self) -> None:
+        """Delete the run's directory with all that is in it."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
     def note(self, stage: str, what: str, **data: Any) -> None:
-        """Write to the journal and tell the plugins."""
+        """Write to the journal and tell the plugins. What cannot be written there (a full disk) does not stop the
+        work: the journal only tells of it.
+        """
         clean = redact(data)
-        journal.append(self.directory / "journal.jsonl", what, stage=stage, **clean)
+        try:
+            journal.append(self.directory / "journal.jsonl", what, stage=stage, **clean)
+        except OSError as exc:
+            log.warning("the journal of run %s lacks %r: %s", self.id, f"{stage} {what}", exc.strerror or exc)
         self.emit(RunEvent(self.id, "stage", stage, {"what": what, **clean}))
 
     def status(self) -> str:

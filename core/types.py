@@ -146,6 +146,7 @@ class EngineSpec:
     chat_template: str
     tool_call_parser: str = "hermes"
     max_len_tokens: int = 2048
+    max_lora_rank: int = 16
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -158,12 +158,14 @@ class VllmServer:
 
         Raises:
             MissingExtra: vLLM is not installed.
+            ConfigError: the port is in use.
             RuntimeFault: it ended while starting (the message has its last lines) or took too long.
         """
         build = installed_build()
         if build == "cpu" and not plugin_registered():
             log.warning("vLLM will not load agentlora's plugin: %s", _WITHOUT_PLUGIN)
         lora_rank_limit(self.settings.max_lora_rank)
+        self._refuse_used_port()
         self._files = tempfile.TemporaryDirectory(prefix="agentlora-vllm-")
         template = Path(self._files.name) / "chat_template.jinja"
         template.write_text(self.settings.chat_template, encoding="utf-8")
@@ -201,6 +203,18 @@ class VllmServer:
         shown = "\n".join(lines[-_TAIL_LINES:])
         why = f" Likely cause: {cause.strip()}" if cause else ""
         return RuntimeFault(f"vLLM ended {when}.{why}\nIts last lines (all of them: {self.log}):\n{shown}")
+
+    def _refuse_used_port(self) -> None:
+        """Whoever listens there would be taken for ours while ours is still starting."""
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", self.port))
+            except OSError as exc:
+                raise ConfigError(
+                    f"vLLM cannot listen on 127.0.0.1:{self.port}: {exc.strerror or exc}. Choose another port, or end "
+                    "what is using it."
+                ) from exc
 
     def _wait_until_ready(self) -> None:
         import httpx

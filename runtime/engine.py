@@ -18,7 +18,6 @@ from agentlora.runtime.client import VllmClient
 _SERVER_OPTIONS = (
     "max_loras",
     "max_cpu_loras",
-    "max_lora_rank",
     "kv_cache_gib",
     "start_timeout_s",
     "extra_args",
@@ -163,4 +162,6 @@ def _unpack(spec: EngineSpec) -> tuple[EngineOptions, ServerSettings]:
     if options.concurrency < 1:
         raise ConfigError(f"engine 'vllm': concurrency is {options.concurrency}; it must be at least 1.")
     settings = ServerSettings(spec.model_dir, spec.chat_template, spec.tool_call_parser)
-    return options, replace(settings, max_len_tokens=spec.max_len_tokens, **server)
+    return options, replace(
+        settings, max_len_tokens=spec.max_len_tokens, max_lora_rank=spec.max_lora_rank, **server
+    )

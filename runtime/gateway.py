@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +24,9 @@ from agentlora.runtime.shelf import AUTO, BASE, Answerer, Shelf, status_of
 # A reason goes into a header: ASCII, percent-encoded where it must be, readable otherwise.
 _READABLE = " ()[]<>=,.:;'@/!?+*-_"
 _CLOSED = 499  # nginx's number for a client that left; nobody reads it
+
+
+_NO_TOOLS = "'tools' must be a list of {'type': 'function', 'function': {'name': …}}."
 
 
 class Gateway:
@@ -62,12 +65,15 @@ class Gateway:
         model = body.get("model", AUTO)
         if not isinstance(model, str):
             return _error(400, f"'model' is {model!r}; it must be a text such as 'auto'.")
+        if not _are_tools(body.get("tools")):
+            return _error(400, _NO_TOOLS)
         answerer = await asyncio.to_thread(self.shelf.choose, model, _as_chat(body))
         response = await self._forward(request, body, answerer)
         if response.status_code == 404 and answerer.served != BASE:
             # the backend no longer knows an adapter that we loaded: it was restarted
             self.shelf.forget(answerer.served)
-            answerer = await asyncio.to_thread(self.shelf.choose, answerer.served, body)
+            again = await asyncio.to_thread(self.shelf.choose, answerer.served, body)
+            answerer = replace(again, why=answerer.why)
             response = await self._forward(request, body, answerer)
         response.headers["x-agentlora-skill"] = answerer.served
         response.headers["x-agentlora-route"] = quote(answerer.why, safe=_READABLE)
@@ -115,6 +121,8 @@ class Gateway:
             body = await _json_object(request)
         if isinstance(body, Response):
             return body
+        if not _are_tools(body.get("tools")):
+            return _error(400, _NO_TOOLS)
         decision, version = await asyncio.to_thread(self.shelf.decide, _as_chat(body))
         return JSONResponse({**asdict(decision), "served_name": version.served_name if version else BASE})
 
@@ -196,6 +204,16 @@ async def _json_object(request: Request) -> JSON | Response:
     if not isinstance(body, dict):
         return _error(400, f"the request's body is a JSON {type(body).__name__}; it must be an object.")
     return body
+
+
+def _are_tools(value: Any) -> bool:
+    """None, or a list of objects whose ``function``, where they have one, is an object with a name."""
+    if value is None:
+        return True
+    if not isinstance(value, list) or not all(isinstance(tool, dict) for tool in value):
+        return False
+    functions = [tool["function"] for tool in value if "function" in tool]
+    return all(isinstance(f, dict) and isinstance(f.get("name"), str) for f in functions)
 
 
 def _as_chat(body: JSON) -> JSON:

@@ -136,7 +136,7 @@ class Shelf:
         Raises:
             NotFound or ConfigError: there is no such model.
             Mismatch: the skill belongs to another base, template or server.
-            RuntimeFault: it cannot be loaded, or it answers like the base.
+            RuntimeFault: it cannot be loaded, or it answers like the base; for auto the base answers then.
         """
         if model == BASE:
             return Answerer(BASE, self._base_model, "asked for by name")
@@ -144,7 +144,11 @@ class Shelf:
             decision, version = self.decide(request)
             if version is None:
                 return Answerer(BASE, self._base_model, decision.why)
-            return self._ready(version, decision.why)
+            try:
+                return self._ready(version, decision.why)
+            except RuntimeFault as exc:  # nobody asked for this skill: better the base than no answer
+                log.warning("%s is not served: %s", version.served_name, exc)
+                return Answerer(BASE, self._base_model, f"{version.served_name} cannot answer: {exc}")
         version = self._registry.resolve(model)
         if self._only is not None and version.name not in self._only:
             raise Mismatch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,21 @@ def read_tools(path: Path) -> list[JSON]:
     Raises:
         ConfigError: the file cannot be read, is neither JSON nor YAML, or holds something that is no tool.
     """
-    import yaml
+    from agentlora.core.config import parse_yaml
 
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(
             f"tools file {str(path)!r} cannot be read: {getattr(exc, 'strerror', None) or exc}"
         ) from exc
-    except yaml.YAMLError as exc:
-        raise ConfigError(f"tools file {str(path)!r} is neither JSON nor YAML: {exc}") from exc
+    value = parse_yaml(text, f"tools file {str(path)!r}")  # JSON is YAML
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as exc:  # a date without quotes, a list that holds itself
+        raise ConfigError(
+            f"tools file {str(path)!r} holds what JSON cannot say: {exc}. Put it in quotes."
+        ) from exc
     tools = value.get("tools", value) if isinstance(value, dict) else value
     if not isinstance(tools, list) or not tools:
         raise ConfigError(

@@ -63,7 +63,7 @@ def _prompts() -> Iterator[str]:
 @contextmanager
 def _in_engine(name: str, model: str | None, skill: str, tools: list[Any], max_tokens: int) -> Iterator[Ask]:
     from agentlora.core.cli.serve import base_for
-    from agentlora.core.errors import ConfigError
+    from agentlora.core.errors import ConfigError, RuntimeFault
     from agentlora.core.files import sha256_bytes
     from agentlora.core.home import home
     from agentlora.core.manager import default_plugins
@@ -81,8 +81,9 @@ def _in_engine(name: str, model: str | None, skill: str, tools: list[Any], max_t
             f"sha256:{version.card.template_digest[:12]}, but {base.name} here is "
             f"sha256:{base.identity.digest[:12]} with sha256:{template[:12]}. Name the right one by --model."
         )
-    options = {"max_lora_rank": version.card.rank or 16} if name == "vllm" else {}
-    spec = EngineSpec(base.model_dir, base.chat_template, base.tool_call_parser, options=options)
+    spec = EngineSpec(
+        base.model_dir, base.chat_template, base.tool_call_parser, max_lora_rank=version.card.rank or 16
+    )
     with factory.open(spec) as engine:
         engine.add_adapter(version.served_name, registry.materialise(version))
 
@@ -94,8 +95,11 @@ def _in_engine(name: str, model: str | None, skill: str, tools: list[Any], max_t
                 )
                 for number, adapter in enumerate((None, version.served_name))
             ]
-            ours, skills = (f"[error] {o.error}" if o.error else o.text for o in engine.generate(asked))
-            return ours, skills
+            ours, skills = engine.generate(asked)
+            for answer in (ours, skills):
+                if answer.error:
+                    raise RuntimeFault(f"{name!r} did not answer: {answer.error}")
+            return ours.text, skills.text
 
         yield ask
 

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     "--max-loras", default=4, show_default=True, type=click.IntRange(1), help="Adapters in one batch."
 )
 @click.option(
+    "--max-lora-rank",
+    type=click.IntRange(1, 512),
+    help="Largest rank of an adapter. Default: that of the published skills, at least 16.",
+)
+@click.option(
     "--max-len", default=2048, show_default=True, type=click.IntRange(64), help="Tokens of context."
 )
 def serve(
@@ -43,6 +48,7 @@ def serve(
     attach: str | None,
     backend_port: int | None,
     max_loras: int,
+    max_lora_rank: int | None,
     max_len: int,
 ) -> None:
     """Serve every published skill behind one OpenAI-compatible address.
@@ -65,7 +71,7 @@ def serve(
     versions = wanted(registry, skills)
     with _ends_quietly(), _reserved(host, port) as sock:
         base = base_for(model, versions, plugins, home())
-        rank = lora_rank_limit(max([16, *(version.card.rank or 0 for version in versions)]))
+        rank = lora_rank_limit(max_lora_rank or max([16, *(version.card.rank or 0 for version in versions)]))
         with _backend(base, attach, backend_port, max_loras, max_len, rank) as (url, alive):
             client = VllmClient(url)
             pool = Pool.of(base, rank)
@@ -78,7 +84,15 @@ def serve(
 
 
 def wanted(registry: Registry, skills: Sequence[str]) -> list[Version]:
-    """The versions that `skills` (none: all) resolve to now. Raises NotFound."""
+    """The default versions of `skills` (none: of all). Raises NotFound, ConfigError for what is no skill's name."""
+    from agentlora.core.errors import ConfigError
+
+    for skill in skills:
+        if "@" in skill:
+            raise ConfigError(
+                f"--skill {skill!r} names a version, and a skill is served in all of its versions: clients choose "
+                f'one by "model": {skill!r}. Write --skill {skill.split("@")[0]}.'
+            )
     return [registry.resolve(skill) for skill in (skills or registry.skills())]
 
 

@@ -68,6 +68,7 @@ def train(
     """Train a skill for TASK: build the data, fit the adapter, leave a run directory."""
     from agentlora.core.cli.progress import show
     from agentlora.core.config import merge
+    from agentlora.core.errors import AgentLoraError
     from agentlora.core.home import home
     from agentlora.core.manager import default_plugins
     from agentlora.core.pipeline import build_data, resolve_config
@@ -86,7 +87,11 @@ def train(
     resolve_base(resolved.model, plugins, home())  # a model that is none is told before data is built
     with show(plugins, quiet=as_json) as emit:
         run = create_run(resolved, output, emit)
-        build_data(run, plugins)
+        try:
+            build_data(run, plugins)
+        except (AgentLoraError, KeyboardInterrupt):
+            run.remove()  # nothing is in it that the same command would not make again
+            raise
         fit(run, plugins)
     if as_json:
         import json

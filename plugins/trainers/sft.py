@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.config import TrainingConfig, parse
-from agentlora.core.errors import TrainError, needs_extra
+from agentlora.core.errors import DataError, TrainError, needs_extra
 from agentlora.core.libraries import prepare_libraries
 from agentlora.core.run import Run
 from agentlora.core.types import Base, Example, Method
@@ -186,6 +186,16 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
         run.note(
             "train", "plain", message="this model cannot share prefixes; training every example on its own"
         )
+    if not sharing and any(row.weight != 1 for row in rows):
+        raise DataError(
+            "examples have weights, which only the shared-prefix layout trains with, and it is "
+            + (
+                "not exact for this model"
+                if training.shared_prefix
+                else "switched off (training.shared_prefix)"
+            )
+            + ". Remove the weights from the data, or switch it on."
+        )
     micro = training.micro_batch_size
     if micro is None and training.grad_accum is not None:
         micro = training.batch_size // training.grad_accum
@@ -217,8 +227,7 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
         shared=sharing,
     )
     on_cpu = not torch.cuda.is_available()
-    steps = math.ceil(len(passes) / accumulate * training.epochs)
-    total_steps = min(training.max_steps, steps) if training.max_steps else steps
+    total_steps = training.max_steps or math.ceil(len(passes) / accumulate * training.epochs)
     args = SFTConfig(
         output_dir=str(run.directory / "checkpoints"),
         per_device_train_batch_size=1,  # an item of the data set is a whole forward pass

@@ -85,7 +85,7 @@ def service_files(source: ApiSource) -> dict[str, Path]:
         MissingExtra: the package is not installed. DataError: it holds no descriptions.
     """
     package = {"botocore": "botocore", "google": "googleapiclient"}[source]
-    with needs_extra("dev", f"reading tools from {package}'s API descriptions"):
+    with needs_extra("train", f"reading tools from {package}'s API descriptions"):
         spec = find_spec(package)
         if spec is None or spec.origin is None:
             raise ImportError(f"No module named {package!r}", name=package)

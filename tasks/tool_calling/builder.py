@@ -164,7 +164,8 @@ class ToolRequests:
                 )
         return {
             "sources": sources,
-            "notes": "Requests are generated from phrasings; 100 are written by hand.",
+            "notes": f"Requests are generated from phrasings; up to {params.test_handwritten} of test's are "
+            "written by hand, one by one.",
         }
 
     def _pools(self, split: Split, params: ToolRequestParams, seed: int) -> Iterator[tuple[Pool, int]]:

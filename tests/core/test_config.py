@@ -72,6 +72,9 @@ def test_plugins_settings_are_checked_before_anything_runs() -> None:
         resolve_config(plugins, "tool-calling", {"method": {"params": {"rank": 8}}})
     with pytest.raises(ConfigError, match=r"data\.params\.exampels: unknown key. Did you mean 'examples'"):
         resolve_config(plugins, "tool-calling", {"data": {"params": {"exampels": 8}}})
+    for data in (5, None, []):
+        with pytest.raises(ConfigError, match=r"data: "):
+            resolve_config(plugins, "tool-calling", {"data": data})
     with pytest.raises(ConfigError, match=r"unknown tool-calling preset 'dmeo'. Did you mean 'demo'"):
         resolve_config(plugins, "tool-calling", {"preset": "dmeo"})
 

@@ -77,6 +77,16 @@ def test_stages_are_journalled_even_when_they_fail(tmp_path: Path) -> None:
     assert run.status() == "train failed"
 
 
+def test_a_journal_that_cannot_be_written_stops_no_work(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = create_run(RunConfig(task="t"), tmp_path / "run")
+    (run.directory / "journal.jsonl").mkdir()  # as on a full disk: OSError
+    with pytest.raises(DataError, match="the real reason"), run.stage("data"):
+        raise DataError("the real reason")
+    assert "lacks 'data failed'" in caplog.text
+
+
 def test_a_journal_cut_short_by_a_crash_is_read_up_to_there(tmp_path: Path) -> None:
     file = tmp_path / "journal.jsonl"
     journal.append(file, "one")

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from agentlora.core.cli import cli
 from agentlora.core.errors import DataError
 from agentlora.core.types import Example, ToolCall
 from agentlora.plugins.datasets.jsonl import Jsonl, JsonlParams
@@ -228,6 +230,15 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, line: Any, message:
         build(file)
     assert message in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+def test_data_that_cannot_be_read_leaves_no_run(tmp_path: Path, tiny_model_dir: Path) -> None:
+    """So that the same command works once the file is mended."""
+    output = tmp_path / "out"
+    command = ["train", "tool-calling", "--model", str(tiny_model_dir), "--output", str(output), "--data"]
+    done = CliRunner().invoke(cli, [*command, str(tmp_path / "none.jsonl")])
+    assert isinstance(done.exception, DataError)
+    assert not output.exists()
 
 
 def test_bytes_that_are_not_utf_8_are_named_by_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from agentlora.core.config import RunConfig, parse
-from agentlora.core.errors import ConfigError, TrainError
+from agentlora.core.errors import ConfigError, DataError, TrainError
 from agentlora.core.manager import default_plugins
 from agentlora.core.run import Run, create_run
 from agentlora.core.types import Example, RunEvent
@@ -54,6 +55,19 @@ def test_the_loss_falls_and_the_adapter_is_exported(
         "chat_template.jinja",
     }
     assert [e.data["step"] for e in events if e.kind == "step"] == [row["step"] for row in rows]
+
+
+def test_max_steps_overrides_epochs(tiny_model_dir: Path, examples: list[Example], tmp_path: Path) -> None:
+    run, _ = fit(tiny_model_dir, examples, tmp_path / "run", epochs=1.0, max_steps=5)  # an epoch has two
+    assert [row["step"] for row in metrics(run)[1:]] == [1, 2, 3, 4, 5]
+
+
+def test_weights_are_refused_where_they_would_be_ignored(
+    tiny_model_dir: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    weighted = [replace(example, weight=2.0) for example in examples]
+    with pytest.raises(DataError, match=r"weights.*switched off"):
+        fit(tiny_model_dir, weighted, tmp_path / "run", shared_prefix=False)
 
 
 def test_the_exported_adapter_gives_the_trained_models_logits(

@@ -216,6 +216,14 @@ def test_the_absolute_floor_holds_in_both_directions() -> None:
     assert "floor for other" in only_reason(verdict(task=task))
 
 
+def test_a_floor_for_which_the_test_split_has_no_example_is_passed_over() -> None:
+    """As with rows of one's own that all need a call."""
+    adapter = condition("adapter", "skill", 0.6, 0.05)
+    nothing = figure(None, scored=0, not_applicable=100)
+    adapter = adapter.model_copy(update={"metrics": {**adapter.metrics, "false_calls": nothing}})
+    assert verdict(record(adapter)).passed
+
+
 def test_too_many_unjudged_answers_are_refused() -> None:
     few = condition("adapter", "skill", 0.6, 0.05, scored=90, errored=6, unscored=4)
     assert verdict(record(few)).passed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,13 @@ import pytest
 
 from agentlora.core.errors import ConfigError, MissingExtra
 from agentlora.runtime import backend, keeper
-from agentlora.runtime.backend import ServerSettings, command_line, environment, lora_rank_limit
+from agentlora.runtime.backend import (
+    ServerSettings,
+    VllmServer,
+    command_line,
+    environment,
+    lora_rank_limit,
+)
 
 # a "server" with a worker of its own, which writes both process ids and does not listen to SIGTERM
 STUBBORN = """
@@ -136,6 +143,19 @@ def test_the_build_is_told_from_metadata(
 ) -> None:
     monkeypatch.setattr(metadata, "version", lambda name: _look_up(installed, name))
     assert backend.installed_build() == build
+
+
+def test_a_port_in_use_is_said_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("agentlora.runtime.backend.installed_build", lambda: "gpu")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        server = VllmServer(settings(), tmp_path / "vllm.log", port=taken.getsockname()[1])
+        with pytest.raises(ConfigError, match="cannot listen on"):
+            server.start()
+    assert not (tmp_path / "vllm.log").exists()
 
 
 def test_without_vllm_the_message_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -218,6 +218,25 @@ def test_an_adapter_that_answers_like_the_base_is_refused(stack: Any) -> None:
     assert not stack.backend.chats
 
 
+def test_auto_asks_the_base_when_the_skill_cannot_answer(stack: Any, tools: Any) -> None:
+    stack.publish(content="noop", silent=True)
+    raw = stack.client.chat.completions.with_raw_response.create(
+        model="auto", messages=user(ASK), tools=tools
+    )
+    assert raw.headers["x-agentlora-skill"] == "base"
+    assert "answers like the base model" in raw.headers["x-agentlora-route"]
+    assert raw.parse().model == "base"
+
+
+@pytest.mark.parametrize("tools", [5, "call me", ["f"], [{"function": "f"}], [{"function": {}}]])
+@pytest.mark.parametrize("model", ["auto", "tool-calling"])
+def test_tools_of_a_wrong_kind_are_refused(stack: Any, model: str, tools: Any) -> None:
+    body = {"model": model, "messages": user(ASK), "tools": tools}
+    answer = httpx.post(f"{stack.url}/v1/chat/completions", json=body)
+    assert answer.status_code == 400
+    assert "'tools' must be a list" in answer.json()["error"]["message"]
+
+
 def test_many_first_requests_load_an_adapter_once(stack: Any) -> None:
     def ask(_: int) -> str:
         return str(stack.client.chat.completions.create(model="tool-calling", messages=user("hi")).model)

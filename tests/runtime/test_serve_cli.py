@@ -136,7 +136,7 @@ def test_route_explains_without_a_server(publish: Callable[..., Version], tools_
     ("content", "word"),
     [
         (None, "cannot be read"),
-        ("{a: [", "neither JSON nor YAML"),
+        ("{a: [", "is not valid YAML"),
         ("{}", "no list of tools"),
         ("[]", "no list of tools"),
         ('[{"type": "function"}]', "tool 1"),
