@@ -156,6 +156,20 @@ class Shelf:
             )
         return self._ready(version, "asked for by name")
 
+    def load(self) -> dict[str, str]:
+        """Load and probe the version that every skill means by default, so that no first request waits for it.
+
+        Returns:
+            Skill → why it cannot answer. Later requests try again, but for one that answers like the base.
+        """
+        failed = {}
+        for skill, version in self.view().default.items():
+            try:
+                self._ready(version, "")
+            except RuntimeFault as exc:
+                failed[skill] = str(exc)
+        return failed
+
     def forget(self, served: str) -> None:
         """The backend lost an adapter (it was restarted): load it again at the next request."""
         self._loaded.discard(served)

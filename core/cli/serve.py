@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,10 +77,12 @@ def serve(
             pool = Pool.of(base, rank)
             router = plugins.get("routers", "tfidf")
             shelf = Shelf(registry, client, pool, router, list(skills) or None, client.base_model())
-            shelf.view()  # fits the router
+            failed = shelf.load()
             shown = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
             address = f"http://{shown}:{sock.getsockname()[1]}"
-            gateways.run(gateways.Gateway(shelf, url), sock, lambda: _say_ready(address, base, shelf), alive)
+            gateways.run(
+                gateways.Gateway(shelf, url), sock, lambda: _say_ready(address, base, shelf, failed), alive
+            )
 
 
 def wanted(registry: Registry, skills: Sequence[str]) -> list[Version]:
@@ -181,11 +183,13 @@ def _ends_quietly() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _say_ready(address: str, base: Base, shelf: Shelf) -> None:
+def _say_ready(address: str, base: Base, shelf: Shelf, failed: Mapping[str, str]) -> None:
     view = shelf.view()
     lines = [f"Ready: {address}/v1 (OpenAI-compatible)", f"  base   {base.name}"]
-    lines += [f"  skill  {name}  ->  {version.served_name}" for name, version in view.default.items()]
-    lines += [f"  not served: {reason}" for reason in view.refused.values()]
+    lines += [
+        f"  skill  {name}  ->  {v.served_name}" for name, v in view.default.items() if name not in failed
+    ]
+    lines += [f"  not served: {reason}" for reason in (*view.refused.values(), *failed.values())]
     body = '{"model": "auto", "messages": [{"role": "user", "content": "Hello!"}]}'
     lines.append(
         f"Try: curl -si {address}/v1/chat/completions -H 'content-type: application/json' -d '{body}'"

@@ -218,6 +218,18 @@ def test_an_adapter_that_answers_like_the_base_is_refused(stack: Any) -> None:
     assert not stack.backend.chats
 
 
+def test_skills_can_be_loaded_before_the_first_request(stack: Any) -> None:
+    silent = stack.publish(name="silent", content="noop", silent=True)
+    failed = stack.shelf.load()
+    assert failed.keys() == {"silent"}
+    assert "answers like the base model" in failed["silent"]
+    loaded = stack.registry.resolve("tool-calling").served_name
+    assert stack.backend.adapters.keys() == {loaded}
+    assert set(stack.backend.loads) == {loaded, silent.served_name}
+    stack.client.chat.completions.create(model="tool-calling", messages=user("hi"))
+    assert stack.backend.loads.count(loaded) == 1
+
+
 def test_auto_asks_the_base_when_the_skill_cannot_answer(stack: Any, tools: Any) -> None:
     stack.publish(content="noop", silent=True)
     raw = stack.client.chat.completions.with_raw_response.create(
