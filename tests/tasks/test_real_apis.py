@@ -149,7 +149,7 @@ def test_a_broken_description_is_named(tmp_path: Path) -> None:
 
 def test_a_package_that_is_absent_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "botocore", None)  # how Python marks a module that cannot be imported
-    with pytest.raises(MissingExtra, match=r"botocore.*pip install 'agentlora\[dev\]'"):
+    with pytest.raises(MissingExtra, match=r"botocore.*pip install 'agentlora\[train\]'"):
         service_files("botocore")
 
 
