@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,32 +30,51 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     """
     task = plugins.get("tasks", task_name)
     given = merge({"task": task_name}, *layers)
-    overlay = _preset(task, given.get("preset"))
+    overlay = task.presets.get(given["preset"], {}) if isinstance(given.get("preset"), str) else {}
     data = given.get("data")  # what is no mapping is refused below
     if isinstance(data, Mapping) and data.get("builder", task.dataset_builder) != task.dataset_builder:
         # the task's data settings are its own builder's, and mean nothing to another
         overlay = {**overlay, "data": {}}
-    config = parse(RunConfig, merge(task.defaults, overlay, given))
+    raw = merge(task.defaults, overlay, given)
+    parsed: list[RunConfig] = []
+    with all_at_once() as checking:
+        checking(lambda: _check_preset(task, given.get("preset")))
+        checking(lambda: parsed.append(parse(RunConfig, raw)))
+        for kind, name in _names(raw, task):
+            # an engine is not imported: its extra may be missing here
+            checking(partial(plugins.check if kind == "engines" else plugins.get, kind, name))
+        for config in parsed:
+            checking(partial(_check_method, plugins, config))
+            checking(partial(_check_data, plugins, config, task))
+    (config,) = parsed
     if config.task != task_name:
         raise ConfigError(f"the configuration is for task {config.task!r}, the command for {task_name!r}.")
-    with all_at_once() as checking:
-        checking(lambda: _check_method(plugins, config))
-        checking(lambda: _check_data(plugins, config, task))
-        checking(lambda: plugins.get("trainers", config.trainer))
-        checking(lambda: plugins.get("evaluators", task.evaluator))
-        checking(lambda: plugins.check("engines", config.eval.engine))  # its extra may be missing here
     return config
 
 
-def _preset(task: Task, preset: Any) -> Mapping[str, Any]:
-    if preset is None:
-        return {}
-    if not isinstance(preset, str) or preset not in task.presets:
+def _names(raw: Mapping[str, Any], task: Task) -> Iterator[tuple[str, str]]:
+    """(kind, name) of every thing that a configuration names, whether the rest of it can be read or not."""
+    yield "evaluators", task.evaluator
+    for kind, section, key in (
+        ("peft_methods", "method", "name"),
+        ("dataset_builders", "data", "builder"),
+        ("engines", "eval", "engine"),
+    ):
+        name = raw[section].get(key) if isinstance(raw.get(section), Mapping) else None
+        if isinstance(name, str):
+            yield kind, name
+    if isinstance(raw.get("trainer"), str):
+        yield "trainers", raw["trainer"]
+
+
+def _check_preset(task: Task, preset: Any) -> None:
+    if preset is not None and (not isinstance(preset, str) or preset not in task.presets):
         raise ConfigError(unknown(f"{task.name} preset", str(preset), task.presets))
-    return task.presets[preset]
 
 
 def _check_method(plugins: Plugins, config: RunConfig) -> None:
+    if config.method.name not in plugins.catalog.names("peft_methods"):
+        return  # said before
     method = plugins.get("peft_methods", config.method.name)
     parse(method.Params, config.method.params, "method.params")
     if config.serve_on != "none" and config.serve_on not in method.card.serve_on:
@@ -65,8 +85,10 @@ def _check_method(plugins: Plugins, config: RunConfig) -> None:
 
 
 def _check_data(plugins: Plugins, config: RunConfig, task: Task) -> None:
-    builder = plugins.get("dataset_builders", builder_name(config, task))
-    parse(builder.Params, config.data.params, "data.params")
+    name = builder_name(config, task)
+    if name == config.data.builder and name not in plugins.catalog.names("dataset_builders"):
+        return  # said before
+    parse(plugins.get("dataset_builders", name).Params, config.data.params, "data.params")
 
 
 def builder_name(config: RunConfig, task: Task) -> str:

@@ -79,6 +79,21 @@ def test_plugins_settings_are_checked_before_anything_runs() -> None:
         resolve_config(plugins, "tool-calling", {"preset": "dmeo"})
 
 
+def test_every_mistake_is_told_in_one_go() -> None:
+    wrong = {
+        "preset": "dmeo",
+        "trainer": "sfd",
+        "method": {"name": "lorra"},
+        "data": {"builder": "jsnol"},
+        "eval": {"engine": "vlm"},
+        "training": {"lrr": 1, "batch_size": 0},
+    }
+    with pytest.raises(ConfigError) as caught:
+        resolve_config(default_plugins(), "tool-calling", wrong)
+    for part in ("'dmeo'", "'sfd'", "'lorra'", "'jsnol'", "'vlm'", "training.lrr", "training.batch_size"):
+        assert str(caught.value).count(part) == 1, part
+
+
 def test_broken_yaml_says_where(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("training:\n  lr: [1\nmodel: x\n")
