@@ -11,8 +11,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +21,9 @@ from agentlora.core.home import home
 from agentlora.core.manager import default_plugins
 from agentlora.core.pipeline import publish
 from agentlora.core.run import open_run, read_examples
+from agentlora.core.types import EngineSpec
+from agentlora.eval.conditions import Condition, to_request
+from agentlora.plugins.bases.resolve import resolve_base
 from agentlora.registry import gate
 
 pytestmark = pytest.mark.slow
@@ -126,22 +129,50 @@ def test_an_adapter_of_six_updates_is_evaluated_and_refused(trained: Path, ports
     assert "slow-test" not in run("registry", "list", "--json")
 
 
-def test_both_engines_give_the_adapter_the_same_answers(trained: Path, ports: tuple[int, int]) -> None:
-    """What transformers computes in process and what vLLM serves is the same skill (bfloat16 aside), but for
-    answers that do not fit their schema: vLLM cannot write those.
-    """
+def test_what_is_served_fits_its_schema(trained: Path, ports: tuple[int, int]) -> None:
     run("eval", str(trained), "--split", "dev", "--limit", "12", "--url", f"http://127.0.0.1:{ports[1]}")
-    served = answers(trained)
-    run("eval", str(trained), "--split", "dev", "--limit", "12", "--engine", "transformers")
-    in_process = answers(trained)
-    assert served.keys() == in_process.keys()
-    finished = [row for row in served.values() if calls(row) and row["finish_reason"] == "stop"]
+    lines = (trained / "eval-dev" / "samples.jsonl").read_text().splitlines()
+    served = [row for row in map(json.loads, lines) if row["condition"] == "adapter"]
+    finished = [row for row in served if "<tool_call>" in row["text"] and row["finish_reason"] == "stop"]
+    assert len(finished) >= 3
     assert [row["text"] for row in finished if not row["scores"]["schema_valid"]] == []
-    free = {i: row for i, row in in_process.items() if not calls(row) or row["scores"]["schema_valid"]}
-    pairs = [(served[i]["text"].strip(), row["text"].strip()) for i, row in free.items()]
-    same = sum(one == other for one, other in pairs)
-    assert len(pairs) >= 3
-    assert same >= 0.6 * len(pairs), [pair for pair in pairs if pair[0] != pair[1]]
+
+
+def test_both_engines_give_the_adapter_the_same_answers(trained: Path, ports: tuple[int, int]) -> None:
+    """What transformers computes in process and what vLLM serves is the same skill, up to bfloat16, which decides
+    between tokens that are equally likely. Without a grammar, which only one of them has.
+    """
+    plugins = default_plugins()
+    base = resolve_base("smollm2-135m", plugins, home())
+    examples = read_examples(trained / "data" / "dev.jsonl")[:12]
+    adapter, plain = (
+        [to_request(example, Condition("any", "plain", name)) for example in examples]
+        for name in ("same", None)
+    )
+
+    def texts(name: str, **options: str) -> tuple[list[str], list[str]]:
+        spec = EngineSpec(base.model_dir, base.chat_template, base.tool_call_parser, options=options)
+        with plugins.get("engines", name).open(spec) as engine:
+            engine.add_adapter("same", trained / "adapter")
+            outputs = engine.generate([*adapter, *plain])
+        assert {output.error for output in outputs} == {None}
+        answers = [output.text.strip() for output in outputs]
+        return answers[:12], answers[12:]
+
+    served, of_base = texts("vllm", url=f"http://127.0.0.1:{ports[1]}")
+    in_process, _ = texts("transformers")
+    assert alike(served, in_process) >= 0.6
+    assert alike(served, of_base) <= 0.3  # so that the above says something
+
+
+def alike(ones: list[str], others: list[str]) -> float:
+    """The mean share of two texts before their first difference."""
+
+    def share(one: str, other: str) -> float:
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+        return same / max(1, len(one), len(other))
+
+    return sum(map(share, ones, others)) / len(ones)
 
 
 def test_the_base_answers_a_chat_through_the_gateway(ports: tuple[int, int]) -> None:
@@ -187,12 +218,3 @@ def test_a_trained_adapter_is_published_loaded_and_answers(
         for call in answer.choices[0].message.tool_calls or []:  # what is written under the grammar fits
             assert schema.errors(schemas[call.function.name], json.loads(call.function.arguments)) == []
     assert version.served_name in {model.id for model in client.models.list()}
-
-
-def answers(directory: Path) -> dict[str, dict[str, Any]]:
-    lines = (directory / "eval-dev" / "samples.jsonl").read_text().splitlines()
-    return {row["id"]: row for row in map(json.loads, lines) if row["condition"] == "adapter"}
-
-
-def calls(row: dict[str, Any]) -> bool:
-    return "<tool_call>" in row["text"]
