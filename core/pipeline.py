@@ -206,8 +206,8 @@ def evaluate(
     examples = take(run.examples(split), limit or config.eval.limit)
     if not examples:
         raise ConfigError(f"split {split!r} of run {run.id!r} is empty; there is nothing to evaluate.")
+    digest = adapter_digest(run)
     with run.stage("eval"):
-        digest = adapter_digest(run)
         base = resolve_base(config.model, plugins, home())
         _refuse_another_base(run, base)
         served_as = f"{run.id.lower()}@{digest[:12]}"
