@@ -16,12 +16,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 VARIANTS = {
     "stock TRL": {"shared_prefix": False},
     "shared prefix": {"shared_prefix": True},
     "shared prefix, bfloat16": {"shared_prefix": True, "dtype": "bfloat16"},
+    "the same, nothing fused": {"shared_prefix": True, "dtype": "bfloat16"},
 }
 
 
@@ -49,6 +51,19 @@ def examples(tools_offered: int) -> list:
     return made
 
 
+def unfuse() -> None:
+    """PEFT's own LoRA layers and torch's own cross-entropy in place of those of `agentlora.plugins.trainers.fused`."""
+    import torch
+
+    from agentlora.plugins.trainers import fused
+
+    def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return (torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none") * weights).sum()
+
+    fused.weighted_cross_entropy = cross_entropy
+    fused.fused_lora = nullcontext
+
+
 def one(variant: str, steps: int, tools: int, batch: int) -> None:
     """Run a variant and print a JSON line: seconds of every step but the first, peak RSS in GB."""
     from agentlora.core.config import parse
@@ -58,6 +73,8 @@ def one(variant: str, steps: int, tools: int, batch: int) -> None:
     from agentlora.core.run import create_run
     from agentlora.plugins.bases.resolve import resolve_base
 
+    if variant == "the same, nothing fused":
+        unfuse()
     plugins = default_plugins()
     training = {"max_steps": steps, "batch_size": batch, **VARIANTS[variant]}
     config = resolve_config(plugins, "tool-calling", {"training": training})

@@ -215,15 +215,15 @@ def _number(text: str) -> str | float:
 def all_at_once() -> Iterator[Callable[[Callable[[], Any]], None]]:
     """Collect the ConfigErrors of several checks and raise them as one.
 
-    Yields a function that runs a check and keeps what it raises.
+    Yields a function that runs a check and keeps what it raises; checks that find the same say it once.
     """
-    problems: list[str] = []
+    problems: dict[str, None] = {}
 
     def checking(check: Callable[[], Any]) -> None:
         try:
             check()
         except ConfigError as exc:
-            problems.append(str(exc))
+            problems[str(exc)] = None
 
     yield checking
     if problems:

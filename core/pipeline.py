@@ -73,8 +73,6 @@ def _check_preset(task: Task, preset: Any) -> None:
 
 
 def _check_method(plugins: Plugins, config: RunConfig) -> None:
-    if config.method.name not in plugins.catalog.names("peft_methods"):
-        return  # said before
     method = plugins.get("peft_methods", config.method.name)
     parse(method.Params, config.method.params, "method.params")
     if config.serve_on != "none" and config.serve_on not in method.card.serve_on:
@@ -85,10 +83,8 @@ def _check_method(plugins: Plugins, config: RunConfig) -> None:
 
 
 def _check_data(plugins: Plugins, config: RunConfig, task: Task) -> None:
-    name = builder_name(config, task)
-    if name == config.data.builder and name not in plugins.catalog.names("dataset_builders"):
-        return  # said before
-    parse(plugins.get("dataset_builders", name).Params, config.data.params, "data.params")
+    builder = plugins.get("dataset_builders", builder_name(config, task))
+    parse(builder.Params, config.data.params, "data.params")
 
 
 def builder_name(config: RunConfig, task: Task) -> str:

@@ -24,8 +24,6 @@ from agentlora.runtime.shelf import AUTO, BASE, Answerer, Shelf, status_of
 # A reason goes into a header: ASCII, percent-encoded where it must be, readable otherwise.
 _READABLE = " ()[]<>=,.:;'@/!?+*-_"
 _CLOSED = 499  # nginx's number for a client that left; nobody reads it
-
-
 _NO_TOOLS = "'tools' must be a list of {'type': 'function', 'function': {'name': …}}."
 
 

@@ -20,7 +20,7 @@ TASK = Task(
             "data": {
                 "params": {
                     "examples": 4000,
-                    # few of the cases that so short a training does not learn
+                    # less of the cases that so short a training does not learn
                     "none_fits_share": 0.20,
                     "near_share": 0.25,
                     "missing_share": 0.04,
