@@ -1,12 +1,13 @@
 """Attention over the shared-prefix layout that computes only what the mask would leave.
 
-A dense mask makes every kernel score all pairs of tokens. Here a prefix attends to itself, and all its suffixes,
-padded to one length, attend to the prefix and to themselves in one batch: the same result, for pairs that count.
+A dense mask makes every kernel score all pairs of tokens. Here a prefix attends to itself, and its suffixes attend
+to the prefix and each to itself: the same result, for pairs that count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 NAME = "agentlora_tree"  # as an attention implementation of transformers
@@ -49,46 +50,45 @@ def tree_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return out, None
-    repeats = query.shape[1] // key.shape[1]
-    query, key, value = query[0], key[0].repeat_interleave(repeats, 0), value[0].repeat_interleave(repeats, 0)
-    attend = torch.nn.functional.scaled_dot_product_attention
+    if query.device.type == "cpu" and not dropout:
+        from agentlora.plugins.trainers.fused import tree_attention as attend
+    else:
+        attend = partial(_tree_attention, dropout=dropout)
+    scaling = scaling or query.shape[-1] ** -0.5
     parts = []
     for begin, shared, lengths in spans:
-        middle, end = begin + shared, begin + shared + sum(lengths)
-        prefix_key, prefix_value = key[:, begin:middle], value[:, begin:middle]
-        if shared:
-            parts.append(
-                attend(
-                    query[None, :, begin:middle],
-                    prefix_key[None],
-                    prefix_value[None],
-                    is_causal=True,
-                    dropout_p=dropout,
-                    scale=scaling,
-                )[0]
-            )
-        own_query, own_key, own_value = (_batched(t[:, middle:end], lengths) for t in (query, key, value))
-        keys = torch.cat((prefix_key.expand(len(lengths), -1, -1, -1), own_key), 2)
-        values = torch.cat((prefix_value.expand(len(lengths), -1, -1, -1), own_value), 2)
-        longest = max(lengths)
-        seen = torch.ones(longest, shared + longest, dtype=torch.bool, device=query.device).tril(shared)
-        if query.device.type == "cpu" and not dropout:
-            out = _masked_attention(own_query, keys, values, seen, scaling)
-        else:
-            out = attend(own_query, keys, values, attn_mask=seen, dropout_p=dropout, scale=scaling)
-        parts += [row[:, :length] for row, length in zip(out, lengths, strict=True)]
+        tree = slice(begin, begin + shared + sum(lengths))
+        parts.append(attend(query[0, :, tree], key[0, :, tree], value[0, :, tree], shared, lengths, scaling))
     return torch.cat(parts, 1).transpose(0, 1)[None].contiguous(), None
 
 
-def _masked_attention(query: Any, key: Any, value: Any, seen: Any, scaling: float | None) -> Any:
-    """softmax(scaling · QKᵀ)V by plain matrix products: on CPUs, for batches of short sequences, twice as fast
-    as torch's fused kernel (docs/experiments.md).
+def _tree_attention(
+    query: Any, key: Any, value: Any, shared: int, lengths: Sequence[int], scaling: float, dropout: float
+) -> Any:
+    """One tree by torch's fused kernel: a call for the prefix, a call for all suffixes, padded to one length.
+
+    Args:
+        query: [heads, length, size]. key, value: [kv heads, length, size].
     """
     import torch
 
-    bias = torch.zeros(seen.shape, dtype=query.dtype, device=query.device).masked_fill(~seen, float("-inf"))
-    scores = torch.matmul(query * (scaling or query.shape[-1] ** -0.5), key.transpose(-1, -2)) + bias
-    return torch.matmul(scores.softmax(-1), value)
+    repeats = query.shape[0] // key.shape[0]
+    key, value = key.repeat_interleave(repeats, 0), value.repeat_interleave(repeats, 0)
+    attend = partial(torch.nn.functional.scaled_dot_product_attention, dropout_p=dropout, scale=scaling)
+    (prefix_query, own_query), (prefix_key, own_key), (prefix_value, own_value) = (
+        t.split([shared, sum(lengths)], 1) for t in (query, key, value)
+    )
+    parts = []
+    if shared:
+        parts.append(attend(prefix_query[None], prefix_key[None], prefix_value[None], is_causal=True)[0])
+    own_query, own_key, own_value = (_batched(t, lengths) for t in (own_query, own_key, own_value))
+    keys = torch.cat((prefix_key.expand(len(lengths), -1, -1, -1), own_key), 2)
+    values = torch.cat((prefix_value.expand(len(lengths), -1, -1, -1), own_value), 2)
+    longest = max(lengths)
+    seen = torch.ones(longest, shared + longest, dtype=torch.bool, device=query.device).tril(shared)
+    out = attend(own_query, keys, values, attn_mask=seen)
+    parts += [row[:, :length] for row, length in zip(out, lengths, strict=True)]
+    return torch.cat(parts, 1)
 
 
 def _batched(tokens: Any, lengths: Sequence[int]) -> Any:

@@ -1,11 +1,11 @@
-"""The two parts of a training step that are written here with their gradients: LoRA layers and the loss.
+"""The parts of a training step that are written here with their gradients: LoRA layers, attention on CPUs, the loss.
 
 Imports torch; import it where training begins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from peft.tuners.lora.layer import Linear as LoraLayer
 from torch import Tensor
 
+KEPT_SCORES = 512  # a prefix of up to this many tokens keeps its attention scores; they grow with the square
 SCORES_AT_ONCE = 2**22  # float32 scores that the loss holds at a time: 16 MB
 
 
@@ -133,3 +134,122 @@ class _LoraLinear(torch.autograd.Function):
         of_down = (of_inner.T @ flat).to(ctx.dtype)
         of_up = (gradient.T @ inner).to(ctx.dtype).mul_(ctx.scaling)
         return of_x, None, None, of_down, of_up, None
+
+
+def tree_attention(
+    query: Tensor, key: Tensor, value: Tensor, shared: int, lengths: Sequence[int], scaling: float
+) -> Tensor:
+    """Causal attention of a prefix and of the suffixes that follow it, each blind to the others.
+
+    For CPUs, whose kernels are slow on many short sequences. The queries of all suffixes meet the prefix in one
+    product for each head of `key`, so that no key is copied for a suffix or a query head (docs/experiments.md).
+
+    Args:
+        query: [heads, length, size]. key, value: [kv heads, length, size].
+        shared: tokens of the prefix. lengths: of each suffix.
+
+    Returns:
+        [heads, length, size of value].
+    """
+    (prefix_query, own_query), (prefix_key, own_key), (prefix_value, own_value) = (
+        t.split([shared, sum(lengths)], 1) for t in (query, key, value)
+    )
+    suffixes = _Attention.apply(  # type: ignore[no-untyped-call]
+        own_query, prefix_key, prefix_value, own_key, own_value, tuple(lengths), scaling
+    )
+    if not shared:
+        return suffixes  # type: ignore[no-any-return]
+    if shared <= KEPT_SCORES:
+        nothing = prefix_key[:, :0], prefix_value[:, :0]
+        prefix = _Attention.apply(  # type: ignore[no-untyped-call]
+            prefix_query, *nothing, prefix_key, prefix_value, (shared,), scaling
+        )
+    else:
+        prefix = torch.nn.functional.scaled_dot_product_attention(
+            prefix_query[None],
+            prefix_key[None],
+            prefix_value[None],
+            is_causal=True,
+            scale=scaling,
+            enable_gqa=True,
+        )[0]
+    return torch.cat((prefix, suffixes), 1)
+
+
+class _Attention(torch.autograd.Function):
+    """softmax(scaling · QKᵀ)V of sequences side by side, each of which sees a common prefix and itself causally.
+
+    Inside, the query heads of a key head are rows beside each other: [kv heads, length · group, size].
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        prefix_key: Tensor,
+        prefix_value: Tensor,
+        key: Tensor,
+        value: Tensor,
+        lengths: tuple[int, ...],
+        scaling: float,
+    ) -> Tensor:
+        group = len(query) // len(key)
+        shared, longest = prefix_key.shape[1], max(lengths)
+        with torch.autocast(query.device.type, enabled=False):
+            q = _rows(query * scaling, len(key))
+            prefix_k, prefix_v, k, v = (t.contiguous() for t in (prefix_key, prefix_value, key, value))
+            scores = q.new_empty(*q.shape[:2], shared + longest)
+            scores[..., :shared] = q @ prefix_k.transpose(1, 2)
+            scores[..., shared:] = float("-inf")
+            future = q.new_full((longest, longest), float("-inf")).triu_(1).repeat_interleave(group, 0)
+            for rows, own, size in _each(lengths, group):
+                scores[:, rows, shared : shared + size] = (q[:, rows] @ k[:, own].transpose(1, 2)).add_(
+                    future[: size * group, :size]
+                )
+            scores = scores.softmax(-1)
+            of_prefix = scores[..., :shared].contiguous()
+            of_own = [
+                scores[:, rows, shared : shared + size].contiguous()
+                for rows, _, size in _each(lengths, group)
+            ]
+            out = of_prefix @ prefix_v
+            for part, (rows, own, _) in zip(of_own, _each(lengths, group), strict=True):
+                out[:, rows] += part @ v[:, own]
+        ctx.save_for_backward(q, prefix_k, prefix_v, k, v, out, of_prefix, *of_own)
+        ctx.lengths, ctx.group, ctx.scaling = lengths, group, scaling
+        return _heads(out, group)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        q, prefix_k, prefix_v, k, v, out, of_prefix, *of_own = ctx.saved_tensors
+        of_out = _rows(gradients[0], len(k))
+        mean = (of_out * out).sum(-1, keepdim=True)
+        of_scores = (of_out @ prefix_v.transpose(1, 2)).sub_(mean).mul_(of_prefix)
+        of_q = of_scores @ prefix_k
+        of_prefix_k = of_scores.transpose(1, 2) @ q
+        of_prefix_v = of_prefix.transpose(1, 2) @ of_out
+        of_k, of_v = torch.empty_like(k), torch.empty_like(v)
+        for part, (rows, own, _) in zip(of_own, _each(ctx.lengths, ctx.group), strict=True):
+            of_scores = (of_out[:, rows] @ v[:, own].transpose(1, 2)).sub_(mean[:, rows]).mul_(part)
+            of_q[:, rows] += of_scores @ k[:, own]
+            of_k[:, own] = of_scores.transpose(1, 2) @ q[:, rows]
+            of_v[:, own] = part.transpose(1, 2) @ of_out[:, rows]
+        return _heads(of_q.mul_(ctx.scaling), ctx.group), of_prefix_k, of_prefix_v, of_k, of_v, None, None
+
+
+def _each(lengths: Sequence[int], group: int) -> Iterator[tuple[slice, slice, int]]:
+    """Of every sequence: its rows of queries, its keys, its length."""
+    at = 0
+    for length in lengths:
+        yield slice(at * group, (at + length) * group), slice(at, at + length), length
+        at += length
+
+
+def _rows(x: Tensor, kv_heads: int) -> Tensor:
+    """[heads, length, size] as [kv heads, length · group, size]."""
+    return x.unflatten(0, (kv_heads, -1)).transpose(1, 2).flatten(1, 2)
+
+
+def _heads(x: Tensor, group: int) -> Tensor:
+    """The way back of `_rows`."""
+    return x.unflatten(1, (-1, group)).transpose(1, 2).flatten(0, 1)

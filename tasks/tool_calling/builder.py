@@ -77,13 +77,13 @@ class ToolRequestParams(Strict):
     """Of the groups, how many are over our own catalogue."""
     composed_share: float = Field(0.2, ge=0, le=1)
     """Of the groups, how many are over tools put together from parts; the rest is over real API descriptions."""
-    none_fits_share: float = Field(0.25, ge=0, le=1)
+    none_fits_share: float = Field(0.28, ge=0, le=1)
     """Of the training requests, how many no offered tool fits: a model that has seen few of them calls always."""
-    missing_share: float = Field(0.10, ge=0, le=1)
+    missing_share: float = Field(0.08, ge=0, le=1)
     """How many leave out a required argument."""
-    two_calls_share: float = Field(0.12, ge=0, le=1)
+    two_calls_share: float = Field(0.10, ge=0, le=1)
     """How many need two calls. The rest needs one."""
-    near_share: float = Field(0.4, ge=0, le=0.7)
+    near_share: float = Field(0.45, ge=0, le=0.7)
     """Of the requests that no tool fits, how many are for a tool of the same domain. The hardest kind: much of it
     delays all the others, which only a long training makes good (docs/experiments.md)."""
     real_tools: int = Field(2400, ge=0)
