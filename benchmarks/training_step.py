@@ -17,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 VARIANTS = {
     "stock TRL": {"shared_prefix": False},
@@ -52,16 +54,29 @@ def examples(tools_offered: int) -> list:
 
 
 def unfuse() -> None:
-    """PEFT's own LoRA layers and torch's own cross-entropy in place of those of `agentlora.plugins.trainers.fused`."""
+    """PEFT's LoRA layers, torch's attention and cross-entropy in place of ours (`agentlora.plugins.trainers.fused`)."""
     import torch
 
-    from agentlora.plugins.trainers import fused
+    from agentlora.plugins.trainers import attention, fused
 
     def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         return (torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none") * weights).sum()
 
     fused.weighted_cross_entropy = cross_entropy
     fused.fused_lora = nullcontext
+    fused.tree_attention = partial(attention._tree_attention, dropout=0.0)
+
+
+def stock() -> None:
+    """TRL's loss: the model's own, over the logits of every position."""
+    from agentlora.plugins.trainers import sft
+
+    def loss(model: Any, batch: dict, num_items_in_batch: Any) -> Any:
+        names = ("input_ids", "attention_mask", "labels")
+        inputs = {name: batch[name] for name in names}
+        return model(**inputs, num_items_in_batch=num_items_in_batch, use_cache=False).loss
+
+    sft.trained_positions_loss = loss
 
 
 def one(variant: str, steps: int, tools: int, batch: int) -> None:
@@ -73,8 +88,10 @@ def one(variant: str, steps: int, tools: int, batch: int) -> None:
     from agentlora.core.run import create_run
     from agentlora.plugins.bases.resolve import resolve_base
 
-    if variant == "the same, nothing fused":
+    if variant in ("stock TRL", "the same, nothing fused"):
         unfuse()
+    if variant == "stock TRL":
+        stock()
     plugins = default_plugins()
     training = {"max_steps": steps, "batch_size": batch, **VARIANTS[variant]}
     config = resolve_config(plugins, "tool-calling", {"training": training})

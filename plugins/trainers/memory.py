@@ -39,7 +39,8 @@ def choose_micro_batch(
     """The largest divisor of `batch_size`, up to one group, whose heaviest forward pass fits into free memory.
 
     More than a group at once gains nothing: nothing more is shared, and attention's cost grows with the
-    square of the length. Without sharing, rows are padded to the longest and every position has logits.
+    square of the length. Without sharing, rows are padded to the longest, and a position that is trained in one
+    has logits in all.
     """
     budget = int(SAFETY * free_memory_bytes())
     candidates = [m for m in range(min(batch_size, group_size), 0, -1) if batch_size % m == 0]
@@ -56,7 +57,9 @@ def _pass_bytes(
     if sharing:
         tokens, scored = computed_tokens(part), sum(len(row.ids) - row.start for row in part)
     else:
-        tokens = scored = len(part) * max(len(row.ids) for row in part)
+        longest = max(len(row.ids) for row in part)
+        tokens = len(part) * longest
+        scored = len(part) * (longest - min(row.start for row in part))
     return activation_bytes(config, tokens, scored, value_bytes, checkpointing)
 
 

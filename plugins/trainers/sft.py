@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.config import TrainingConfig, parse
-from agentlora.core.errors import DataError, TrainError, needs_extra
+from agentlora.core.errors import TrainError, needs_extra
 from agentlora.core.libraries import prepare_libraries
 from agentlora.core.run import Run
 from agentlora.core.types import Base, Example, Method
@@ -138,7 +139,7 @@ def shares_prefixes_exactly(model: Any, rows: Sequence[Row]) -> bool:
     model.eval()
     try:
         with torch.no_grad():
-            shared = model(**shared_inputs(model, batch), use_cache=False).logits[0][
+            shared = model(**model_inputs(model, batch), use_cache=False).logits[0][
                 (labels[0] != IGNORE).roll(-1)
             ]
             plain = torch.cat(
@@ -185,16 +186,6 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
     if training.shared_prefix and not sharing:
         run.note(
             "train", "plain", message="this model cannot share prefixes; training every example on its own"
-        )
-    if not sharing and any(row.weight != 1 for row in rows):
-        raise DataError(
-            "examples have weights, which only the shared-prefix layout trains with, and it is "
-            + (
-                "not exact for this model"
-                if training.shared_prefix
-                else "switched off (training.shared_prefix)"
-            )
-            + ". Remove the weights from the data, or switch it on."
         )
     micro = training.micro_batch_size
     if micro is None and training.grad_accum is not None:
@@ -262,8 +253,6 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             log.batch(*inputs.pop("token_counts"))
-            if not sharing:
-                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
             return trained_positions_loss(model, inputs, num_items_in_batch)
 
         def training_step(self, *args: Any, **kwargs: Any) -> Any:
@@ -295,40 +284,57 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
     return trainer
 
 
-def shared_inputs(model: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
-    """What the forward of `model` takes of a batch in the shared-prefix layout: the mask, and spans where used."""
-    keys = ["input_ids", "position_ids", "attention_mask"]
+def model_inputs(model: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """What the forward of `model` takes of a batch: ids, mask, and where prefixes are shared, positions and spans."""
+    keys = ["input_ids", "attention_mask", "position_ids"]
     if model.config.get_text_config()._attn_implementation == TREE_ATTENTION:
         keys.append("spans")
-    return {key: batch[key] for key in keys}
+    return {key: batch[key] for key in keys if key in batch}
 
 
-def trained_positions_loss(model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> Any:
+def trained_positions_loss(model: Any, batch: Mapping[str, Any], num_items_in_batch: Any) -> Any:
     """Cross-entropy summed with the tokens' weights, over the number of trained tokens (of the whole update
     when `num_items_in_batch` is given). With weights of 1 that is TRL's loss.
 
-    The model's own forward scores only the positions before a trained token, so scaling and soft-capping of
-    logits stay the model's business and the [length, vocab] logits are never built.
+    The model's own forward scores only the positions before a trained token, of any row in the plain layout, so
+    scaling and soft-capping of logits stay the model's business and the [rows, length, vocab] logits are never built.
     """
     from agentlora.plugins.trainers.fused import weighted_cross_entropy
 
-    labels = inputs["labels"][0]
-    trained = (labels != IGNORE).nonzero().squeeze(1)
-    outputs = model(**shared_inputs(model, inputs), logits_to_keep=trained - 1, use_cache=False)
-    total = weighted_cross_entropy(outputs.logits[0], labels[trained], inputs["weights"][0][trained])
-    return total / (len(trained) if num_items_in_batch is None else num_items_in_batch)
+    at = (batch["labels"] != IGNORE).any(0).nonzero().squeeze(1)
+    labels, weights = batch["labels"][:, at], batch["weights"][:, at]
+    inputs = model_inputs(model, batch)
+    if takes_positions(model):
+        logits = model(**inputs, logits_to_keep=at - 1, use_cache=False).logits
+    else:
+        logits = model(**inputs, use_cache=False).logits[:, at - 1]
+    trained = labels != IGNORE
+    if trained.all():
+        total = weighted_cross_entropy(logits.flatten(0, 1), labels.flatten(), weights.flatten())
+    else:
+        total = weighted_cross_entropy(logits[trained], labels[trained], weights[trained])
+    return total / (trained.sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+def takes_positions(model: Any) -> bool:
+    """Whether the model's forward can be told at which positions logits are wanted."""
+    base = getattr(model, "get_base_model", lambda: model)()
+    return "logits_to_keep" in inspect.signature(base.forward).parameters
 
 
 def pad(batch: Sequence[Row], pad_id: int) -> dict[str, Any]:
-    """The plain layout: input_ids, attention_mask, labels, each [rows, longest], padded on the right."""
+    """The plain layout: input_ids, attention_mask, labels, weights, each [rows, longest], padded on the right."""
     import torch
 
-    longest = max(len(row.ids) for row in batch)
-    ids = torch.full((len(batch), longest), pad_id, dtype=torch.long)
-    labels = torch.full((len(batch), longest), IGNORE, dtype=torch.long)
-    mask = torch.zeros((len(batch), longest), dtype=torch.long)
+    shape = len(batch), max(len(row.ids) for row in batch)
+    ids = torch.full(shape, pad_id, dtype=torch.long)
+    labels = torch.full(shape, IGNORE, dtype=torch.long)
+    weights = torch.zeros(shape)
+    mask = torch.zeros(shape, dtype=torch.long)
     for i, row in enumerate(batch):
-        ids[i, : len(row.ids)] = torch.tensor(row.ids)
-        labels[i, row.start : len(row.ids)] = torch.tensor(row.ids[row.start :])
-        mask[i, : len(row.ids)] = 1
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        end = len(row.ids)
+        ids[i, :end] = torch.tensor(row.ids)
+        labels[i, row.start : end] = ids[i, row.start : end]
+        weights[i, row.start : end] = row.weight
+        mask[i, :end] = 1
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "weights": weights}

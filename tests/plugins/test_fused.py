@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from agentlora.plugins.trainers import fused
-from agentlora.plugins.trainers.fused import fused_lora, lora_linear, weighted_cross_entropy
+from agentlora.plugins.trainers.fused import fused_lora, lora_linear, tree_attention, weighted_cross_entropy
 
 
 @pytest.mark.parametrize("biased", [False, True])
@@ -37,6 +37,41 @@ def test_weighted_cross_entropy_is_torchs(at_once: int, monkeypatch: pytest.Monk
     total = weighted_cross_entropy(logits, labels, weights)
     torch.testing.assert_close(total, expected)
     torch.testing.assert_close(torch.autograd.grad(3 * total, logits)[0], gradient)
+
+
+@pytest.mark.parametrize("kept", [0, 512])  # the prefix by torch's kernel, and by ours
+@pytest.mark.parametrize("shared", [0, 4])
+def test_tree_attention_is_attention_under_the_trees_mask(
+    shared: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "KEPT_SCORES", kept)
+    torch.manual_seed(0)
+    lengths = (3, 1, 4)
+    n = shared + sum(lengths)
+    mask = torch.zeros(n, n, dtype=torch.bool)
+    mask[:, :shared] = True
+    mask[:shared, :shared] = torch.ones(shared, shared).tril()
+    for begin, length in zip((shared, shared + 3, shared + 4), lengths, strict=True):
+        mask[begin : begin + length, begin : begin + length] = torch.ones(length, length).tril()
+    query, key, value = (
+        torch.randn(heads, n, size, dtype=torch.double, requires_grad=True)
+        for heads, size in ((6, 5), (2, 5), (2, 3))  # three query heads a key head
+    )
+
+    def expected(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.scaled_dot_product_attention(
+            query[None], key[None], value[None], attn_mask=mask, scale=0.3, enable_gqa=True
+        )[0]
+
+    found = tree_attention(query, key, value, shared, lengths, 0.3)
+    torch.testing.assert_close(found, expected(query, key, value))
+    weights = torch.randn_like(found)
+    for one, other in zip(
+        torch.autograd.grad((found * weights).sum(), (query, key, value)),
+        torch.autograd.grad((expected(query, key, value) * weights).sum(), (query, key, value)),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
 
 
 def tiny_peft_model(**options: object) -> torch.nn.Module:

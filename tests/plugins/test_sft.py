@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from agentlora.core.config import RunConfig, parse
-from agentlora.core.errors import ConfigError, DataError, TrainError
+from agentlora.core.errors import ConfigError, TrainError
 from agentlora.core.manager import default_plugins
 from agentlora.core.run import Run, create_run
 from agentlora.core.types import Example, RunEvent
@@ -62,14 +62,6 @@ def test_max_steps_overrides_epochs(tiny_model_dir: Path, examples: list[Example
     assert [row["step"] for row in metrics(run)[1:]] == [1, 2, 3, 4, 5]
 
 
-def test_weights_are_refused_where_they_would_be_ignored(
-    tiny_model_dir: Path, examples: list[Example], tmp_path: Path
-) -> None:
-    weighted = [replace(example, weight=2.0) for example in examples]
-    with pytest.raises(DataError, match=r"weights.*switched off"):
-        fit(tiny_model_dir, weighted, tmp_path / "run", shared_prefix=False)
-
-
 def test_the_exported_adapter_gives_the_trained_models_logits(
     tiny_model_dir: Path, examples: list[Example], tmp_path: Path
 ) -> None:
@@ -87,9 +79,10 @@ def test_the_exported_adapter_gives_the_trained_models_logits(
 def test_shared_and_plain_training_take_the_same_first_steps(
     tiny_model_dir: Path, examples: list[Example], tmp_path: Path
 ) -> None:
-    shared, _ = fit(tiny_model_dir, examples, tmp_path / "a", max_steps=3)
+    weighted = [replace(example, weight=1 + i % 3) for i, example in enumerate(examples)]
+    shared, _ = fit(tiny_model_dir, weighted, tmp_path / "a", max_steps=3)
     plain, _ = fit(
-        tiny_model_dir, examples, tmp_path / "b", max_steps=3, shared_prefix=False, micro_batch_size=4
+        tiny_model_dir, weighted, tmp_path / "b", max_steps=3, shared_prefix=False, micro_batch_size=4
     )
     for one, other in zip(metrics(shared)[1:], metrics(plain)[1:], strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)

@@ -45,26 +45,30 @@ def models(tiny_model_dir: Path) -> dict[str, torch.nn.Module]:
     return {"llama": AutoModelForCausalLM.from_pretrained(tiny_model_dir), "qwen2": Qwen2ForCausalLM(qwen)}
 
 
+@pytest.mark.parametrize("layout", ["shared", "plain", "plain, all logits"])
 @pytest.mark.parametrize("name", ["llama", "qwen2"])
-def test_loss_and_gradients_equal_plain_training(
-    name: str, tiny_model_dir: Path, rows: tuple[Row, ...]
+def test_loss_and_gradients_equal_the_models_own(
+    name: str, layout: str, tiny_model_dir: Path, rows: tuple[Row, ...]
 ) -> None:
     model = models(tiny_model_dir)[name]
     batch = rows[:8]  # two groups
-    shared = trained_positions_loss(model, lay_out(batch), None)
-    shared.backward()
+    if layout == "plain, all logits":  # as models do that know no logits_to_keep
+        forward = model.forward
+        model.forward = lambda input_ids, attention_mask, use_cache: forward(input_ids, attention_mask)
+    found = trained_positions_loss(model, lay_out(batch) if layout == "shared" else pad(batch, 0), None)
+    found.backward()
     gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
 
     inputs = pad(batch, 0)
-    logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"]).logits[:, :-1]
+    logits = type(model).forward(model, inputs["input_ids"], inputs["attention_mask"]).logits[:, :-1]
     labels = inputs["labels"][:, 1:]
-    plain = torch.nn.functional.cross_entropy(
+    expected = torch.nn.functional.cross_entropy(
         logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE
     )
-    plain.backward()
+    expected.backward()
 
-    assert shared.item() == pytest.approx(plain.item(), rel=1e-5)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     for n, p in model.named_parameters():
         if p.grad is not None:
             scale = p.grad.abs().max().item()
