@@ -231,7 +231,7 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
         max_grad_norm=training.max_grad_norm,
         gradient_checkpointing=training.gradient_checkpointing,
         use_cpu=on_cpu,
-        bf16=model.dtype == torch.bfloat16,  # autocast: adapters compute in it too and are stored in float32
+        bf16=False,  # autocast is ours: accelerate's would copy all logits to float32
         seed=run.config.seed,
         save_strategy="steps",
         save_steps=training.save_steps,
@@ -253,7 +253,9 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
             log.batch(*inputs.pop("token_counts"))
-            return trained_positions_loss(model, inputs, num_items_in_batch)
+            # adapters compute in bfloat16 like their base and are stored in float32
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16):
+                return trained_positions_loss(model, inputs, num_items_in_batch)
 
         def training_step(self, *args: Any, **kwargs: Any) -> Any:
             loss = super().training_step(*args, **kwargs)
