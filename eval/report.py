@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from agentlora.eval.record import Record
+from agentlora.eval.record import DifferenceRecord, Record
 from agentlora.eval.report_html import html
 from agentlora.eval.wording import (
     NOTHING,
@@ -15,6 +15,7 @@ from agentlora.eval.wording import (
     interval,
     label,
     percent,
+    points,
     summary,
 )
 
@@ -25,7 +26,9 @@ __all__ = ["html", "markdown", "terminal_table"]
 
 
 def terminal_table(record: Record) -> RenderableType:
-    """Metrics down, conditions across, mean over interval; then the differences and what was left out."""
+    """Metrics down, conditions across, mean over interval; at the right, each adapter's paired difference to the best
+    baseline, in points; below, what was found and what was left out.
+    """
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -34,15 +37,28 @@ def terminal_table(record: Record) -> RenderableType:
     table.add_column("95 % intervals", style="bold")
     for condition in record.conditions:
         table.add_column(Text(condition.name), justify="right", style="green" if condition.adapter else "")
+    best = record.best_baseline
+    compared = [c.name for c in record.conditions if c.adapter and best is not None]
+    for system in compared:
+        name = system if len(compared) > 1 else "points"
+        table.add_column(Text(f"{name} against\n{best}"), justify="right")
     for metric in record.metrics:
         if not applies_to(record, metric):
             continue
         name = f"{_arrowed(record, metric)}\n(of {applies_to(record, metric)})"
         figures = [c.metrics[metric] for c in record.conditions]
         cells = [f"{percent(f.mean)}\n{interval(f)}" for f in figures]
+        cells += [_gain(record.difference(system, best or "", metric)) for system in compared]
         table.add_row(name, *cells, style="bold" if metric == record.headline else None, end_section=True)
     notes = [Text(line) for line in (summary(record), *_notes(record))]
     return Group(table, *notes)
+
+
+def _gain(found: DifferenceRecord | None) -> str:
+    if found is None or found.low is None or found.high is None:
+        return NOTHING
+    ends = (f"{round(100 * end) + 0:+d}".replace("-", "−") for end in (found.low, found.high))
+    return f"{points(found.mean)}\n{' to '.join(ends)}"
 
 
 def markdown(record: Record) -> str:

@@ -86,6 +86,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit: 0 well, 2 for an error that the user can mend, 1 for a failure, 130 interrupted."""
     from agentlora.core.errors import AgentLoraError
 
+    if argv is None and "train" in sys.argv[1:3]:
+        from agentlora.core.libraries import start_with_tcmalloc
+
+        start_with_tcmalloc()
     try:
         code = cli.main(
             args=list(argv) if argv is not None else None, prog_name="agentlora", standalone_mode=False

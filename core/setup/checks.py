@@ -13,6 +13,7 @@ from typing import Literal
 from packaging.requirements import Requirement
 
 from agentlora.core.home import home
+from agentlora.core.libraries import find_tcmalloc
 from agentlora.core.setup import facts
 from agentlora.core.setup.steps import STARTER, STARTER_MODEL
 
@@ -43,6 +44,7 @@ def all_checks() -> list[Check]:
         _vllm,
         _companions,
         _libnuma,
+        _tcmalloc,
         _cpu,
         _memory,
         _disk,
@@ -141,6 +143,14 @@ def _libnuma() -> Iterator[Check]:
         yield Check(
             "libnuma", "broken" if needed else "missing", "not found", "sudo apt-get install libnuma1"
         )
+
+
+def _tcmalloc() -> Iterator[Check]:
+    if found := find_tcmalloc():
+        yield Check("tcmalloc", "ok", str(found))
+    elif sys.platform == "linux" and facts.torch_cuda() is None:
+        advice = "training is faster with it: sudo apt-get install libtcmalloc-minimal4"
+        yield Check("tcmalloc", "missing", "not found", advice)
 
 
 def _cpu() -> Iterator[Check]:

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from agentlora.core.errors import AgentLoraError, ConfigError, unknown
 from agentlora.core.home import home
+from agentlora.core.libraries import find_tcmalloc
 from agentlora.core.setup import facts
 
 TORCH = "torch==2.13.0"
@@ -95,7 +96,7 @@ def _cpu() -> Plan:
         title = f"removing {', '.join(misfits)}, not made for a CPU build of torch"
         steps.append(Step(title, (*PIP, "uninstall", "--yes", *misfits)))
     numa = _libnuma()
-    return Plan((*numa.steps, *steps), numa.notes)
+    return Plan((*numa.steps, *_tcmalloc(), *steps), numa.notes)
 
 
 def _gpu() -> Plan:
@@ -136,11 +137,23 @@ def _refuse_beside(other: str, what: str, target: str) -> None:
 def _libnuma() -> Plan:
     if facts.has_libnuma():
         return Plan()
-    if os.geteuid() == 0 and shutil.which("apt-get"):
+    if _can_apt():
         script = "apt-get install -y -q libnuma1 || { apt-get update -q && apt-get install -y -q libnuma1; }"
         return Plan((Step("system library libnuma1", ("sh", "-c", script)),))
     how = "sudo apt-get install libnuma1" if shutil.which("apt-get") else "the package with libnuma.so.1"
     return Plan(notes=(f"vLLM will not start without the system library libnuma.so.1. Install it: {how}",))
+
+
+def _tcmalloc() -> Iterator[Step]:
+    if find_tcmalloc() is None and sys.platform == "linux" and _can_apt():
+        # training works without it, only slower; newer releases have it under another name
+        install = "apt-get install -y -q libtcmalloc-minimal4"
+        script = f"{install} || {install}t64 || {{ apt-get update -q && {install}; }} || true"
+        yield Step("system library libtcmalloc", ("sh", "-c", script))
+
+
+def _can_apt() -> bool:
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
 
 
 def require_pip() -> None:
