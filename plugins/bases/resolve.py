@@ -1,4 +1,4 @@
-"""``--model``: a registered base model, a local directory, or a hub id."""
+"""``--model``: a registered base model, a local directory, or a hub id, with ``@`` and a revision if one is wanted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def resolve_base(model: str, plugins: Plugins, home: Path) -> Base:
         return _local(model, _from_hub(model))
     choices = plugins.catalog.names("base_models")
     raise ConfigError(
-        unknown("model", model, choices) + " A local directory or a hub id (owner/name) also works."
+        unknown("model", model, choices)
+        + " A local directory or a hub id (owner/name or owner/name@revision) also works."
     )
 
 
@@ -43,13 +44,16 @@ def _local(name: str, path: Path) -> Base:
 
 
 def _from_hub(model: str) -> Path:
+    name, _, revision = model.partition("@")
     with needs_extra("train", f"fetching {model!r}"):
         from huggingface_hub import snapshot_download
     try:
         # the last committed file types only: no pickle ever comes along (design, decision 10)
         return Path(
             snapshot_download(
-                model, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+                name,
+                revision=revision or None,
+                allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"],
             )
         )
     except Exception as exc:

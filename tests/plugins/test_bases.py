@@ -123,3 +123,25 @@ def test_what_is_no_model_is_refused(tiny_model_dir: Path, tmp_path: Path) -> No
         resolve_base(str(tmp_path), plugins, home())
     with pytest.raises(ConfigError, match=r"unknown model 'smollm'\. Did you mean 'smollm2-135m'"):
         resolve_base("smollm", plugins, home())
+
+
+def test_a_hub_id_is_fetched_at_the_revision_that_it_names(
+    tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def snapshot_download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision))
+        if revision == "absent":
+            raise OSError("no such revision")
+        assert "*.bin" not in allow_patterns
+        return str(tiny_model_dir)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    plugins = default_plugins()
+    base = resolve_base("owner/tiny", plugins, tmp_path)
+    pinned = resolve_base("owner/tiny@abc123", plugins, tmp_path)
+    assert asked == [("owner/tiny", None), ("owner/tiny", "abc123")]
+    assert base.model_dir == pinned.model_dir == tiny_model_dir
+    with pytest.raises(ConfigError, match="could not be fetched"):
+        resolve_base("owner/tiny@absent", plugins, tmp_path)
