@@ -1,7 +1,7 @@
 """JSON Schema (2020-12, draft 7 and older) without a network: an unknown ``$ref`` is an error, never a fetch.
 
-``jsonschema_rs`` validates (0.8 µs a small call against 92 µs for ``jsonschema``); ``jsonschema`` checks
-that a schema is a schema. Both are imported on first use. Non-finite numbers are not JSON and never valid.
+``jsonschema_rs`` validates (0.8 µs a small call against 92 µs for ``jsonschema``, the reference that the tests hold
+it to); it is imported on first use. Non-finite numbers are not JSON and never valid.
 """
 
 from __future__ import annotations

@@ -1,0 +1,88 @@
+"""Validation agrees with the reference implementation, `jsonschema`, and never fetches."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from referencing import Registry
+
+from agentlora.core import schema
+from agentlora.core.errors import DataError
+from agentlora.tasks.tool_calling.toolspec import load_catalogue, render
+
+ODD: list[Any] = [None, True, 0, -1, 2.5, 10**20, "", "monday", "2026-13-45", [], ["x"], {}, {"x": 1}]
+
+
+def reference(of: dict[str, Any]) -> Draft202012Validator:
+    return Draft202012Validator(of, registry=Registry())  # it has no way to retrieve anything
+
+
+def damaged(arguments: dict[str, Any], rng: random.Random) -> Iterator[dict[str, Any]]:
+    """Arguments with one left out, one too many, and one of another value; also inside what is nested."""
+    for name in arguments:
+        yield {k: v for k, v in arguments.items() if k != name}
+        yield arguments | {name: rng.choice(ODD)}
+        if isinstance(arguments[name], dict):
+            yield arguments | {name: arguments[name] | {"unknown": 1}}
+        if isinstance(arguments[name], list):
+            yield arguments | {name: [*copy.deepcopy(arguments[name]), rng.choice(ODD)]}
+    yield arguments | {"unknown_argument": 1}
+
+
+def test_calls_of_every_tool_are_judged_as_the_reference_judges_them() -> None:
+    rng = random.Random(0)
+    verdicts = {True: 0, False: 0}
+    for tool in load_catalogue():
+        checker = reference(tool.parameters)
+        _, arguments = render(tool, rng.choice(tool.phrasings), rng)
+        for instance in (arguments, *damaged(arguments, rng)):
+            expected = checker.is_valid(instance)
+            assert schema.is_valid(tool.parameters, instance) is expected, (tool.name, instance)
+            assert bool(schema.errors(tool.parameters, instance)) is not expected
+            verdicts[expected] += 1
+    assert min(verdicts.values()) > 300  # neither side is empty
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        {"oneOf": [{"minimum": 0}, {"type": "integer"}]},
+        {"$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}, "$ref": "#/$defs/n"},
+        {"type": "object", "patternProperties": {"^x": {"type": "integer"}}, "additionalProperties": False},
+        {"type": "array", "prefixItems": [{"type": "string"}], "items": False},
+        {"type": "object", "dependentRequired": {"x": ["y"]}},
+        {"not": {"type": "string"}},
+        {"const": 1},
+        {"multipleOf": 0.5},
+        True,
+        False,
+    ],
+)
+def test_keywords_are_judged_as_the_reference_judges_them(parameters: Any) -> None:
+    checker = reference(parameters)
+    for instance in [*ODD, 1, 1.0, 0.3, [[]], ["x", 1], {"y": 1, "x": "z"}]:
+        assert schema.is_valid(parameters, instance) is checker.is_valid(instance), instance
+
+
+def test_what_is_not_json_is_never_valid() -> None:
+    for instance in (float("nan"), {"x": float("inf")}, {1, 2}, object()):
+        assert not schema.is_valid(True, instance)  # type: ignore[arg-type]
+        assert "not a JSON value" in schema.errors({}, instance)[0]
+
+
+def test_a_reference_outside_is_an_error_and_never_fetched() -> None:
+    outside = {"$ref": "http://localhost:9/never.json"}
+    with pytest.raises(DataError, match="outside the schema"):
+        schema.is_valid(outside, 1)
+    assert "outside the schema" in schema.check_schema(outside)[0]
+
+
+@pytest.mark.parametrize("broken", [{"type": "strin"}, {"required": "x"}, {"pattern": "("}, 7, {"x": {1}}])
+def test_a_schema_that_is_none_is_refused(broken: Any) -> None:
+    assert schema.check_schema(broken)
