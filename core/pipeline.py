@@ -372,6 +372,8 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
             raise GateRefused(
                 f"the gate refused {skill!r}:\n" + "\n".join(f"  - {reason}" for reason in verdict.reasons)
             )
+        for baseline, why in verdict.facts.get("skipped", {}).items():
+            run.note("publish", "not compared", message=f"not compared with {baseline!r}: {why}")
         facts = run.facts()
         card = SkillCard(
             name=skill,

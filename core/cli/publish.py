@@ -16,12 +16,14 @@ def publish(run: str, name: str | None, alias: str, as_json: bool) -> None:
     """Put RUN's adapter (id, directory, or `last`) through the gate and into the registry."""
     import json
 
+    from agentlora.core.cli.progress import show
     from agentlora.core.manager import default_plugins
     from agentlora.core.pipeline import publish as put
     from agentlora.core.run import open_run
 
     plugins = default_plugins()
-    version = put(open_run(run, plugins.emit), plugins, name=name, alias=alias)
+    with show(plugins, quiet=as_json) as emit:
+        version = put(open_run(run, emit), plugins, name=name, alias=alias)
     if as_json:
         facts = {"name": version.name, "number": version.number, "digest": version.digest, "alias": alias}
         click.echo(json.dumps({**facts, "existing": version.existing}, indent=2))
