@@ -59,7 +59,7 @@ SYSTEMS = (
 class ToolRequestParams(Strict):
     """How much of what."""
 
-    examples: int = Field(12800, ge=1)
+    examples: int = Field(14400, ge=1)
     """Training examples."""
     requests_per_toolset: int = Field(8, ge=1)
     """Training requests that share one tool list, and with it one rendered prefix."""

@@ -19,7 +19,7 @@ TASK = Task(
         "demo": {
             "data": {
                 "params": {
-                    "examples": 4000,
+                    "examples": 4800,
                     # less of the cases that so short a training does not learn
                     "none_fits_share": 0.20,
                     "near_share": 0.25,
