@@ -138,13 +138,21 @@ def _refuse_leaks(splits: Mapping[Split, list[Example]]) -> None:
 
 
 def train(run: Run, plugins: Plugins) -> Path:
-    """Fit the method to ``data/train.jsonl``; returns the adapter's directory."""
+    """Fit the method to ``data/train.jsonl``, from the last whole checkpoint on where there is one; returns the
+    adapter's directory.
+
+    Raises:
+        ConfigError: another process trains this run, or its base model is not the one that it began with.
+        TrainError: the trainer failed.
+    """
     from agentlora.core.provenance import device
     from agentlora.plugins.bases.resolve import resolve_base
 
-    with run.stage("train"):
+    with run.alone(), run.stage("train"):
         base = resolve_base(run.config.model, plugins, home())
         method: Method = plugins.get("peft_methods", run.config.method.name)
+        if run.facts().get("base"):
+            _refuse_another_base(run, base)
         run.add_facts(base=base_facts(base))
         trainer = plugins.get("trainers", run.config.trainer)
         with boundary(TrainError, f"trainer {run.config.trainer!r}"):
@@ -153,6 +161,20 @@ def train(run: Run, plugins: Plugins) -> Path:
         made_with = {**run.facts().get("provenance", {}), "device": device()}
         run.add_facts(adapter_digest=directory_digest(directory), provenance=made_with)
     return directory
+
+
+def resume(run: Run, plugins: Plugins) -> Path:
+    """Train an interrupted run to its end: its data is built if it is not there, and trained from the last whole
+    checkpoint on.
+
+    Raises:
+        ConfigError: the run has an adapter already; else as `train`.
+    """
+    if run.adapter_dir.is_dir():
+        raise ConfigError(f"run {run.id!r} is trained. Next: agentlora eval {run.id}")
+    if not (run.directory / "data" / "card.json").is_file():
+        build_data(run, plugins)
+    return train(run, plugins)
 
 
 def base_facts(base: Base) -> dict[str, Any]:

@@ -8,8 +8,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -53,6 +55,10 @@ class Run:
         return self.directory / "adapter"
 
     @property
+    def checkpoints_dir(self) -> Path:
+        return self.directory / "checkpoints"
+
+    @property
     def eval_dir(self) -> Path:
         return self.directory / "eval"
 
@@ -70,6 +76,24 @@ class Run:
             self.note(name, "failed", reason=f"{type(exc).__name__}: {exc}")
             raise
         self.note(name, "finished")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the run against every other process that would write into it; released when this one ends, however.
+
+        Raises:
+            ConfigError: another process holds it.
+        """
+        folder = os.open(self.directory, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as exc:
+            raise ConfigError(
+                f"another process is at work on run {self.id!r}. Let it end, or end it."
+            ) from exc
+        finally:
+            os.close(folder)
 
     def remove(self) -> None:
         """Delete the run's directory with all that is in it."""

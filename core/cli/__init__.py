@@ -22,7 +22,7 @@ COMMANDS = {
     ),
     "chat": ("agentlora.core.cli.chat", "Base and skill side by side."),
     "route": ("agentlora.core.cli.route", "Say which skill would answer a text, and why."),
-    "runs": ("agentlora.core.cli.runs", "List and show runs."),
+    "runs": ("agentlora.core.cli.runs", "List, show and resume runs."),
     "plugins": ("agentlora.core.cli.plugins", "List plugins and what they offer."),
     "config": ("agentlora.core.cli.config", "Print the configuration's JSON Schema."),
     "setup": ("agentlora.core.cli.setup", "Install what pip cannot express: cpu, gpu, starter."),
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit: 0 well, 2 for an error that the user can mend, 1 for a failure, 130 interrupted."""
     from agentlora.core.errors import AgentLoraError
 
-    if argv is None and "train" in sys.argv[1:3]:
+    if argv is None and {"train", "resume"} & set(sys.argv[1:4]):
         from agentlora.core.libraries import start_with_tcmalloc
 
         start_with_tcmalloc()

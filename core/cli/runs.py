@@ -11,7 +11,7 @@ from agentlora.core.cli.options import show_json
 
 @click.group()
 def runs() -> None:
-    """List and show runs."""
+    """List, show and resume runs."""
 
 
 @runs.command("list")
@@ -82,3 +82,22 @@ def show(run: str, as_json: bool) -> None:
         at, stage, what = (str(event.get(key, "-")) for key in ("at", "stage", "event"))
         extra = {k: v for k, v in event.items() if k not in ("at", "event", "stage")}
         click.echo(f"{at}  {stage:7} {what}  {json.dumps(extra) if extra else ''}".rstrip())
+
+
+@runs.command("resume")
+@click.argument("run")
+def resume(run: str) -> None:
+    """Train RUN (id, directory or `last`) to its end, from its last checkpoint on.
+
+    It goes on exactly where it was: what differs from what was saved ends it.
+    """
+    from agentlora.core.cli.progress import show
+    from agentlora.core.manager import default_plugins
+    from agentlora.core.pipeline import resume as go_on
+    from agentlora.core.run import open_run
+
+    plugins = default_plugins()
+    with show(plugins) as emit:
+        opened = open_run(run, emit)
+        directory = go_on(opened, plugins)
+    click.echo(f"Trained {opened.config.task} → {directory}\nNext: agentlora eval {run}")

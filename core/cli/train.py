@@ -92,7 +92,12 @@ def train(
         except (AgentLoraError, KeyboardInterrupt):
             run.remove()  # nothing is in it that the same command would not make again
             raise
-        fit(run, plugins)
+        name = run.id if output is None else str(output)
+        try:
+            fit(run, plugins)
+        except KeyboardInterrupt:
+            click.echo(f"What was trained is kept. Go on with: agentlora runs resume {name}", err=True)
+            raise
     if as_json:
         import json
 
@@ -100,7 +105,6 @@ def train(
             json.dumps({"run": run.id, "directory": str(run.directory), **merge(run.facts())}, indent=2)
         )
         return
-    name = run.id if output is None else str(output)
     click.echo(f"Trained {run.config.task} → {run.adapter_dir}\nNext: agentlora eval {name}")
 
 

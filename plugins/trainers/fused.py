@@ -152,7 +152,7 @@ def tree_attention(
         [heads, length, size of value].
     """
     (prefix_query, own_query), (prefix_key, own_key), (prefix_value, own_value) = (
-        t.split([shared, sum(lengths)], 1) for t in (query, key, value)
+        torch.split(t, [shared, sum(lengths)], 1) for t in (query, key, value)
     )
     suffixes = _Attention.apply(  # type: ignore[no-untyped-call]
         own_query, prefix_key, prefix_value, own_key, own_value, tuple(lengths), scaling
@@ -247,9 +247,9 @@ def _each(lengths: Sequence[int], group: int) -> Iterator[tuple[slice, slice, in
 
 def _rows(x: Tensor, kv_heads: int) -> Tensor:
     """[heads, length, size] as [kv heads, length · group, size]."""
-    return x.unflatten(0, (kv_heads, -1)).transpose(1, 2).flatten(1, 2)
+    return x.reshape(kv_heads, -1, *x.shape[1:]).transpose(1, 2).flatten(1, 2)
 
 
 def _heads(x: Tensor, group: int) -> Tensor:
     """The way back of `_rows`."""
-    return x.unflatten(1, (-1, group)).transpose(1, 2).flatten(0, 1)
+    return x.reshape(len(x), -1, group, x.shape[2]).transpose(1, 2).flatten(0, 1)

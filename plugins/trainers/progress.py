@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from agentlora.core.files import write_atomic
 from agentlora.core.run import Run
 from agentlora.core.types import RunEvent
 
@@ -17,19 +21,23 @@ class StepLog:
     ``computed_tokens`` is what was really computed in the step, shared prefixes once.
     """
 
-    def __init__(self, run: Run, method: str, trainable: int, total: int) -> None:
+    def __init__(self, run: Run, method: str, trainable: int, total: int, resumed_at: int = 0) -> None:
         self.run = run
         self.total_steps = 0
         self._tokens = self._computed = 0
         self._since = time.monotonic()
-        self._write(
-            {
-                "method": method,
-                "trainable_parameters": trainable,
-                "all_parameters": total,
-                "trainable_percent": round(100 * trainable / total, 4),
-            }
-        )
+        head = {
+            "method": method,
+            "trainable_parameters": trainable,
+            "all_parameters": total,
+            "trainable_percent": round(100 * trainable / total, 4),
+        }
+        # what was done after the checkpoint is done again
+        rows = [
+            head,
+            *(row for row in _rows(run.metrics_file) if row.get("step", 0) in range(1, resumed_at + 1)),
+        ]
+        write_atomic(run.metrics_file, "".join(json.dumps(row) + "\n" for row in rows))
 
     def start(self, total_steps: int) -> None:
         self.total_steps = total_steps
@@ -53,7 +61,7 @@ class StepLog:
         }
         self._tokens = self._computed = 0
         self._since = time.monotonic()
-        self._write(row)
+        self._append(row)
         self.run.emit(RunEvent(self.run.id, "step", "train", {**row, "total_steps": self.total_steps}))
 
     def callback(self) -> Any:
@@ -69,6 +77,13 @@ class StepLog:
 
         return Callback()
 
-    def _write(self, row: dict[str, Any]) -> None:
+    def _append(self, row: dict[str, Any]) -> None:
         with self.run.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def _rows(metrics: Path) -> Iterator[dict[str, Any]]:
+    """The rows that are whole: a killed training can leave half of one."""
+    for line in metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else ():
+        with suppress(ValueError):
+            yield json.loads(line)

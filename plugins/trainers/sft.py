@@ -16,6 +16,7 @@ from agentlora.core.run import Run
 from agentlora.core.types import Base, Example, Method
 from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
 from agentlora.plugins.trainers.attention import use_tree_attention
+from agentlora.plugins.trainers.checkpoints import Prover, last_whole
 from agentlora.plugins.trainers.layout import IGNORE, computed_tokens, forward_passes, lay_out
 from agentlora.plugins.trainers.memory import choose_micro_batch
 from agentlora.plugins.trainers.progress import StepLog
@@ -26,10 +27,10 @@ class SFT:
     """Trains a method's parameters and exports them into ``run.adapter_dir``."""
 
     def fit(self, run: Run, base: Base, method: Method, examples: Sequence[Example]) -> Path:
-        """See `agentlora.core.types.Trainer`.
+        """See `agentlora.core.types.Trainer`. Goes on from the run's last whole checkpoint where there is one.
 
         Raises:
-            TrainError: the loss is not finite, or memory ran out.
+            TrainError: the loss is not finite, memory ran out, or an interrupted training cannot be resumed exactly.
             DataError: no example is left to train on.
         """
         prepare_libraries()
@@ -46,13 +47,17 @@ class SFT:
         model = load_model(base, method, params, training)
         model = method.apply(model, params)
         trainable, total = count_parameters(model)
-        log = StepLog(run, run.config.method.name, trainable, total)
-        trainer = _make_trainer(run, model, tokenizer, encoded, log)
+        checkpoint = last_whole(run.checkpoints_dir)
+        done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+        if checkpoint:
+            run.note("train", "resumed", message=f"going on after update {done}", step=done)
+        log = StepLog(run, run.config.method.name, trainable, total, resumed_at=done)
+        trainer = _make_trainer(run, model, tokenizer, encoded, log, Prover(checkpoint))
         from agentlora.plugins.trainers.fused import fused_lora
 
         try:
             with casting_left_to_autocast(model), fused_lora(model):
-                trainer.train()
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except (torch.OutOfMemoryError, MemoryError) as exc:
             raise TrainError(
                 f"memory ran out during training: {exc}. Lower --batch-size or --max-len, "
@@ -175,7 +180,9 @@ def shares_prefixes(model: Any, rows: Sequence[Row]) -> bool:
     return shares_prefixes_exactly(model, rows)
 
 
-def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: StepLog) -> Any:
+def _make_trainer(
+    run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: StepLog, prover: Prover
+) -> Any:
     import torch
     from datasets import Dataset
     from transformers import PrinterCallback
@@ -187,7 +194,7 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
         run.note(
             "train", "plain", message="this model cannot share prefixes; training every example on its own"
         )
-    micro = training.micro_batch_size
+    micro = training.micro_batch_size or prover.micro_batch_size
     if micro is None and training.grad_accum is not None:
         micro = training.batch_size // training.grad_accum
     if micro is None:
@@ -200,6 +207,7 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
             training.gradient_checkpointing,
             sharing,
         )
+    prover.micro_batch_size = micro
     accumulate = training.batch_size // micro
     passes = forward_passes(rows, micro, run.config.seed)
     plain_tokens = sum(len(row.ids) for row in rows)
@@ -220,7 +228,7 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
     on_cpu = not torch.cuda.is_available()
     total_steps = training.max_steps or math.ceil(len(passes) / accumulate * training.epochs)
     args = SFTConfig(
-        output_dir=str(run.directory / "checkpoints"),
+        output_dir=str(run.checkpoints_dir),
         per_device_train_batch_size=1,  # an item of the data set is a whole forward pass
         gradient_accumulation_steps=accumulate,
         max_steps=total_steps,
@@ -257,14 +265,21 @@ def _make_trainer(run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: S
             with torch.autocast(model.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16):
                 return trained_positions_loss(model, inputs, num_items_in_batch)
 
-        def training_step(self, *args: Any, **kwargs: Any) -> Any:
-            loss = super().training_step(*args, **kwargs)
+        def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            ids = inputs["input_ids"]
+            prover.before_pass(model, self.optimizer)
+            loss = super().training_step(model, inputs, *args, **kwargs)
+            prover.after_pass(ids, loss)
             if not torch.isfinite(loss):
                 raise TrainError(
                     f"the loss became {loss.item()} at update {self.state.global_step + 1}. Lower --lr "
                     f"(now {training.lr:g}) or raise --set training.warmup_ratio."
                 )
             return loss
+
+        def _save_checkpoint(self, model: Any, trial: Any) -> None:
+            super()._save_checkpoint(model, trial)
+            prover.saved(run.checkpoints_dir / f"checkpoint-{self.state.global_step}", model, self.optimizer)
 
     def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
         batch = [rows[i] for item in items for i in item["rows"]]

@@ -1,0 +1,135 @@
+"""Checkpoints that prove themselves: a torn one is passed over, and a resumed training goes on exactly where
+the interrupted one was, or stops and says what differs.
+
+A checkpoint's proof is written with the forward pass after it: digests of its files, of the adapter's parameters
+and of the optimizer's state, and that pass's token ids and loss. What has no proof, or other bytes, is torn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from agentlora.core.errors import AgentLoraError, TrainError
+from agentlora.core.files import read_json, sha256_file, write_json
+from agentlora.core.types import JSON
+
+PROOF = "proof.json"
+TOLERANCE = {
+    "cpu": 1e-6,
+    "cuda": 1e-3,
+}  # of the loss, relative; a GPU's sums are not always in the same order
+
+
+def last_whole(directory: Path) -> Path | None:
+    """The newest checkpoint in `directory` that has a proof and the bytes that it names."""
+    numbered = [(int(path.name.rpartition("-")[2]), path) for path in directory.glob("checkpoint-*[0-9]")]
+    return next((path for _, path in sorted(numbered, reverse=True) if is_whole(path)), None)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether every file that the proof names is there with the bytes that it had."""
+    try:
+        files = read_json(checkpoint / PROOF)["files"]
+        return bool(files) and all(sha256_file(checkpoint / name) == digest for name, digest in files.items())
+    except (OSError, AgentLoraError, KeyError, AttributeError, TypeError):
+        return False
+
+
+class Prover:
+    """Writes the proofs of a training's checkpoints, and holds a resumed training to the proof of its own.
+
+    Args:
+        resumed_from: the checkpoint that the training goes on from, if it is resumed.
+
+    Attributes:
+        micro_batch_size: examples a forward pass; of a resumed training, what it was. Kept in the proof: chosen by
+            free memory, it might be another one now.
+    """
+
+    def __init__(self, resumed_from: Path | None = None) -> None:
+        self._expected: JSON | None = read_json(resumed_from / PROOF) if resumed_from else None
+        self._saved: tuple[Path, JSON] | None = None
+        self.micro_batch_size: int | None = None
+        if self._expected:
+            import torch
+
+            self.micro_batch_size = self._expected["micro_batch_size"]
+            torch.set_num_threads(self._expected["threads"])  # sums are rounded by how they are divided
+
+    def saved(self, checkpoint: Path, model: Any, optimizer: Any) -> None:
+        """A checkpoint was written; its proof follows with the next forward pass."""
+        files = {path.name: sha256_file(path) for path in sorted(checkpoint.iterdir()) if path.is_file()}
+        self._saved = checkpoint, {"files": files, **_state(model, optimizer)}
+
+    def before_pass(self, model: Any, optimizer: Any) -> None:
+        """Raises TrainError when what was restored is not what was saved."""
+        if self._expected:
+            found = _state(model, optimizer)
+            differing = [what for what in found if found[what] != self._expected[what]]
+            if differing:
+                raise TrainError(f"{_INEXACT}: {' and '.join(differing)} differ from those that were saved.")
+
+    def after_pass(self, ids: Any, loss: Any) -> None:
+        """The first pass after a resumption is compared, the first after a checkpoint goes into its proof.
+
+        Raises:
+            TrainError: other examples came, or the same gave another loss. No update was made with them.
+        """
+        if not (self._expected or self._saved):
+            return
+        import torch
+
+        digest, value, device = _digest([ids]), float(loss), ids.device.type
+        if self._expected:
+            expected, self._expected = self._expected, None
+            if digest != expected["ids"]:
+                raise TrainError(f"{_INEXACT}: the next examples are not those that came next then.")
+            limit = TOLERANCE.get(device, TOLERANCE["cuda"]) * max(1.0, abs(expected["loss"]))
+            if not abs(value - expected["loss"]) <= limit:
+                raise TrainError(
+                    f"{_INEXACT}: the next loss is {value:.9g} and was {expected['loss']:.9g} (tolerance {limit:g})."
+                )
+        if self._saved:
+            (checkpoint, proof), self._saved = self._saved, None
+            how = {"micro_batch_size": self.micro_batch_size, "threads": torch.get_num_threads()}
+            write_json(checkpoint / PROOF, {**proof, "ids": digest, "loss": value, **how})
+
+
+_INEXACT = (
+    "the training cannot be resumed exactly, on this machine and with these packages; start it anew with "
+    "`agentlora train`"
+)
+
+
+def _state(model: Any, optimizer: Any) -> JSON:
+    trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
+    return {"parameters": _digest(trained), "optimizer": _digest(_tensors(optimizer.state_dict()["state"]))}
+
+
+def _tensors(state: Any) -> Iterator[Any]:
+    """Every tensor and number in nested dicts and lists, in the order of the keys."""
+    if isinstance(state, Mapping):
+        for key in sorted(state, key=str):
+            yield from _tensors(state[key])
+    elif isinstance(state, list | tuple):
+        for item in state:
+            yield from _tensors(item)
+    else:
+        yield state
+
+
+def _digest(values: Any) -> str:
+    import torch
+
+    digest = hashlib.sha256()
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            flat = value.detach().cpu().contiguous().view(-1)
+            digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+            digest.update(flat.view(torch.uint8).numpy().tobytes())
+        else:
+            digest.update(repr(value).encode())
+    return digest.hexdigest()
