@@ -295,6 +295,8 @@ class Trainer(Protocol):
     def fit(self, run: Run, base: Base, method: Method, examples: Sequence[Example]) -> Path:
         """Train and return the directory of the exported adapter. Settings are in ``run.config``.
 
+        A run that was interrupted comes here again: what is in ``run.checkpoints_dir`` may be gone on from.
+
         Raises:
             TrainError: the loss is not finite, memory ran out, or no token is left to train on.
         """

@@ -61,6 +61,7 @@ class Prover:
 
     def saved(self, checkpoint: Path, model: Any, optimizer: Any) -> None:
         """A checkpoint was written; its proof follows with the next forward pass."""
+        (checkpoint / PROOF).unlink(missing_ok=True)  # of a torn one that was written over
         files = {path.name: sha256_file(path) for path in sorted(checkpoint.iterdir()) if path.is_file()}
         self._saved = checkpoint, {"files": files, **_state(model, optimizer)}
 

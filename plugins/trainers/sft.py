@@ -51,6 +51,8 @@ class SFT:
         done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
         if checkpoint:
             run.note("train", "resumed", message=f"going on after update {done}", step=done)
+        elif run.metrics_file.is_file():
+            run.note("train", "anew", message="no whole checkpoint is left; training from the beginning")
         log = StepLog(run, run.config.method.name, trainable, total, resumed_at=done)
         trainer = _make_trainer(run, model, tokenizer, encoded, log, Prover(checkpoint))
         from agentlora.plugins.trainers.fused import fused_lora
