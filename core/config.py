@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -99,7 +100,7 @@ class RunConfig(Strict):
     training: TrainingConfig = TrainingConfig()
     eval: EvalConfig = EvalConfig()
     serve_on: ServeOn = "vllm"
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -178,18 +179,28 @@ def parse_sets(assignments: Iterable[str]) -> JSON:
     Raises:
         ConfigError: an assignment without ``=`` or with an empty key, or a value that is not YAML.
     """
-    result: JSON = {}
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not all(key.split(".")):
-            raise ConfigError(f"--set {assignment!r}: write section.key=value, for example training.lr=2e-4.")
-        value = parse_yaml(text, f"--set {assignment!r}: the value")
-        if isinstance(value, str):
-            value = _number(value)  # YAML 1.1 reads 2e-4 as a string
-        for part in reversed(key.split(".")):
-            value = {part: value}
-        result = merge(result, value)
-    return result
+    parsed: list[JSON] = []
+
+    def keep(assignment: str) -> None:
+        parsed.append(_parse_set(assignment))
+
+    with all_at_once() as checking:
+        for assignment in assignments:
+            checking(partial(keep, assignment))
+    return merge(*parsed)
+
+
+def _parse_set(assignment: str) -> JSON:
+    key, equals, text = assignment.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"--set {assignment!r}: write section.key=value, for example training.lr=2e-4.")
+    value = parse_yaml(text, f"--set {assignment!r}: the value")
+    if isinstance(value, str):
+        value = _number(value)  # YAML 1.1 reads 2e-4 as a string
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    assert isinstance(value, dict)
+    return value
 
 
 def parse_yaml(text: str, what: str) -> Any:

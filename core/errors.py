@@ -101,7 +101,14 @@ def needs_extra(extra: str, for_what: str) -> Iterator[None]:
             "serve": "agentlora setup cpu (or, with an NVIDIA GPU: agentlora setup gpu)",
             "starter": "agentlora setup starter",
         }.get(extra, f"pip install 'agentlora[{extra}]'")
-        missing = exc.name or str(exc)
+        cause: BaseException = exc
+        while cause.__cause__ is not None:  # transformers wraps what it could not import
+            cause = cause.__cause__
+        if isinstance(cause, ModuleNotFoundError):
+            raise MissingExtra(
+                f"{for_what} needs {cause.name!r}, which is not installed here. Run: {command}"
+            ) from exc
         raise MissingExtra(
-            f"{for_what} needs {missing!r}, which cannot be imported here. Run: {command}"
+            f"{for_what} needs a package that is installed and cannot be imported: {type(cause).__name__}: {cause}. "
+            "See `agentlora doctor`."
         ) from exc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -53,6 +54,32 @@ def read_json(path: Path, advice: str = "remove it or train again") -> dict[str,
         raise ConfigError(
             f"{str(path)!r} is damaged (it holds a {type(value).__name__}, not an object): {advice}."
         )
+    return value
+
+
+def loads_strict(text: str | bytes) -> Any:
+    """A JSON text's value, as the standard has it.
+
+    Raises:
+        ValueError: no JSON, a number that is not finite (Python would read NaN, and 1e999 as infinity), half a
+            character (a lone surrogate), or nested too deeply.
+    """
+
+    def refuse(name: str) -> float:
+        raise ValueError(f"{name} is not a JSON number")
+
+    def finite(digits: str) -> float:
+        number = float(digits)
+        return number if math.isfinite(number) else refuse(digits)
+
+    try:
+        value = json.loads(text, parse_constant=refuse, parse_float=finite)
+        json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as exc:
+        raise ValueError("nested too deeply") from exc
+    except UnicodeEncodeError as exc:
+        code = f"\\u{ord(exc.object[exc.start]):04x}"
+        raise ValueError(f"holds half a character ({code}, a lone surrogate)") from exc
     return value
 
 

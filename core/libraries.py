@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 TCMALLOC = "libtcmalloc_minimal.so.4"
+PRELOADED = "AGENTLORA_PRELOADED"  # set while this process starts anew
 
 
 def prepare_libraries() -> None:
@@ -30,16 +34,33 @@ def prepare_libraries() -> None:
 
 def find_tcmalloc() -> Path | None:
     """The allocator's library on Linux, where distributions put it."""
-    folders = ("lib/*-linux-gnu", "lib64", "lib") if sys.platform == "linux" else ()
-    return next((path for folder in folders for path in Path("/usr").glob(f"{folder}/{TCMALLOC}")), None)
+    if sys.platform != "linux":
+        return None
+    folders = (f"lib/{platform.machine()}-linux-gnu", "lib64", "lib")
+    return next((path for folder in folders if (path := Path("/usr", folder, TCMALLOC)).is_file()), None)
 
 
-def start_with_tcmalloc() -> None:
-    """Start this process anew with tcmalloc as its allocator, where it is installed and nothing else is preloaded.
+def start_with_tcmalloc(words: Sequence[str]) -> None:
+    """Start this process anew with tcmalloc as its allocator, where it is installed and ``LD_PRELOAD`` is not set.
 
     glibc's searches its free blocks for every large tensor, and training makes that search long: an eighth of a
-    training step on a CPU (docs/experiments.md).
+    training step on a CPU (docs/experiments.md). Only for a process that is the command line and nothing else: a
+    debugger, a notebook or a script that calls us goes on as it is.
+
+    Args:
+        words: the command line behind the program's name.
     """
-    if "LD_PRELOAD" not in os.environ and (found := find_tcmalloc()):
-        os.environ["LD_PRELOAD"] = str(found)
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    if library := os.environ.pop(
+        PRELOADED, None
+    ):  # done; processes that this one starts choose for themselves
+        if os.environ.get("LD_PRELOAD") == library:
+            del os.environ["LD_PRELOAD"]
+        return
+    started_as = sys.orig_argv[1 : len(sys.orig_argv) - len(words)]
+    ours = started_as == ["-m", "agentlora"] or [Path(word).name for word in started_as] == ["agentlora"]
+    if not ours or sys.orig_argv[len(started_as) + 1 :] != list(words) or "LD_PRELOAD" in os.environ:
+        return
+    if found := find_tcmalloc():
+        with suppress(OSError):
+            env = os.environ | {"LD_PRELOAD": str(found), PRELOADED: str(found)}
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], env)

@@ -76,7 +76,7 @@ class Plugins:
         for impl in self.pm.hook.on_run_event.get_hookimpls():
             try:
                 impl.function(event)
-            except Exception:
+            except (Exception, SystemExit):
                 log.warning("plugin %s failed in on_run_event", impl.plugin_name, exc_info=True)
 
 
@@ -96,6 +96,12 @@ def load_plugins(builtin: dict[str, str] | None = None) -> Plugins:
         with _kept_as_failure(plugins, name):
             _add(plugins, name, import_module(module))
     for entry in _allowed_entry_points():
+        if pm.has_plugin(entry.name):
+            reason = (
+                "a plugin of this name is loaded already; its package has to name its entry point differently"
+            )
+            plugins.failures.append(Failure(entry.name, reason))
+            continue
         with _kept_as_failure(plugins, entry.name):
             _add(plugins, entry.name, entry.load())
     return plugins

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core import journal
-from agentlora.core.config import RunConfig, all_at_once, merge, parse
+from agentlora.core.config import MethodConfig, RunConfig, all_at_once, merge, parse
 from agentlora.core.errors import ConfigError, DataError, PluginError, TrainError, boundary, unknown
 from agentlora.core.files import read_json, sha256_bytes, sha256_json, write_atomic, write_json
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
+from agentlora.core.provenance import redact
 from agentlora.core.run import Run
 from agentlora.core.types import Base, EngineSpec, Example, Method, RunEvent, Split, Task
 
@@ -43,9 +44,16 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
         for kind, name in _names(raw, task):
             # an engine is not imported: its extra may be missing here
             checking(partial(plugins.check if kind == "engines" else plugins.get, kind, name))
+        method, data = (_section(raw, name) for name in ("method", "data"))
+        method_name = method.get("name", MethodConfig().name)
+        checking(partial(_check_params, plugins, "peft_methods", method_name, method))
+        checking(
+            partial(
+                _check_params, plugins, "dataset_builders", data.get("builder") or task.dataset_builder, data
+            )
+        )
         for config in parsed:
-            checking(partial(_check_method, plugins, config))
-            checking(partial(_check_data, plugins, config, task))
+            checking(partial(_check_serving, plugins, config))
     (config,) = parsed
     if config.task != task_name:
         raise ConfigError(f"the configuration is for task {config.task!r}, the command for {task_name!r}.")
@@ -72,19 +80,26 @@ def _check_preset(task: Task, preset: Any) -> None:
         raise ConfigError(unknown(f"{task.name} preset", str(preset), task.presets))
 
 
-def _check_method(plugins: Plugins, config: RunConfig) -> None:
+def _section(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A section of a configuration, which may be wrong elsewhere; empty when it is no mapping itself."""
+    section = raw.get(name)
+    return section if isinstance(section, Mapping) else {}
+
+
+def _check_params(plugins: Plugins, kind: str, name: Any, section: Mapping[str, Any]) -> None:
+    params = section.get("params", {})
+    if isinstance(name, str) and isinstance(params, Mapping):  # else the section is refused already
+        where = "method.params" if kind == "peft_methods" else "data.params"
+        parse(plugins.get(kind, name).Params, params, where)
+
+
+def _check_serving(plugins: Plugins, config: RunConfig) -> None:
     method = plugins.get("peft_methods", config.method.name)
-    parse(method.Params, config.method.params, "method.params")
     if config.serve_on != "none" and config.serve_on not in method.card.serve_on:
         raise ConfigError(
             f"what method {config.method.name!r} trains cannot be served on {config.serve_on!r}; "
             f"it can on: {', '.join(method.card.serve_on)}. Choose with --serve-on."
         )
-
-
-def _check_data(plugins: Plugins, config: RunConfig, task: Task) -> None:
-    builder = plugins.get("dataset_builders", builder_name(config, task))
-    parse(builder.Params, config.data.params, "data.params")
 
 
 def builder_name(config: RunConfig, task: Task) -> str:
@@ -112,14 +127,15 @@ def build_data(run: Run, plugins: Plugins) -> dict[str, Any]:
             **builder.card(params),
             "builder": name,
             "counts": {split: len(examples) for split, examples in splits.items()},
-            "digest": {
-                split: sha256_json([example.to_dict() for example in examples])
-                for split, examples in splits.items()
-            },
+            "digest": {split: _split_digest(examples) for split, examples in splits.items()},
         }
-        write_json(run.directory / "data" / "card.json", card)
+        write_json(run.directory / "data" / "card.json", redact(card))
         run.note("data", "built", **card["counts"])
     return card
+
+
+def _split_digest(examples: list[Example]) -> str:
+    return sha256_json([example.to_dict() for example in examples])
 
 
 def _refuse_leaks(splits: Mapping[Split, list[Example]]) -> None:
@@ -221,7 +237,17 @@ def evaluate(
     task = plugins.get("tasks", config.task)
     evaluator = plugins.get("evaluators", task.evaluator)
     factory = plugins.get("engines", name)
-    examples = take(run.examples(split), limit or config.eval.limit)
+    if not getattr(factory, "takes_adapters", True):
+        raise ConfigError(
+            f"the engine {name!r} takes no adapter, and the run's is what is to be evaluated. Choose another --engine."
+        )
+    whole = run.examples(split)
+    if _split_digest(whole) != card_of(run).get("digest", {}).get(split):
+        raise ConfigError(
+            f"data/{split}.jsonl of run {run.id!r} is not what data/card.json says that it was. Bring it back, or "
+            "train again."
+        )
+    examples = take(whole, limit or config.eval.limit)
     if not examples:
         raise ConfigError(f"split {split!r} of run {run.id!r} is empty; there is nothing to evaluate.")
     digest = adapter_digest(run)
@@ -388,6 +414,8 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
             rank=run.config.method.params.get("r"),
             adapter_config=read_json(settings) if settings.is_file() else None,
             adapter_digest=digest,
+            base_digest=(run.facts().get("base") or {}).get("digest", "unknown"),
+            test_digest=_split_digest(run.examples("test")),
             weights=weights if weights.is_file() else None,
         )
         if not verdict.passed:

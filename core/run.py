@@ -95,6 +95,13 @@ class Run:
         finally:
             os.close(folder)
 
+    def has_steps(self) -> bool:
+        """Whether any update was made: ``metrics.jsonl`` has a row beside its head."""
+        try:
+            return self.metrics_file.read_bytes().count(b"\n") > 1
+        except OSError:
+            return False
+
     def remove(self) -> None:
         """Delete the run's directory with all that is in it."""
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -311,7 +311,10 @@ class BaseModel(Protocol):
 
 
 class Engine(Protocol):
-    """Something that generates text. A context manager: leaving it ends everything that it started."""
+    """Something that generates text. A context manager: leaving it ends everything that it started.
+
+    It may have an ``identity``: text that changes where, on the same base, its answers could (a version).
+    """
 
     capabilities: Capabilities
 
@@ -330,7 +333,7 @@ class Engine(Protocol):
 
 @runtime_checkable
 class EngineFactory(Protocol):
-    """What `register_engines` takes: opens an engine on a model."""
+    """What `register_engines` takes: opens an engine on a model. ``takes_adapters = False`` where it loads none."""
 
     def open(self, spec: EngineSpec) -> Engine: ...
 

@@ -88,7 +88,7 @@ def evaluate(
         if condition.name in skipped:
             continue
         requests = [to_request(e, condition, shots, max_tokens) for e in ordered]
-        keys = _cache_keys(requests, condition, identity, cache)
+        keys = _cache_keys(requests, condition, identity, engine, cache)
         results: list[_Judged] = []
         for start in range(0, len(ordered), chunk):
             part = slice(start, start + chunk)
@@ -189,13 +189,15 @@ def _cache_keys(
     requests: Sequence[GenerateRequest],
     condition: Condition,
     identity: Mapping[str, Any],
+    engine: Engine,
     cache: AnswerCache | None,
 ) -> list[str]:
     """One key a request; empty where answers are not to be cached."""
     base = (identity.get("base") or {}).get("digest")
     if cache is None or condition.adapter is not None or not base:
         return [""] * len(requests)
-    return [answer_key(base, str(identity.get("engine", "")), r) for r in requests]
+    answerer = f"{identity.get('engine', '')} {getattr(engine, 'identity', '')}".strip()
+    return [answer_key(base, answerer, r) for r in requests]
 
 
 def _answers(

@@ -40,6 +40,8 @@ def judge(
     rank: int | None,
     adapter_config: Mapping[str, Any] | None,
     adapter_digest: str,
+    base_digest: str | None = None,
+    test_digest: str | None = None,
     weights: Path | None = None,
     max_rank: int = MAX_RANK,
 ) -> Verdict:
@@ -49,12 +51,13 @@ def judge(
         record: the evaluation's record as a dict, or None when there is none.
         card: of the method that trained it.
         adapter_digest: of the adapter about to be published, computed as the evaluation computed it.
+        base_digest, test_digest: of the base model and of the test examples that the run has now.
         weights: its safetensors file; only the header is read.
         max_rank: the largest rank that the server will be started with.
     """
     facts: JSON = {"rank": rank_of(adapter_config) if adapter_config else rank}
     try:
-        reasons = list(_judge_record(record, task, adapter_digest, facts))
+        reasons = list(_judge_record(record, task, adapter_digest, base_digest, test_digest, facts))
     except (KeyError, TypeError, AttributeError) as exc:  # a record that a person wrote or cut
         reasons = [
             f"The record is not whole ({exc!r} is wrong or missing in it). Run `agentlora eval` again."
@@ -67,7 +70,12 @@ def judge(
 
 
 def _judge_record(
-    record: Mapping[str, Any] | None, task: Task, adapter_digest: str, facts: JSON
+    record: Mapping[str, Any] | None,
+    task: Task,
+    adapter_digest: str,
+    base_digest: str | None,
+    test_digest: str | None,
+    facts: JSON,
 ) -> Iterator[str]:
     again = "Run `agentlora eval` on this run."
     if record is None:
@@ -88,6 +96,16 @@ def _judge_record(
         return
     if record["data"].get("split") != "test":
         yield f"The record is about the split {record['data'].get('split')!r}, and only test decides. {again}"
+        return
+    for what, then, now in (
+        ("base model", record["base"].get("digest"), base_digest),
+        ("test examples", record["data"].get("test_digest"), test_digest),
+    ):
+        if now is not None and then != now:
+            yield f"The record is about other {what} ({_short(then)}) than the run's ({_short(now)}). {again}"
+            return
+    if record["engine"] == "echo":
+        yield "The record is of the engine 'echo', which asks no model. Run `agentlora eval` with another --engine."
         return
     facts["skipped"] = dict(record.get("skipped") or {})
     system = adapter_condition(record)

@@ -38,12 +38,19 @@ class VllmClient:
         """What the server offers: the base (``parent`` is null) and its adapters."""
         return list(self._call("GET", "/v1/models")["data"])
 
-    def base_model(self) -> str:
-        """The name of the server's base model."""
+    def base_model(self) -> JSON:
+        """The server's base model: ``id`` is its name, ``root`` where the server found it."""
         for model in self.models():
             if not model.get("parent"):
-                return str(model["id"])
+                return model
         raise RuntimeFault(f"the server at {self.url} offers no base model")
+
+    def version(self) -> str:
+        """Of vLLM; ``unknown`` where the server does not tell."""
+        try:
+            return str(self._call("GET", "/version")["version"])
+        except (RuntimeFault, KeyError, TypeError):
+            return "unknown"
 
     def load_adapter(self, name: str, directory: Path) -> None:
         """Load an adapter; one that is loaded under this name stays (a name never changes its bytes)."""

@@ -40,22 +40,33 @@ class VllmEngineFactory:
     def open(self, spec: EngineSpec) -> VllmEngine:
         """Start a server on `spec`, or attach to ``spec.options["url"]``.
 
-        Attaching trusts the server to run the spec's model under the spec's template: it cannot be asked.
+        A server that one attaches to is trusted to have the spec's template: it cannot be asked.
 
         Raises:
-            ConfigError: an unknown option.
+            ConfigError: an unknown option, or the server runs another model of this machine.
             MissingExtra: vLLM is not installed.
             RuntimeFault: the server did not start, or the one to attach to does not answer.
         """
         options, settings = _unpack(spec)
         if options.url:
-            return VllmEngine(VllmClient(options.url, options.timeout_s), None, options.concurrency)
+            engine = VllmEngine(VllmClient(options.url, options.timeout_s), None, options.concurrency)
+            if engine.root and engine.root.is_dir() and not engine.root.samefile(spec.model_dir):
+                engine.__exit__()
+                raise ConfigError(
+                    f"the server at {options.url} runs the model {str(engine.root)!r}, and what is asked for is "
+                    f"{str(spec.model_dir)!r}."
+                )
+            return engine
         server = VllmServer(settings, options.log).start()
         return VllmEngine(VllmClient(server.url, options.timeout_s), server, options.concurrency)
 
 
 class VllmEngine:
-    """Generates through ``/v1/chat/completions``; a server that the engine started ends with it."""
+    """Generates through ``/v1/chat/completions``; a server that the engine started ends with it.
+
+    Attributes:
+        root: where the server found its model. identity: what else than the model decides its answers.
+    """
 
     capabilities = Capabilities(adapters=True, json_schema=True)
 
@@ -65,7 +76,11 @@ class VllmEngine:
         self.url = client.url
         self._concurrency = concurrency
         try:
-            self.base = client.base_model()
+            base = client.base_model()
+            self.base = str(base["id"])
+            self.root = Path(base["root"]) if base.get("root") else None
+            elsewhere = self.root is not None and not self.root.is_dir()
+            self.identity = client.version() + (f" {self.root}" if elsewhere else "")
         except BaseException:
             self.__exit__()
             raise

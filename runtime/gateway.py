@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from agentlora.core.errors import AgentLoraError
+from agentlora.core.files import loads_strict
 from agentlora.core.grammar import calls_tag
 from agentlora.core.types import JSON
 from agentlora.runtime.shelf import AUTO, BASE, Answerer, Shelf, status_of
@@ -196,7 +197,7 @@ async def _pass(upstream: httpx.Response) -> AsyncIterator[bytes]:
 
 async def _json_object(request: Request) -> JSON | Response:
     try:
-        body = json.loads(await request.body())
+        body = loads_strict(await request.body())
     except ValueError as exc:
         return _error(400, f"the request's body is not JSON: {exc}")
     if not isinstance(body, dict):

@@ -40,12 +40,11 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
             module, _ = COMMANDS[cmd_name]
-            command = getattr(import_module(module), cmd_name)
+            command: click.Command = getattr(import_module(module), cmd_name)
         elif cmd_name in (external := _external()):
-            command = external[cmd_name].load()
+            command = _load(external[cmd_name])
         else:
             return None
-        assert isinstance(command, click.Command)
         return command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
@@ -62,6 +61,18 @@ class LazyGroup(click.Group):
         ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def _load(entry: Any) -> click.Command:
+    from agentlora.core.errors import PluginError, boundary
+
+    with boundary(PluginError, f"loading the command {entry.name!r} from {entry.value!r}"):
+        command = entry.load()
+    if not isinstance(command, click.Command):
+        raise PluginError(
+            f"the command {entry.name!r}, {entry.value!r}, is a {type(command).__name__}, no command."
+        )
+    return command
 
 
 def _external() -> dict[str, Any]:
@@ -82,14 +93,19 @@ def cli(debug: bool) -> None:
         os.environ["AGENTLORA_DEBUG"] = "1"
 
 
+def _trains(words: Sequence[str]) -> bool:
+    named = [word for word in words if not word.startswith("-")]
+    return named[:1] == ["train"] or named[:2] == ["runs", "resume"]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit: 0 well, 2 for an error that the user can mend, 1 for a failure, 130 interrupted."""
     from agentlora.core.errors import AgentLoraError
 
-    if argv is None and {"train", "resume"} & set(sys.argv[1:4]):
+    if argv is None and _trains(sys.argv[1:]):
         from agentlora.core.libraries import start_with_tcmalloc
 
-        start_with_tcmalloc()
+        start_with_tcmalloc(sys.argv[1:])
     try:
         code = cli.main(
             args=list(argv) if argv is not None else None, prog_name="agentlora", standalone_mode=False
@@ -108,6 +124,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         click.secho("error: ", fg="red", bold=True, err=True, nl=False)
         click.echo(str(exc), err=True)
         code = exc.exit_code
+    except OSError as exc:
+        if os.environ.get("AGENTLORA_DEBUG"):
+            raise
+        click.secho("error: ", fg="red", bold=True, err=True, nl=False)
+        where = f" {str(exc.filename)!r}" if exc.filename else ""
+        click.echo(
+            f"the system refused{where}: {exc.strerror or exc}. Make room or give access there (agentlora keeps its "
+            "things in $AGENTLORA_HOME), then run the same command again.",
+            err=True,
+        )
+        code = 1
     except Exception as exc:
         if os.environ.get("AGENTLORA_DEBUG"):
             raise

@@ -68,19 +68,19 @@ def train(
     """Train a skill for TASK: build the data, fit the adapter, leave a run directory."""
     from agentlora.core.cli.progress import show
     from agentlora.core.config import merge
-    from agentlora.core.errors import AgentLoraError
     from agentlora.core.home import home
     from agentlora.core.manager import default_plugins
     from agentlora.core.pipeline import build_data, resolve_config
     from agentlora.core.pipeline import train as fit
     from agentlora.core.run import create_run
-    from agentlora.plugins.bases.resolve import resolve_base
+    from agentlora.plugins.bases.resolve import check_model, resolve_base
 
     plugins = default_plugins()
     given = [_nested(KEYS[name], value) for name, value in options.items() if value is not None]
     if options.get("data") is not None:
         given.append({"data": {"builder": "jsonl"}})
     resolved = resolve_config(plugins, task, config, *given, sets)
+    check_model(resolved.model, plugins)
     if dry_run:
         click.echo(resolved.model_dump_json(indent=2))
         return
@@ -89,14 +89,17 @@ def train(
         run = create_run(resolved, output, emit)
         try:
             build_data(run, plugins)
-        except (AgentLoraError, KeyboardInterrupt):
+        except BaseException:
             run.remove()  # nothing is in it that the same command would not make again
             raise
         name = run.id if output is None else str(output)
         try:
             fit(run, plugins)
-        except KeyboardInterrupt:
-            click.echo(f"What was trained is kept. Go on with: agentlora runs resume {name}", err=True)
+        except BaseException as exc:
+            if not run.has_steps():
+                run.remove()  # so that the same command can be given again, with the same --output
+            elif isinstance(exc, KeyboardInterrupt):
+                click.echo(f"What was trained is kept. Go on with: agentlora runs resume {name}", err=True)
             raise
     if as_json:
         import json

@@ -31,6 +31,8 @@ class OpenAIFactory:
     retries (4), concurrency (8), json_schema (true: the endpoint takes ``response_format``).
     """
 
+    takes_adapters = False
+
     def open(self, spec: EngineSpec) -> OpenAIEngine:
         """Raises ConfigError for an option that is missing, unknown or names an unset variable."""
         options = spec.options

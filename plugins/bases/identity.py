@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,5 +63,6 @@ def _cached_digest(path: Path) -> str:
         cache = {}
     if key not in cache:
         cache[key] = sha256_file(path)
-        write_json(cache_file, cache)
+        with suppress(OSError):  # it only saves time
+            write_json(cache_file, cache)
     return str(cache[key])

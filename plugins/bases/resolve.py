@@ -22,11 +22,23 @@ def resolve_base(model: str, plugins: Plugins, home: Path) -> Base:
         base = plugins.get("base_models", model).materialise(home)
         assert isinstance(base, Base)
         return base
+    check_model(model, plugins)
     path = Path(model).expanduser()
     if path.exists() or model.startswith((".", "/", "~")):
         return _local(path.name or model, path)
-    if model.count("/") == 1:
-        return _local(model, _from_hub(model))
+    return _local(model, _from_hub(model))
+
+
+def check_model(model: str, plugins: Plugins) -> None:
+    """Raises ConfigError when `model` cannot be the name of any; nothing is fetched."""
+    if (
+        model in plugins.catalog.names("base_models")
+        or model.count("/") == 1
+        or model.startswith((".", "/", "~"))
+    ):
+        return
+    if Path(model).exists():
+        return
     choices = plugins.catalog.names("base_models")
     raise ConfigError(
         unknown("model", model, choices)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import codecs
 import io
 import json
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from agentlora.core.errors import DataError, nearest
-from agentlora.core.files import sha256_json
+from agentlora.core.files import loads_strict, sha256_json
+from agentlora.core.schema import check_schema
 from agentlora.core.types import JSON, Example, Expected, ToolCall
 
 ROLES = ("system", "user", "assistant", "tool")
 FIELDS = tuple(field.name for field in fields(Example))
+OPENAI_FIELDS = ("messages", "tools", "parallel_tool_calls", "group", "weight")
 CONTENT = ("messages", "tools", "expected", "rejected", "schema")
 """Rows that are alike in these are the same row."""
 
@@ -60,7 +61,9 @@ def parse_rows(data: bytes, path: Path) -> list[Example]:
 
 def _example(line: bytes, where: str, number: int) -> Example:
     try:
-        row = _loads(line.decode().rstrip())  # so that what ends too early is not blamed on the next line
+        row = loads_strict(
+            line.decode().rstrip()
+        )  # so that what ends too early is not blamed on the next line
         if not isinstance(row, dict):
             raise ValueError(f"a row is an object, not a {type(row).__name__}")
         example = _own(row, number) if "expected" in row else _openai(row, number)
@@ -70,33 +73,22 @@ def _example(line: bytes, where: str, number: int) -> Example:
         raise DataError(
             f"{where}: broken JSON: {exc.msg} at column {exc.colno}. Mend or remove the line."
         ) from exc
-    except RecursionError as exc:
-        raise DataError(f"{where}: nested too deeply. Mend or remove the line.") from exc
     except ValueError as exc:
         raise DataError(f"{where}: {exc}. Mend or remove the line.") from exc
     return _check(example, where)
 
 
-def _loads(text: str) -> Any:
-    """Strict JSON: what Python would read as NaN or infinity is a ValueError."""
-
-    def refuse(name: str) -> float:
-        raise ValueError(f"{name} is not a JSON number")
-
-    def finite(digits: str) -> float:
-        number = float(digits)
-        return number if math.isfinite(number) else refuse(digits)
-
-    return json.loads(text, parse_constant=refuse, parse_float=finite)
-
-
 # --- the two formats ----------------------------------------------------------------------------
 
 
-def _own(row: JSON, number: int) -> Example:
+def _refuse_unknown(row: JSON, known: tuple[str, ...]) -> None:
     for key in row:
-        if key not in FIELDS:
-            raise ValueError(f"unknown key {key!r}.{nearest(key, FIELDS)} There is: {', '.join(FIELDS)}")
+        if key not in known:
+            raise ValueError(f"unknown key {key!r}.{nearest(key, known)} There is: {', '.join(known)}")
+
+
+def _own(row: JSON, number: int) -> Example:
+    _refuse_unknown(row, FIELDS)
     given = {key: value for key, value in row.items() if value is not None}
     if "messages" not in given:
         raise ValueError("needs 'messages': a list that ends with the turn to be answered")
@@ -113,6 +105,7 @@ def _own(row: JSON, number: int) -> Example:
 
 
 def _openai(row: JSON, number: int) -> Example:
+    _refuse_unknown(row, OPENAI_FIELDS)
     messages = row.get("messages")
     if not isinstance(messages, list) or len(messages) < 2:
         raise ValueError("needs 'messages': a list with at least one user turn and the assistant's answer")
@@ -130,6 +123,7 @@ def _openai(row: JSON, number: int) -> Example:
         tools=tuple(_objects(row.get("tools") or [], "tools", _tool)),
         source="jsonl",
         group=row.get("group") or "",
+        weight=row.get("weight", answer.get("weight", 1.0)),
         tags={"case": _case(expected), "slice": "rows"},
     )
 
@@ -222,7 +216,7 @@ def _call(call: Any) -> ToolCall:
     arguments = function.get("arguments")
     if isinstance(arguments, str):
         try:
-            arguments = _loads(arguments)
+            arguments = loads_strict(arguments)
         except ValueError as exc:
             raise ValueError(f"the arguments of {name!r} are not JSON: {exc}: {_short(arguments)}") from exc
     if not isinstance(arguments, dict):
@@ -252,6 +246,13 @@ def _problems(example: Example) -> Iterator[str]:
         yield f"'weight' is a number from 0, not {_short(weight)}"
     if not all(isinstance(value, str) for value in example.tags.values()):
         yield f"'tags' is an object of texts, not {_short(example.tags)}"
+    offered = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in example.tools}
+    for name, parameters in offered.items():
+        for problem in check_schema(parameters):
+            yield f"the parameters of tool {name!r} are no JSON Schema: {problem}"
+    for call in example.expected.calls:
+        if call.name not in offered:
+            yield f"the answer calls {call.name!r}, which is not among its tools: {', '.join(offered) or 'none'}"
     schema: Any = example.schema
     if schema is not None and not isinstance(schema, dict):
         yield f"'schema' is a JSON Schema, not {_short(schema)}"
@@ -259,13 +260,6 @@ def _problems(example: Example) -> Iterator[str]:
         yield "there is no user message to answer"
     elif example.messages[-1]["role"] == "assistant":
         yield "the prompt ends with an assistant message; it must end with the turn to be answered"
-    try:
-        example.to_json().encode()
-    except UnicodeEncodeError as exc:
-        code = f"\\u{ord(exc.object[exc.start]):04x}"
-        yield f"holds half a character ({code}, a lone surrogate), which no tokenizer can read"
-    except RecursionError:
-        yield "nested too deeply"
 
 
 def _short(value: Any) -> str:

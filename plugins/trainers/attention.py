@@ -19,8 +19,11 @@ Span = tuple[int, int, tuple[int, ...]]
 def use_tree_attention(model: Any) -> None:
     """Let `model` compute attention with `tree_attention` wherever its forward is given ``spans``."""
     from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
     AttentionInterface.register(NAME, tree_attention)
+    # without one of its own a model gets no mask at all where no spans are given, not even that of its window
+    AttentionMaskInterface.register(NAME, sdpa_mask)
     model.set_attn_implementation(NAME)
 
 
@@ -37,7 +40,8 @@ def tree_attention(
 ) -> tuple[Any, None]:
     """An attention function of transformers: query [1, heads, length, size], key and value [1, kv heads, …].
 
-    Without `spans`, or with a kind of attention that spans do not describe, torch's own with the given mask.
+    Without `spans` torch's own with the given mask. Spans describe full attention: a model with a window narrower
+    than its rows does not pass the trainer's check.
 
     Returns:
         [1, length, heads, size], None.

@@ -40,7 +40,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
             part = slice(begin, begin + step)
             label, weight = labels[part, None], weights[part, None]
             scores = logits[part].float()
-            scores -= scores.amax(1, keepdim=True)
+            scores = scores - scores.amax(1, keepdim=True)  # a copy, also where float() made none
             wanted = scores.gather(1, label)
             sums = scores.exp_().sum(1, keepdim=True)
             total += (weight * (sums.log() - wanted)).sum()

@@ -46,6 +46,11 @@ def test_a_bad_set_is_refused(bad: str) -> None:
         parse_sets([bad])
 
 
+def test_all_bad_sets_are_told_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)--set 'a'.*--set 'b'"):
+        parse_sets(["a", "b"])
+
+
 @pytest.mark.parametrize("number", ["inf", "-.inf", "nan", ".nan", "1e999"])
 def test_only_finite_numbers_are_settings(number: str) -> None:
     with pytest.raises(ConfigError, match=r"training\.lr: Input should be a finite number"):

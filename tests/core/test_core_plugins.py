@@ -48,6 +48,31 @@ def test_a_broken_plugin_is_kept_and_named_when_asked_for(monkeypatch: pytest.Mo
     assert loaded.get("tasks", "tool-calling").name == "tool-calling"
 
 
+def test_a_plugin_named_like_a_built_in_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load(monkeypatch, bases=plugin(register_tasks=lambda register: register("bake", object())))
+    assert [(f.name, "name its entry point differently" in f.reason) for f in loaded.failures] == [
+        ("bases", True)
+    ]
+    assert "smollm2-135m" in loaded.catalog.names("base_models")
+
+
+@pytest.mark.parametrize(("found", "why"), [(ImportError("no oven"), "no oven"), (7, "is a int, no command")])
+def test_a_broken_command_of_a_plugin_names_itself(
+    found: object, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentlora.core import cli
+
+    class Entry(EntryPoint):
+        def load(self) -> object:
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+    monkeypatch.setattr(cli, "_external", lambda: {"bake": Entry("bake", "oven:bake", "agentlora.commands")})
+    with pytest.raises(PluginError, match=rf"'bake'.*'oven:bake'.*{why}"):
+        cli.cli.main(["bake"], standalone_mode=False)
+
+
 def test_a_misspelt_hook_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load(monkeypatch, typo=plugin(register_task=lambda register: None))
     assert "register_task" in loaded.failures[0].reason
@@ -161,13 +186,16 @@ def test_a_reason_with_brackets_is_shown_whole(
     assert "failed bro: RuntimeError: pip install oven[gas], not [/oven]" in capsys.readouterr().out
 
 
-def test_a_failing_listener_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError("tracker is down"), SystemExit(9)])
+def test_a_failing_listener_does_not_end_the_run(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from agentlora.core.types import RunEvent
 
     seen: list[RunEvent] = []
 
     def fails(event: RunEvent) -> None:
-        raise RuntimeError("tracker is down")
+        raise error
 
     loaded = load(
         monkeypatch,

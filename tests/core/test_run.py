@@ -140,6 +140,33 @@ def test_planted_secrets_reach_no_file_of_a_run(tmp_path: Path, monkeypatch: pyt
     assert run.facts()["provenance"]["argv"][-2:] == ["--lr", "2e-4"]
 
 
+@pytest.mark.parametrize("key", ["PGPASSWORD", "pwd", "http_auth", "bearer", "secretAccessKey", "apiKey"])
+def test_keys_of_secrets(key: str) -> None:
+    assert redact({key: "abc"}) == {key: REDACTED}
+
+
+@pytest.mark.parametrize("key", ["author", "monkey", "auth_mode", "tokens_per_s", "bearing", "passive"])
+def test_keys_of_no_secrets(key: str) -> None:
+    assert redact({key: "abc"}) == {key: "abc"}
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("postgres://me:p@ss@host/db", f"postgres://me:{REDACTED}@host/db"),
+        ("https://abcdefghijklmnopqrst@host/x", f"https://{REDACTED}@host/x"),
+        ("git clone https://user@host/x", "git clone https://user@host/x"),
+        ("github_pat_11ABCDEFG0123456789xyz", REDACTED),
+        ("glpat-abcdefghijklmnopqrst", REDACTED),
+        ("xoxb-123456789012-abc", REDACTED),
+        ("AIzaSyA1234567890abcdefghijklmnopqrstuv", REDACTED),
+        ("eyJhbGciOiJIUzI1.eyJzdWIiOiIxMjM0.SflKxwRJSMeKKF", REDACTED),
+    ],
+)
+def test_secrets_by_their_shape(text: str, kept: str) -> None:
+    assert redact(text) == kept
+
+
 def test_values_are_redacted_by_their_key() -> None:
     assert redact({"max_new_tokens": 64, "token": "abc"}) == {"max_new_tokens": 64, "token": REDACTED}
     assert redact({"password": 12345678, "api_keys": ["abc"]}) == {"password": REDACTED, "api_keys": REDACTED}

@@ -36,6 +36,7 @@ class FakeVllm:
     in_flight: int = 0
     most_in_flight: int = 0
     url: str = ""
+    root: str | None = None
 
     def app(self) -> Starlette:
         return Starlette(
@@ -54,7 +55,9 @@ class FakeVllm:
 
     async def _models(self, request: Request) -> Response:
         adapters = [{"id": name, "object": "model", "parent": self.base} for name in self.adapters]
-        return JSONResponse({"object": "list", "data": [{"id": self.base, "parent": None}, *adapters]})
+        return JSONResponse(
+            {"object": "list", "data": [{"id": self.base, "parent": None, "root": self.root}, *adapters]}
+        )
 
     async def _load(self, request: Request) -> Response:
         body = await request.json()

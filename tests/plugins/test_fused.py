@@ -34,7 +34,9 @@ def test_weighted_cross_entropy_is_torchs(at_once: int, monkeypatch: pytest.Monk
     labels, weights = torch.randint(10, (7,)), torch.rand(7) + 0.5
     expected = (torch.nn.functional.cross_entropy(logits, labels, reduction="none") * weights).sum()
     (gradient,) = torch.autograd.grad(3 * expected, logits)
+    given = logits.clone()
     total = weighted_cross_entropy(logits, labels, weights)
+    torch.testing.assert_close(logits, given, rtol=0, atol=0)
     torch.testing.assert_close(total, expected)
     torch.testing.assert_close(torch.autograd.grad(3 * total, logits)[0], gradient)
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from agentlora.core.cli import cli
-from agentlora.core.errors import DataError
+from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.types import Example, ToolCall
 from agentlora.plugins.datasets.jsonl import Jsonl, JsonlParams
 
@@ -192,6 +192,13 @@ OPENAI = [
     (row(1, tools=["f"]), "'tools' is a list of objects"),
     (row(1, tools=[{"type": "function", "function": {}}]), "no function name"),
     (row(1, group=7), "'group' is a text"),
+    (row(1, toolz=[]), "unknown key 'toolz'. Did you mean 'tools'?"),
+    (row(1, weight="heavy"), "'weight' is a number from 0"),
+    (row(1, tools=[]), "the answer calls 'f', which is not among its tools: none"),
+    (
+        row(1, tools=[{"type": "function", "function": {"name": "f", "parameters": {"type": "objekt"}}}]),
+        "the parameters of tool 'f' are no JSON Schema",
+    ),
     ('{"a": ' * 100_000, "nested too deeply"),
     ('{"messages": ' + "9" * 5000 + "}", "rows.jsonl:2: "),
 ]
@@ -217,7 +224,10 @@ OWN = [
     (own(1, schema=[1]), "'schema' is a JSON Schema"),
     (own(1, tags=["x"]), "'tags' is an object"),
     (own(1, grup="x"), "Did you mean 'group'?"),
-    (own(0, tools=[]), "the id 'r0' is that of a different row, in line 1"),
+    (
+        own(0, messages=[{"role": "user", "content": "x"}]),
+        "the id 'r0' is that of a different row, in line 1",
+    ),
 ]
 
 
@@ -239,6 +249,28 @@ def test_data_that_cannot_be_read_leaves_no_run(tmp_path: Path, tiny_model_dir: 
     done = CliRunner().invoke(cli, [*command, str(tmp_path / "none.jsonl")])
     assert isinstance(done.exception, DataError)
     assert not output.exists()
+
+
+def test_a_training_that_never_began_leaves_no_run(tmp_path: Path, tiny_model_dir: Path) -> None:
+    output, file = tmp_path / "out", write(tmp_path, [row(i) for i in range(12)])
+    command = [
+        "train",
+        "tool-calling",
+        "--model",
+        str(tiny_model_dir),
+        "--data",
+        str(file),
+        "--max-steps",
+        "1",
+    ]
+    for _ in range(2):  # the second finds the place free
+        done = CliRunner().invoke(cli, [*command, "--output", str(output), "--target", "nosuch"])
+        assert isinstance(done.exception, ConfigError)
+        assert "no linear layer 'nosuch'" in str(done.exception)
+        assert not output.exists()
+    done = CliRunner().invoke(cli, [*command, "--output", str(output)])
+    assert done.exit_code == 0, done.output
+    assert (output / "adapter").is_dir()
 
 
 def test_bytes_that_are_not_utf_8_are_named_by_line(tmp_path: Path) -> None:

@@ -62,6 +62,27 @@ def test_max_steps_overrides_epochs(tiny_model_dir: Path, examples: list[Example
     assert [row["step"] for row in metrics(run)[1:]] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize(("warmup", "expected"), [(0.5, [0.25, 0.5, 0.75, 1.0]), (0.0, [1.0] * 4)])
+def test_every_update_has_a_learning_rate(
+    warmup: float, expected: list[float], tiny_model_dir: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    run, _ = fit(
+        tiny_model_dir, examples, tmp_path / "run", max_steps=8, warmup_ratio=warmup, schedule="linear"
+    )
+    rates = [row["lr"] / 5e-3 for row in metrics(run)[1:]]
+    assert rates[:4] == pytest.approx(expected, abs=0 if warmup else 0.5)
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+    assert 0 < rates[-1] < rates[4]
+
+
+def test_one_update_trains(tiny_model_dir: Path, examples: list[Example], tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    run, _ = fit(tiny_model_dir, examples, tmp_path / "run", max_steps=1)
+    weights = load_file(run.adapter_dir / "adapter_model.safetensors")
+    assert any(weight.abs().sum() > 0 for name, weight in weights.items() if "lora_B" in name)
+
+
 def test_the_exported_adapter_gives_the_trained_models_logits(
     tiny_model_dir: Path, examples: list[Example], tmp_path: Path
 ) -> None:

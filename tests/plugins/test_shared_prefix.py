@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from agentlora.core.errors import DataError
 from agentlora.core.types import Example
@@ -111,6 +118,22 @@ def test_a_model_without_a_replaceable_attention_keeps_its_own(
     )
     assert shares_prefixes(stubborn, rows)
     assert stubborn.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize(("window", "shared"), [(16, False), (4096, True)])
+def test_a_window_narrower_than_a_row_is_noticed(
+    window: int, shared: bool, rows: tuple[Row, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    config = MistralConfig(
+        vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, sliding_window=window,
+    )  # fmt: skip
+    model = MistralForCausalLM(config)
+    model.set_attn_implementation("sdpa")
+    before = model(torch.tensor([rows[0].ids])).logits
+    assert shares_prefixes(model, rows) is shared
+    torch.testing.assert_close(model(torch.tensor([rows[0].ids])).logits, before)
 
 
 def test_a_wrong_mask_is_noticed(tiny_model_dir: Path, rows: tuple[Row, ...]) -> None:

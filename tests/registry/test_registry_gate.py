@@ -89,7 +89,7 @@ def record(adapter: Any = None, **fields: Any) -> dict[str, Any]:
         "lower_is_better": ("false_calls",),
         "base": {},
         "adapter": ADAPTER,
-        "engine": "echo",
+        "engine": "vllm",
         "data": {"split": "test"},
         "n": 100,
         "n_all": 100,
@@ -128,6 +128,17 @@ def only_reason(found: Verdict) -> str:
     assert not found.passed
     assert len(found.reasons) == 1, found.reasons
     return found.reasons[0]
+
+
+def test_a_record_of_other_examples_or_another_base_proves_nothing() -> None:
+    raw = record(base={"digest": "b" * 64}, data={"split": "test", "test_digest": "d" * 64})
+    assert verdict(raw, base_digest="b" * 64, test_digest="d" * 64).passed
+    assert "other base model" in only_reason(verdict(raw, base_digest="c" * 64, test_digest="d" * 64))
+    assert "other test examples" in only_reason(verdict(raw, base_digest="b" * 64, test_digest="e" * 64))
+
+
+def test_an_engine_without_a_model_proves_nothing() -> None:
+    assert "asks no model" in only_reason(verdict(record(engine="echo")))
 
 
 def test_a_proven_servable_version_passes_with_the_facts_for_its_card() -> None:

@@ -108,3 +108,22 @@ def test_the_rank_of_a_runs_adapter_reaches_the_server(tmp_path: Path) -> None:
     _, settings = _unpack(opened)
     line = command_line(settings, tmp_path / "t.jinja", 1, "gpu")
     assert line[line.index("--max-lora-rank") + 1] == "32"
+
+
+def test_a_server_with_another_model_is_not_attached_to(
+    factory: Any, backend: FakeVllm, tmp_path: Path
+) -> None:
+    """Its answers would be kept, and taken for those of the base that is asked for."""
+    ours, other = tmp_path / "ours", tmp_path / "other"
+    ours.mkdir()
+    other.mkdir()
+    asked = EngineSpec(ours, "{{ messages }}", options={"url": backend.url})
+    backend.root = str(other)
+    with pytest.raises(ConfigError, match=r"runs the model .*other"):
+        factory.open(asked)
+    backend.root = str(ours)
+    with factory.open(asked) as engine:
+        assert engine.identity == "unknown"
+    backend.root = "/on/another/machine"  # it cannot be compared: its answers are kept apart
+    with factory.open(asked) as engine:
+        assert engine.identity == "unknown /on/another/machine"

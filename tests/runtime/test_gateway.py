@@ -173,7 +173,15 @@ def test_an_unknown_model_is_404_and_says_what_there_is(stack: Any, name: str) -
 
 @pytest.mark.parametrize(
     ("content", "word"),
-    [("{oops", "not JSON"), ("[1]", "must be an object"), ('{"model": 3}', "'model' is 3")],
+    [
+        ("{oops", "not JSON"),
+        ("[1]", "must be an object"),
+        ('{"model": 3}', "'model' is 3"),
+        ('{"temperature": NaN}', "NaN is not a JSON number"),
+        ('{"temperature": 1e999}', "1e999 is not a JSON number"),
+        ('{"messages": [{"role": "user", "content": "\\ud800"}]}', "half a character"),
+        ("[" * 20_000, "nested too deeply"),
+    ],
 )
 def test_a_bad_body_is_400(stack: Any, content: str, word: str) -> None:
     answer = httpx.post(f"{stack.url}/v1/chat/completions", content=content)
