@@ -76,7 +76,9 @@ def serve(
             client = VllmClient(url)
             pool = Pool.of(base, rank)
             router = plugins.get("routers", "tfidf")
-            shelf = Shelf(registry, client, pool, router, list(skills) or None, client.base_model())
+            shelf = Shelf(
+                registry, client, pool, router, list(skills) or None, str(client.base_model()["id"])
+            )
             failed = shelf.load()
             shown = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
             address = f"http://{shown}:{sock.getsockname()[1]}"

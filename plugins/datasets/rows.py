@@ -123,7 +123,7 @@ def _openai(row: JSON, number: int) -> Example:
         tools=tuple(_objects(row.get("tools") or [], "tools", _tool)),
         source="jsonl",
         group=row.get("group") or "",
-        weight=row.get("weight", answer.get("weight", 1.0)),
+        weight=answer.get("weight", 1.0) if row.get("weight") is None else row["weight"],
         tags={"case": _case(expected), "slice": "rows"},
     )
 
@@ -249,7 +249,7 @@ def _problems(example: Example) -> Iterator[str]:
     offered = {tool["function"]["name"]: tool["function"].get("parameters") or {} for tool in example.tools}
     for name, parameters in offered.items():
         for problem in check_schema(parameters):
-            yield f"the parameters of tool {name!r} are no JSON Schema: {problem}"
+            yield f"the parameters of tool {name!r} are no JSON Schema: {problem.splitlines()[0]}"
     for call in example.expected.calls:
         if call.name not in offered:
             yield f"the answer calls {call.name!r}, which is not among its tools: {', '.join(offered) or 'none'}"

@@ -88,7 +88,7 @@ def service_files(source: ApiSource) -> dict[str, Path]:
     with needs_extra("train", f"reading tools from {package}'s API descriptions"):
         spec = find_spec(package)
         if spec is None or spec.origin is None:
-            raise ImportError(f"No module named {package!r}", name=package)
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     root = Path(spec.origin).parent
     found: dict[str, Path] = {}
     if source == "botocore":

@@ -132,7 +132,10 @@ def test_tools_are_new_when_no_training_row_has_them(tmp_path: Path) -> None:
     builder, file = Jsonl(), write(tmp_path, rows)
     assert {e.tags["tools"] for e in build(file, builder)["test"]} == {"new"}
     assert builder.card(params(file))["notes"] == ""
-    builder, file = Jsonl(), write(tmp_path, [row(i, tools=[tool(f"g{i // 2}")]) for i in range(100)])
+    builder, file = (
+        Jsonl(),
+        write(tmp_path, [row(i, tools=[tool("f"), tool(f"g{i // 2}")]) for i in range(100)]),
+    )
     splits = build(file, builder)
     trained = [e.tools for e in splits["train"]]
     assert all((e.tags["tools"] == "trained") == (e.tools in trained) for e in splits["test"])

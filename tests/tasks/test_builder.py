@@ -83,7 +83,9 @@ def test_every_expected_call_fits_an_offered_tool() -> None:
 def test_shares_of_more_than_all_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"catalogue_share \(0.9\) and composed_share \(0.2\)"):
         parse(ToolRequestParams, {"catalogue_share": 0.9})
-    with pytest.raises(ConfigError, match=r"none_fits_share \(0.9\) and missing_share \(0.1\) and two_calls"):
+    with pytest.raises(
+        ConfigError, match=r"none_fits_share \(0.9\) and missing_share \(0.08\) and two_calls"
+    ):
         parse(ToolRequestParams, {"none_fits_share": 0.9})
     assert {e.source for e in build("train", catalogue_share=0, composed_share=1)} == {"composed"}
 
