@@ -64,7 +64,7 @@ def unfuse() -> None:
 
     fused.weighted_cross_entropy = cross_entropy
     fused.fused_lora = nullcontext
-    fused.tree_attention = partial(attention._tree_attention, dropout=0.0)
+    fused.tree_attention = partial(attention.padded_tree_attention, dropout=0.0)
 
 
 def stock() -> None:

@@ -68,7 +68,7 @@ def _names(raw: Mapping[str, Any], task: Task) -> Iterator[tuple[str, str]]:
         ("dataset_builders", "data", "builder"),
         ("engines", "eval", "engine"),
     ):
-        name = raw[section].get(key) if isinstance(raw.get(section), Mapping) else None
+        name = _section(raw, section).get(key)
         if isinstance(name, str):
             yield kind, name
     if isinstance(raw.get("trainer"), str):

@@ -57,7 +57,7 @@ def tree_attention(
     if query.device.type == "cpu" and not dropout:
         from agentlora.plugins.trainers.fused import tree_attention as attend
     else:
-        attend = partial(_tree_attention, dropout=dropout)
+        attend = partial(padded_tree_attention, dropout=dropout)
     scaling = scaling or query.shape[-1] ** -0.5
     parts = []
     for begin, shared, lengths in spans:
@@ -66,7 +66,7 @@ def tree_attention(
     return torch.cat(parts, 1).transpose(0, 1)[None].contiguous(), None
 
 
-def _tree_attention(
+def padded_tree_attention(
     query: Any, key: Any, value: Any, shared: int, lengths: Sequence[int], scaling: float, dropout: float
 ) -> Any:
     """One tree by torch's fused kernel: a call for the prefix, a call for all suffixes, padded to one length.

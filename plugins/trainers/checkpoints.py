@@ -17,10 +17,8 @@ from agentlora.core.files import read_json, sha256_file, write_json
 from agentlora.core.types import JSON
 
 PROOF = "proof.json"
-TOLERANCE = {
-    "cpu": 1e-6,
-    "cuda": 1e-3,
-}  # of the loss, relative; a GPU's sums are not always in the same order
+# Of the loss. A GPU's sums are not always in the same order.
+TOLERANCE = {"cpu": 1e-6, "cuda": 1e-3}
 
 
 def last_whole(directory: Path) -> Path | None:
