@@ -79,6 +79,8 @@ class ToolRequestParams(Strict):
     """Of the groups, how many are over tools put together from parts; the rest is over real API descriptions."""
     none_fits_share: float = Field(0.28, ge=0, le=1)
     """Of the training requests, how many no offered tool fits: a model that has seen few of them calls always."""
+    none_fits_weight: float = Field(1.0, gt=0)
+    """What such a request counts in the training loss. Above 1 there are fewer false calls and more false refusals."""
     missing_share: float = Field(0.08, ge=0, le=1)
     """How many leave out a required argument."""
     two_calls_share: float = Field(0.10, ge=0, le=1)
@@ -247,6 +249,7 @@ def _group(
         offered = [restyle(tool, rng) for tool in offered]
     tools = tuple(tool.openai() for tool in offered)
     system = ({"role": "system", "content": rng.choice(SYSTEMS)},) if rng.random() < 0.15 else ()
+    heavier = {"none_fits": params.none_fits_weight} if pool.split == "train" else {}
     seen: set[str] = set()
     chat = set(handwritten.chat_prompts(pool.split))
     for index in range(size):
@@ -262,6 +265,7 @@ def _group(
             tools=tools,
             source=anchor.source,
             group=group,
+            weight=heavier.get(case, 1.0),
             tags={
                 "case": case,
                 "slice": pool.slice,

@@ -145,6 +145,7 @@ def _tool(source: ApiSource, operation: Operation, names: set[str], rng: random.
         missing=missing,
         split=split,
         source=f"{source}/{operation.service}",
+        meaning=f"{_deed(operation)} {' '.join(singular(operation.noun))}",
     )
 
 

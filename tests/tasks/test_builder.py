@@ -105,6 +105,12 @@ def test_the_shares_of_cases_are_settings(shares: tuple[float, float, float], ca
     assert counts.most_common(1)[0][0] in cases
 
 
+def test_requests_that_nothing_fits_can_weigh_more_in_training() -> None:
+    heavy = {e.tags["case"] == "none_fits": e.weight for e in build("train", none_fits_weight=2.5)}
+    assert heavy == {True: 2.5, False: 1.0}
+    assert {e.weight for e in build("dev", none_fits_weight=2.5)} == {1.0}
+
+
 def test_answers_without_a_call_begin_alike() -> None:
     firsts = {e.expected.text.split()[0] for e in build("train") if e.expected.text}
     assert firsts == {"I"}
