@@ -277,7 +277,7 @@ def evaluate(args: argparse.Namespace, rows: Sequence[Row]) -> tuple[str, list[J
     from agentlora.plugins.bases.resolve import resolve_base
 
     plugins, run = default_plugins(), open_run(args.run)
-    engine_name = args.engine or ("vllm" if args.url else run.config.eval.engine)
+    engine_name = args.engine or run.config.eval.engine or "vllm"
     factory, digest = plugins.get("engines", engine_name), adapter_digest(run)
     base = resolve_base(run.config.model, plugins, home())
     options = {"url": args.url} if args.url else {}

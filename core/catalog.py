@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+from agentlora.core import types
 from agentlora.core.errors import ConfigError, MissingExtra, PluginError, unknown
 
 # hook name → (kind, what to call one of them in a message)
@@ -22,6 +23,16 @@ KINDS: dict[str, tuple[str, str]] = {
     "register_routers": ("routers", "router"),
 }
 _SINGULAR = dict(KINDS.values())
+_CONTRACTS: dict[str, type] = {
+    "tasks": types.Task,
+    "dataset_builders": types.DatasetBuilder,
+    "base_models": types.BaseModel,
+    "peft_methods": types.Method,
+    "trainers": types.Trainer,
+    "engines": types.EngineFactory,
+    "evaluators": types.Evaluator,
+    "routers": types.Router,
+}
 _PART = r"[a-z0-9]+(?:[._-][a-z0-9]+)*"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})?")  # design, decision 11
 
@@ -61,7 +72,7 @@ class Catalog:
 
         Raises:
             ConfigError: there is no such name; the message lists the names and the nearest match.
-            PluginError: the thing cannot be imported or made.
+            PluginError: the thing cannot be imported or made, or is not of its kind.
             MissingExtra: it needs a package that is not installed.
         """
         if name not in self.entries[kind]:
@@ -69,6 +80,7 @@ class Catalog:
         entry = self.entries[kind][name]
         if isinstance(entry.thing, str) or inspect.isclass(entry.thing):
             entry.thing = _load(entry, f"{_SINGULAR[kind]} {name!r}")
+        _check_contract(kind, name, entry)
         return entry.thing
 
 
@@ -79,6 +91,19 @@ def check_name(kind: str, name: Any, owner: str) -> None:
             f"plugin {owner!r} registers {name!r}, which cannot be a {_SINGULAR[kind]}'s name: use small letters "
             "and digits, joined by '.', '_' or '-', and at most one '/' (namespace/name)."
         )
+
+
+def _check_contract(kind: str, name: str, entry: Entry) -> None:
+    """Raises PluginError that names what the thing lacks of its kind's contract."""
+    contract = _CONTRACTS[kind]
+    if isinstance(entry.thing, contract):
+        return
+    members = (*vars(contract), *contract.__annotations__)
+    lacks = sorted({m for m in members if not m.startswith("_") and not hasattr(entry.thing, m)})
+    raise PluginError(
+        f"{_SINGULAR[kind]} {name!r}, registered by {entry.owner!r}, is a {type(entry.thing).__name__}, which is no "
+        f"agentlora.core.types.{contract.__name__}" + (f": it lacks {', '.join(lacks)}." if lacks else ".")
+    )
 
 
 def _load(entry: Entry, what: str) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -82,7 +82,8 @@ class TrainingConfig(Strict):
 
 
 class EvalConfig(Strict):
-    engine: str = "vllm"
+    engine: str | None = None
+    """vllm, transformers or another engine; when not given, the one that will serve (see serve_on)."""
     limit: int | None = Field(None, ge=1)
     """Examples of the test split; all when not given."""
     max_new_tokens: int = Field(64, ge=1)
@@ -100,6 +101,10 @@ class RunConfig(Strict):
     training: TrainingConfig = TrainingConfig()
     eval: EvalConfig = EvalConfig()
     serve_on: ServeOn = "vllm"
+    convert: bool = False
+    """Turn what the method trains into plain LoRA at the end of the training: what is evaluated and served then."""
+    convert_rank: int | None = Field(None, ge=1, le=512)
+    """Rank of every layer of it; the least that is exact when not given."""
     seed: int = Field(0, ge=0, lt=2**32)
 
 
@@ -208,10 +213,33 @@ def parse_yaml(text: str, what: str) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_unique_keys())
     except Exception as exc:  # beside its own errors: ValueError for 2024-13-45, KeyError for !!bool maybe, …
         where = str(exc).replace('in "<unicode string>", ', "")  # PyYAML's name for a text that is no file
         raise ConfigError(f"{what} is not valid YAML: {where}") from exc
+
+
+@cache
+def _unique_keys() -> Any:
+    """PyYAML's safe loader, but a key that a mapping has twice is an error: the first of them would be lost."""
+    import yaml
+
+    class UniqueKeys(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            scalars = [key for key, _ in getattr(node, "value", ()) if isinstance(key, yaml.ScalarNode)]
+            seen: set[tuple[str, str]] = set()
+            for key in scalars:
+                if (key.tag, key.value) in seen:
+                    raise yaml.constructor.ConstructorError(
+                        "while reading a mapping",
+                        node.start_mark,
+                        f"found {key.value!r} twice",
+                        key.start_mark,
+                    )
+                seen.add((key.tag, key.value))
+            return super().construct_mapping(node, deep)
+
+    return UniqueKeys
 
 
 def _number(text: str) -> str | float:

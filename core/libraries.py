@@ -32,6 +32,29 @@ def prepare_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def free_memory() -> None:
+    """Give a GPU's memory back that nothing uses any more, for another process to take."""
+    import gc
+
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def best_dtype() -> str:
+    """``bfloat16`` on a GPU and on a CPU that has instructions for its products, ``float32`` on other CPUs.
+
+    With them bfloat16 is the faster dtype, without them float32 is (docs/experiments.md). Linux only, elsewhere the
+    CPU counts as one without.
+    """
+    import torch
+
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = set(cpuinfo.read_text().split()) if cpuinfo.is_file() else set()
+    return "bfloat16" if torch.cuda.is_available() or {"amx_bf16", "avx512_bf16"} & flags else "float32"
+
+
 def find_tcmalloc() -> Path | None:
     """The allocator's library on Linux, where distributions put it."""
     if sys.platform != "linux":

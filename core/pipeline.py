@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from agentlora.core import journal
@@ -14,9 +18,21 @@ from agentlora.core.errors import ConfigError, DataError, PluginError, TrainErro
 from agentlora.core.files import read_json, sha256_bytes, sha256_json, write_atomic, write_json
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
+from agentlora.core.presets import overlay_of
 from agentlora.core.provenance import redact
 from agentlora.core.run import Run
-from agentlora.core.types import Base, EngineSpec, Example, Method, RunEvent, Split, Task
+from agentlora.core.types import (
+    METHOD_FILE,
+    Base,
+    EngineSpec,
+    Example,
+    Method,
+    MethodCard,
+    RunEvent,
+    ServeOn,
+    Split,
+    Task,
+)
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
@@ -31,7 +47,9 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     """
     task = plugins.get("tasks", task_name)
     given = merge({"task": task_name}, *layers)
-    overlay = task.presets.get(given["preset"], {}) if isinstance(given.get("preset"), str) else {}
+    overlay: dict[str, Any] = {}
+    with suppress(ConfigError):  # an unknown preset is told with everything else, below
+        overlay = overlay_of(task, given["preset"]) if isinstance(given.get("preset"), str) else {}
     data = given.get("data")  # what is no mapping is refused below
     if isinstance(data, Mapping) and data.get("builder", task.dataset_builder) != task.dataset_builder:
         # the task's data settings are its own builder's, and mean nothing to another
@@ -76,8 +94,8 @@ def _names(raw: Mapping[str, Any], task: Task) -> Iterator[tuple[str, str]]:
 
 
 def _check_preset(task: Task, preset: Any) -> None:
-    if preset is not None and (not isinstance(preset, str) or preset not in task.presets):
-        raise ConfigError(unknown(f"{task.name} preset", str(preset), task.presets))
+    if preset is not None:
+        overlay_of(task, str(preset))
 
 
 def _section(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -94,12 +112,26 @@ def _check_params(plugins: Plugins, kind: str, name: Any, section: Mapping[str, 
 
 
 def _check_serving(plugins: Plugins, config: RunConfig) -> None:
-    method = plugins.get("peft_methods", config.method.name)
-    if config.serve_on != "none" and config.serve_on not in method.card.serve_on:
+    name, card = config.method.name, plugins.get("peft_methods", config.method.name).card
+    if config.convert_rank and not config.convert:
+        raise ConfigError("convert_rank is the rank that --convert makes, and that is not given.")
+    if config.convert and card.to_lora in ("is", "never"):
+        why = "is plain LoRA already" if card.to_lora == "is" else "has no form as LoRA"
+        raise ConfigError(f"convert: what method {name!r} trains {why}. Leave --convert out.")
+    if config.serve_on != "none" and config.serve_on not in served_places(config, card):
+        convertible = {
+            "exact": ", or convert it with --convert",
+            "approximate": ", or convert it with --convert",
+        }
         raise ConfigError(
-            f"what method {config.method.name!r} trains cannot be served on {config.serve_on!r}; "
-            f"it can on: {', '.join(method.card.serve_on)}. Choose with --serve-on."
+            f"what method {name!r} trains cannot be served on {config.serve_on!r}; it can on: "
+            f"{', '.join(card.serve_on)}. Choose with --serve-on{convertible.get(card.to_lora, '')}."
         )
+
+
+def served_places(config: RunConfig, card: MethodCard) -> tuple[ServeOn, ...]:
+    """Where what the run exports runs as it is: what was converted to LoRA, everywhere."""
+    return ("vllm", "transformers") if config.convert else card.serve_on
 
 
 def builder_name(config: RunConfig, task: Task) -> str:
@@ -225,7 +257,8 @@ def evaluate(
     Reading test is counted, across runs, by the digest of its examples.
 
     Raises:
-        ConfigError: the run has no adapter, or the split is empty.
+        ConfigError: the run has no adapter, the split is empty, or fewer examples would replace a test record of
+            more.
         EvalError: no request of a condition could be answered.
     """
     from agentlora.core.provenance import provenance
@@ -233,7 +266,9 @@ def evaluate(
     from agentlora.eval.runner import AnswerCache, evaluate
     from agentlora.plugins.bases.resolve import resolve_base
 
-    config, name = run.config, engine_name or run.config.eval.engine
+    config = run.config
+    method: Method = plugins.get("peft_methods", config.method.name)
+    name = engine_name or config.eval.engine or _engine_for(config, method)
     task = plugins.get("tasks", config.task)
     evaluator = plugins.get("evaluators", task.evaluator)
     factory = plugins.get("engines", name)
@@ -251,6 +286,8 @@ def evaluate(
     if not examples:
         raise ConfigError(f"split {split!r} of run {run.id!r} is empty; there is nothing to evaluate.")
     digest = adapter_digest(run)
+    if split == "test":
+        _refuse_smaller_record(run, digest, len(examples))
     with run.stage("eval"):
         base = resolve_base(config.model, plugins, home())
         _refuse_another_base(run, base)
@@ -298,6 +335,13 @@ def evaluate(
     return record
 
 
+def _engine_for(config: RunConfig, method: Method) -> str:
+    """The engine that will serve; of what is not to be served, vLLM where it can take it."""
+    if config.serve_on == "none":
+        return "vllm" if "vllm" in served_places(config, method.card) else "transformers"
+    return config.serve_on
+
+
 def _data_facts(run: Run, split: Split) -> dict[str, Any]:
     """What a record says of its data: the split, every split's digest, and how often test was read."""
     digests = card_of(run)["digest"]
@@ -315,6 +359,24 @@ def _refuse_another_base(run: Run, base: Base) -> None:
         raise ConfigError(
             f"base model {base.name!r} is not what run {run.id!r} was trained on: its {' and '.join(changed)} "
             "changed since. Bring the old state back, or train again."
+        )
+
+
+def _refuse_smaller_record(run: Run, digest: str, n: int) -> None:
+    """The record of a whole reading of test must not be lost to a look at a few of its examples."""
+    file = run.eval_dir / "record.json"
+    try:
+        record = read_json(file)
+    except ConfigError:
+        return
+    same = (
+        record.get("adapter") == digest
+        and (record.get("data") or {}).get("test_digest") == card_of(run)["digest"]["test"]
+    )
+    if same and isinstance(record.get("n_all"), int) and record["n_all"] > n:
+        raise ConfigError(
+            f"{str(file)!r} holds what this adapter did on {record['n_all']} examples of test; {n} would replace it. "
+            f"Look at dev instead (--split dev), or move the folder away."
         )
 
 
@@ -409,9 +471,9 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
         verdict = judge(
             record,
             task=task,
-            card=method.card,
+            card=replace(method.card, serve_on=served_places(run.config, method.card)),
             serve_on=run.config.serve_on,
-            rank=run.config.method.params.get("r"),
+            conversion=run.facts().get("conversion"),
             adapter_config=read_json(settings) if settings.is_file() else None,
             adapter_digest=digest,
             base_digest=(run.facts().get("base") or {}).get("digest", "unknown"),
@@ -453,6 +515,87 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
     return version
 
 
+MERGE_PROMPTS = 8
+
+
+def merge_adapter(run: Run, plugins: Plugins, output: Path) -> tuple[Path, float]:
+    """Write the run's base with its adapter merged into it; returns the directory, and how far that answers from base
+    and adapter, in nats a token.
+
+    Raises:
+        ConfigError: `output` exists, the run has no adapter or another base than it was trained on, or what was trained
+            cannot be merged.
+    """
+    from agentlora.core.libraries import prepare_libraries
+    from agentlora.plugins.bases.resolve import resolve_base
+    from agentlora.plugins.methods.merged import write_merged
+    from agentlora.plugins.trainers.rows import encode
+
+    directory = output.expanduser().absolute()
+    if directory.exists():
+        raise ConfigError(f"--output {str(directory)!r} exists already. Choose another one.")
+    adapter_digest(run)
+    prepare_libraries()
+    with run.stage("merge"):
+        from transformers import AutoTokenizer
+
+        base = resolve_base(run.config.model, plugins, home())
+        _refuse_another_base(run, base)
+        examples = take(run.examples("dev") or run.examples("train"), MERGE_PROMPTS)
+        tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
+        rows = encode(examples, tokenizer, base.chat_template, max_len=sys.maxsize).rows
+        method = plugins.get("peft_methods", run.config.method.name)
+        lost = write_merged(method, base, run.adapter_dir, directory, [(row.ids, row.start) for row in rows])
+        run.note("merge", "merged", directory=str(directory), divergence=lost)
+    return directory, lost
+
+
+def export_run(run: Run, plugins: Plugins, form: str, output: Path) -> Path:
+    """Write what the run trained into `output`, whole or not at all.
+
+    Args:
+        form: ``peft`` (a directory: adapter and chat template), ``merged`` (a directory: a whole model), ``gguf`` (a
+            file: the LoRA adapter), ``gguf-merged`` (a file: a whole model).
+
+    Raises:
+        ConfigError: `output` exists, or there is no such form of this adapter.
+    """
+    from agentlora.core.libraries import prepare_libraries
+    from agentlora.plugins.bases.resolve import resolve_base
+    from agentlora.plugins.methods.gguf_files import write_adapter, write_model
+
+    if form == "merged":
+        return merge_adapter(run, plugins, output)[0]
+    target = output.expanduser().absolute()
+    if target.exists():
+        raise ConfigError(f"--output {str(target)!r} exists already. Choose another one.")
+    adapter_digest(run)
+    prepare_libraries()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with run.stage("export"), TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
+        temporary = Path(name)
+        made = temporary / "made"
+        base = resolve_base(run.config.model, plugins, home())
+        _refuse_another_base(run, base)
+        if form in ("peft", "gguf") and (run.adapter_dir / METHOD_FILE).is_file():
+            raise ConfigError(
+                f"what method {run.config.method.name!r} trains is no PEFT adapter, and has no --format {form}. "
+                "Another one: merged, gguf-merged."
+            )
+        if form == "peft":
+            shutil.copytree(run.adapter_dir, made)
+        elif form == "gguf":
+            write_adapter(run.adapter_dir, base.model_dir, made)
+        elif form == "gguf-merged":
+            whole, _ = merge_adapter(run, plugins, temporary / run.id)
+            write_model(whole, made, base.chat_template)
+        else:
+            raise ConfigError(unknown("form", form, EXPORT_FORMS))
+        made.replace(target)
+    return target
+
+
+EXPORT_FORMS = ("peft", "merged", "gguf", "gguf-merged")
 PROFILE_PROMPTS = 400
 
 

@@ -3,7 +3,7 @@
 ::
 
     run.json (resolved config, provenance)  journal.jsonl  data/{train,dev,test}.jsonl  data/card.json
-    checkpoints/  adapter/  metrics.jsonl  eval/{record.json,samples.jsonl,report.html,report.md}
+    checkpoints/  adapter/  metrics.jsonl  loss.svg  eval/{record.json,samples.jsonl,report.html,report.md}
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,23 +77,9 @@ class Run:
             raise
         self.note(name, "finished")
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Hold the run against every other process that would write into it; released when this one ends, however.
-
-        Raises:
-            ConfigError: another process holds it.
-        """
-        folder = os.open(self.directory, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-        except BlockingIOError as exc:
-            raise ConfigError(
-                f"another process is at work on run {self.id!r}. Let it end, or end it."
-            ) from exc
-        finally:
-            os.close(folder)
+    def alone(self) -> AbstractContextManager[None]:
+        """See `held_alone`."""
+        return held_alone(self.directory)
 
     def has_steps(self) -> bool:
         """Whether any update was made: ``metrics.jsonl`` has a row beside its head."""
@@ -118,10 +104,24 @@ class Run:
         self.emit(RunEvent(self.id, "stage", stage, {"what": what, **clean}))
 
     def status(self) -> str:
-        """``stage what`` of the last journal line, for people."""
-        lines = list(journal.read(self.directory / "journal.jsonl"))
-        last = lines[-1] if lines else {}
-        return f"{last.get('stage', '-')} {last.get('event', '-')}"
+        """The last stage and how it stands, for people: started, finished or failed; a training that was started
+        and has not ended is running or interrupted.
+        """
+        events = journal.read(self.directory / "journal.jsonl")
+        marks = [event for event in events if event.get("event") in ("started", "finished", "failed")]
+        if not marks:
+            return "nothing done"
+        stage, what = str(marks[-1].get("stage", "-")), marks[-1]["event"]
+        if (stage, what) == ("train", "started"):
+            what = "running" if self._is_held() else "interrupted"
+        return f"{stage} {what}"
+
+    def _is_held(self) -> bool:
+        try:
+            with self.alone():
+                return False
+        except ConfigError:
+            return True
 
     def write_examples(self, split: Split, examples: Iterable[Example]) -> None:
         text = "".join(example.to_json() + "\n" for example in examples)
@@ -140,6 +140,39 @@ class Run:
         """Merge facts into ``run.json``."""
         raw = read_json(self.directory / "run.json")
         write_json(self.directory / "run.json", {**raw, **redact(facts)})
+
+
+@contextmanager
+def held_alone(directory: Path) -> Iterator[None]:
+    """Hold a run's directory against every other process that would write into it; released when this one ends,
+    however.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    folder = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as exc:
+        raise ConfigError(
+            f"another process is at work on run {directory.name!r}. Let it end, or end it."
+        ) from exc
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def kept_if_begun(run: Run) -> Iterator[None]:
+    """Remove a run whose training fails before its first update: nothing is in it that the same command, which may then
+    be given again with the same directory, would not make again.
+    """
+    try:
+        yield
+    except BaseException:
+        if not run.has_steps():
+            run.remove()
+        raise
 
 
 def create_run(
@@ -198,9 +231,19 @@ def open_run(ref: str, emit: Callable[[RunEvent], None] = _ignore) -> Run:
     Raises:
         ConfigError: there is no such run, with the nearest id; or this version cannot read it.
     """
+    directory = find_run(ref)
+    return Run(directory, _stored_config(directory / "run.json"), emit)
+
+
+def find_run(ref: str) -> Path:
+    """The directory of a run by id, by directory, or ``last``, whether this version can read it or not.
+
+    Raises:
+        ConfigError: there is no such run, with the nearest id.
+    """
     for directory in _candidates(ref):
         if _is_run(directory):
-            return Run(directory.absolute(), _stored_config(directory / "run.json"), emit)
+            return directory.absolute()
     known = [run.name for run in list_runs()]
     raise ConfigError(
         f"there is no run {ref!r}: neither a directory with a run.json nor an id in {str(home() / 'runs')!r}."

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, r
 if TYPE_CHECKING:
     from agentlora.core.run import Run
 
+METHOD_FILE = "method.json"  # in an export that PEFT cannot load: whose `load` does
 JSON: TypeAlias = dict[str, Any]
 Split: TypeAlias = Literal["train", "dev", "test"]
 ServeOn: TypeAlias = Literal["vllm", "transformers", "none"]
@@ -270,7 +271,18 @@ class Evaluator(Protocol):
 
 @runtime_checkable
 class Method(Protocol):
-    """A PEFT method. `Params` is a pydantic model; every setting of the method is a field of it."""
+    """A PEFT method. `Params` is a pydantic model; every setting of the method is a field of it.
+
+    A method may also have
+
+    - ``optimizer(model, params, args)``: an optimizer of its own for a ``transformers.TrainingArguments``, or None for
+      the usual one;
+    - ``on_optimizer_step(model, step)``: called after every update (counted from 1), before gradients are cleared;
+    - ``penalty(model)``: a scalar tensor that is added to the loss of an update, or None;
+    - ``load(model_dir, directory, **kwargs)``: a base model's directory and an export's → the model as it was trained;
+      needed where PEFT does not load the export. `kwargs` are for ``from_pretrained``;
+    - ``state(model)`` and ``restore(model, state)``: tensors by name that a checkpoint has to keep beside the weights.
+    """
 
     card: MethodCard
     Params: ClassVar[Any]

@@ -15,6 +15,7 @@ from agentlora.core.types import JSON, MethodCard, ServeOn, Task
 from agentlora.registry.servable import MAX_RANK, rank_of, tensor_problems, vllm_problems
 
 RECORD_FORMAT = "agentlora.record/1"
+MAX_DIVERGENCE = 0.02  # nats a token: more than that, and it is another adapter
 MAX_UNJUDGED = 0.1  # of the examples: a record that leaves out more says too little about the rest
 
 
@@ -37,9 +38,9 @@ def judge(
     task: Task,
     card: MethodCard,
     serve_on: ServeOn,
-    rank: int | None,
     adapter_config: Mapping[str, Any] | None,
     adapter_digest: str,
+    conversion: Mapping[str, Any] | None = None,
     base_digest: str | None = None,
     test_digest: str | None = None,
     weights: Path | None = None,
@@ -51,18 +52,26 @@ def judge(
         record: the evaluation's record as a dict, or None when there is none.
         card: of the method that trained it.
         adapter_digest: of the adapter about to be published, computed as the evaluation computed it.
+        conversion: what became of an adapter that was converted to LoRA (``divergence``, in nats a token); None of one
+            that was not.
         base_digest, test_digest: of the base model and of the test examples that the run has now.
         weights: its safetensors file; only the header is read.
         max_rank: the largest rank that the server will be started with.
     """
-    facts: JSON = {"rank": rank_of(adapter_config) if adapter_config else rank}
+    facts: JSON = {"rank": rank_of(adapter_config) if adapter_config else None}
     try:
         reasons = list(_judge_record(record, task, adapter_digest, base_digest, test_digest, facts))
     except (KeyError, TypeError, AttributeError) as exc:  # a record that a person wrote or cut
         reasons = [
             f"The record is not whole ({exc!r} is wrong or missing in it). Run `agentlora eval` again."
         ]
-    reasons += _judge_serving(card, serve_on, rank, adapter_config, weights, max_rank)
+    reasons += _judge_serving(card, serve_on, adapter_config, weights, max_rank)
+    if conversion and conversion["divergence"] > MAX_DIVERGENCE:
+        reasons.append(
+            f"As LoRA of rank {conversion['rank']} it answers {conversion['divergence']:.3f} nats a token away from "
+            f"what was trained, and at most {MAX_DIVERGENCE} may be lost: train again with a higher "
+            "--set convert_rank, or another --method."
+        )
     return Verdict(not reasons, reasons, facts)
 
 
@@ -213,7 +222,6 @@ def _headline(
 def _judge_serving(
     card: MethodCard,
     serve_on: ServeOn,
-    rank: int | None,
     config: Mapping[str, Any] | None,
     weights: Path | None,
     max_rank: int,
@@ -234,9 +242,6 @@ def _judge_serving(
         yield "vLLM serves adapters and this version has no adapter_config.json: look at the run's export."
         return
     yield from vllm_problems(config, max_rank=max_rank)
-    if rank is not None and rank_of(config) != rank:
-        found = rank_of(config)
-        yield f"The card says rank {rank} and adapter_config.json {found}: publish the run's own adapter."
     if weights is not None:
         yield from tensor_problems(weights)
 

@@ -66,6 +66,9 @@ def test_everything_that_the_plugin_registers_serves_a_real_run(agentlora: Comma
     assert record["conditions"][-1]["metrics"]["same"]["mean"] == 1.0
     assert record["conditions"][0]["metrics"]["same"]["mean"] == 0.0
     assert (tmp_path / "run" / "eval" / "report.html").read_text().startswith("<!doctype html>")
+    smaller = agentlora("eval", "run", "--limit", "2", code=2)
+    assert "2 would replace it" in smaller.stderr
+    assert json.loads((tmp_path / "run" / "eval" / "record.json").read_text()) == record
 
     refused = agentlora("publish", "run", code=1, PARROT_VETO="not on a Sunday")
     assert "a plugin refused 'parrot': not on a Sunday" in refused.stderr
@@ -93,3 +96,38 @@ def test_the_allow_list_leaves_it_out(agentlora: Command) -> None:
     done = agentlora("train", "parrot", code=2, AGENTLORA_LOAD_PLUGINS="")
     assert "unknown task 'parrot'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_sweep_compares_its_runs_and_goes_on_where_it_was(agentlora: Command, tmp_path: Path) -> None:
+    command = ["sweep", "parrot", "--grid", "seed=1,2", "--output", "sweep"]
+    result = json.loads(agentlora(*command, "--json").stdout)
+    first, second = result["runs"]
+    assert result["failed"] == {}
+    assert {first["label"], second["label"]} == {"seed=1", "seed=2"}
+    assert first["mean"] == 1.0
+    assert first["difference"] is None
+    assert second["difference"] == second["mean"] - first["mean"]
+    assert first["n"] == second["n"] > 0
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").glob("*/eval-dev/record.json")}
+    assert len(times) == 2
+    table = agentlora(*command).stdout
+    assert "seed=1" in table
+    assert "best" in table
+    assert {path: path.stat().st_mtime_ns for path in times} == times  # nothing was done twice
+    fewer = json.loads(agentlora(*command, "--limit", "8", "--json").stdout)["runs"]
+    assert [row["n"] for row in fewer] == [8, 8]
+    other = agentlora(*command, "--max-steps", "7", code=2)
+    assert "a run of other settings than seed=1" in other.stderr
+    for grid, why in (("seed", "write key=value,value"), ("sede=1,2", "Did you mean 'seed'")):
+        assert why in agentlora("sweep", "parrot", "--grid", grid, "--output", "new", code=2).stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_sweep_goes_on_past_a_run_that_fails(agentlora: Command, tmp_path: Path) -> None:
+    # a loss that is not finite
+    command = ["sweep", "parrot", "--grid", "lr=1e-3,1e30", "--max-steps", "6", "--output", "sweep"]
+    done = agentlora(*command, "--json")
+    result = json.loads(done.stdout)
+    assert [row["label"] for row in result["runs"]] == ["lr=1e-3"]
+    assert "the loss became" in result["failed"]["lr=1e30"]
+    assert "lr=1e30 failed" in done.stderr

@@ -13,7 +13,16 @@ import click
 # name → (module, one line of help); the attribute in the module has the command's name
 COMMANDS = {
     "train": ("agentlora.core.cli.train", "Train a skill: build the data, fit an adapter."),
+    "sweep": (
+        "agentlora.core.cli.sweep",
+        "Train with every combination of settings and compare them on dev.",
+    ),
     "eval": ("agentlora.core.cli.eval", "Evaluate a run against its baselines."),
+    "export": (
+        "agentlora.core.cli.export",
+        "Write what a run trained for other programs: PEFT, merged, GGUF.",
+    ),
+    "merge": ("agentlora.core.cli.merge", "Write a run's adapter and its base as one model."),
     "publish": ("agentlora.core.cli.publish", "Put a run's adapter through the gate into the registry."),
     "registry": ("agentlora.core.cli.registry", "List, show, alias, roll back and verify skills."),
     "serve": (
@@ -22,7 +31,7 @@ COMMANDS = {
     ),
     "chat": ("agentlora.core.cli.chat", "Base and skill side by side."),
     "route": ("agentlora.core.cli.route", "Say which skill would answer a text, and why."),
-    "runs": ("agentlora.core.cli.runs", "List, show and resume runs."),
+    "runs": ("agentlora.core.cli.runs", "List, show, resume, diagnose and remove runs."),
     "plugins": ("agentlora.core.cli.plugins", "List plugins and what they offer."),
     "config": ("agentlora.core.cli.config", "Print the configuration's JSON Schema."),
     "setup": ("agentlora.core.cli.setup", "Install what pip cannot express: cpu, gpu, starter."),
@@ -95,7 +104,7 @@ def cli(debug: bool) -> None:
 
 def _trains(words: Sequence[str]) -> bool:
     named = [word for word in words if not word.startswith("-")]
-    return named[:1] == ["train"] or named[:2] == ["runs", "resume"]
+    return named[:1] in (["train"], ["sweep"]) or named[:2] == ["runs", "resume"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

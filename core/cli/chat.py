@@ -20,7 +20,9 @@ Ask = Callable[[str], tuple[str, str]]
     "--tools", "tools_file", type=click.Path(path_type=Path), help="JSON or YAML file: tools on offer."
 )
 @click.option("--url", help="Ask a running `agentlora serve` at this address.")
-@click.option("--engine", default="vllm", show_default=True, help="Engine to start when there is no --url.")
+@click.option(
+    "--engine", help="Engine to start when there is no --url; default: the one that SKILL is made for."
+)
 @click.option("--model", help="Base model. Default: the skill's own.")
 @click.option(
     "--max-tokens", default=256, show_default=True, type=click.IntRange(1), help="Length of an answer."
@@ -30,7 +32,7 @@ def chat(
     prompt: str | None,
     tools_file: Path | None,
     url: str | None,
-    engine: str,
+    engine: str | None,
     model: str | None,
     max_tokens: int,
 ) -> None:
@@ -61,7 +63,9 @@ def _prompts() -> Iterator[str]:
 
 
 @contextmanager
-def _in_engine(name: str, model: str | None, skill: str, tools: list[Any], max_tokens: int) -> Iterator[Ask]:
+def _in_engine(
+    engine_name: str | None, model: str | None, skill: str, tools: list[Any], max_tokens: int
+) -> Iterator[Ask]:
     from agentlora.core.cli.serve import base_for
     from agentlora.core.errors import ConfigError, RuntimeFault
     from agentlora.core.files import sha256_bytes
@@ -72,6 +76,7 @@ def _in_engine(name: str, model: str | None, skill: str, tools: list[Any], max_t
 
     plugins, registry = default_plugins(), open_registry()
     version = registry.resolve(skill)
+    name = engine_name or ("vllm" if version.card.serve_on == "vllm" else "transformers")
     factory = plugins.get("engines", name)
     base = base_for(model, [version], plugins, home())
     theirs, template = version.card.base.get("digest"), sha256_bytes(base.chat_template.encode())

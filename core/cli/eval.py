@@ -10,7 +10,7 @@ from agentlora.core.types import Split
 
 @click.command()
 @click.argument("target")
-@click.option("--engine", help="vllm (default), transformers, or another engine.")
+@click.option("--engine", help="vllm, transformers, or another engine; default: the one that will serve.")
 @click.option("--url", help="Attach to a running engine at this address instead of starting one.")
 @click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Examples, taken evenly from the slices.")

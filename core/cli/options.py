@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,76 @@ def config_options(function: F) -> F:
         metavar="KEY=VALUE",
         help="Any setting: training.save_steps=3.",
     )(function)
+
+
+# option → the configuration key that it sets
+KEYS = {
+    "model": "model",
+    "method": "method.name",
+    "preset": "preset",
+    "data": "data.params.path",
+    "rank": "method.params.r",
+    "alpha": "method.params.alpha",
+    "dropout": "method.params.dropout",
+    "target": "method.params.target",
+    "lr": "training.lr",
+    "batch_size": "training.batch_size",
+    "grad_accum": "training.grad_accum",
+    "epochs": "training.epochs",
+    "max_steps": "training.max_steps",
+    "max_len": "training.max_len",
+    "gradient_checkpointing": "training.gradient_checkpointing",
+    "dtype": "training.dtype",
+    "seed": "seed",
+    "serve_on": "serve_on",
+    "convert": "convert",
+}
+
+
+_TRAINING = (
+    click.option("--model", help="A registered base model, a directory, or a hub id."),
+    click.option("--method", help="A PEFT method."),
+    click.option("--preset", help="Named settings: demo, starter, balanced, demo+adaptive, …"),
+    click.option("--data", help="A JSONL file to train on instead of the task's own data."),
+    click.option("--rank", type=int, help="Rank of the adapter."),
+    click.option("--alpha", type=float, help="Scale of the adapter: alpha / rank."),
+    click.option("--dropout", type=float),
+    click.option("--target", help="all-linear, attention, minimal, or layer names with commas."),
+    click.option("--lr", type=float, help="Peak learning rate."),
+    click.option("--batch-size", type=int, help="Examples an update."),
+    click.option("--grad-accum", type=int, help="Forward passes an update."),
+    click.option("--epochs", type=float),
+    click.option("--max-steps", type=int, help="Updates; overrides --epochs."),
+    click.option("--max-len", type=int, help="Tokens an example; longer ones are left out."),
+    click.option("--gradient-checkpointing", is_flag=True, default=None, help="Less memory, more time."),
+    click.option("--dtype", help="Of the frozen base: auto, float32, bfloat16."),
+    click.option("--seed", type=int),
+    click.option("--serve-on", help="Where it will be served: vllm, transformers, none."),
+    click.option(
+        "--convert", is_flag=True, default=None, help="Turn what the method trains into plain LoRA."
+    ),
+)
+
+
+def training_options(function: F) -> F:
+    """Every option that is a key of the configuration (`KEYS`), by its name."""
+    for option in reversed(_TRAINING):
+        function = option(function)
+    return function
+
+
+def layers_of(options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The options that were given, as layers of the configuration."""
+    layers = [nested(KEYS[name], value) for name, value in options.items() if value is not None]
+    return [*layers, {"data": {"builder": "jsonl"}}] if options.get("data") is not None else layers
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """``training.lr`` and a value as ``{"training": {"lr": value}}``."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    assert isinstance(value, dict)
+    return value
 
 
 def show_json(function: F) -> F:

@@ -30,4 +30,5 @@ def publish(run: str, name: str | None, alias: str, as_json: bool) -> None:
         return
     what = "was published before as" if version.existing else "is"
     click.echo(f"{version.name} v{version.number} {what} {version.served_name}; {alias} points to it.")
-    click.echo("Next: agentlora serve")
+    served = version.card.serve_on == "vllm"
+    click.echo("Next: agentlora serve" if served else f"Next: agentlora chat {version.name}")

@@ -41,5 +41,8 @@ def route(text: str, tools_file: Path | None, router: str, as_json: bool) -> Non
         click.echo(json.dumps({**asdict(decision), "served_name": served}, indent=2, ensure_ascii=False))
         return
     click.echo(f"{click.style(served, bold=True)}: {decision.why}")
+    if decision.choice and versions[decision.choice].card.serve_on != "vllm":
+        place = versions[decision.choice].card.serve_on
+        click.echo(f"It is made for {place!r}: `agentlora serve` leaves it out.")
     if decision.runner_up:
         click.echo(f"runner-up: {decision.runner_up}, margin {decision.margin:.2f}")

@@ -11,7 +11,7 @@ from agentlora.core.cli.options import show_json
 
 @click.group()
 def runs() -> None:
-    """List, show and resume runs."""
+    """List, show, resume, diagnose and remove runs."""
 
 
 @runs.command("list")
@@ -37,14 +37,14 @@ def list_(as_json: bool) -> None:
 
 
 def _row(directory: Path) -> dict[str, str]:
-    """One run in a few words; one that this version cannot read is told as damaged, and `show` says why."""
+    """One run in a few words; why one cannot be read, `show` says."""
     from agentlora.core.errors import ConfigError
     from agentlora.core.run import open_run
 
     try:
         run = open_run(str(directory))
     except ConfigError:
-        facts = {"task": "-", "model": "-", "method": "-", "status": "damaged"}
+        facts = {"task": "-", "model": "-", "method": "-", "status": "cannot be read"}
     else:
         config = run.config
         facts = {
@@ -101,3 +101,53 @@ def resume(run: str) -> None:
         opened = open_run(run, emit)
         directory = go_on(opened, plugins)
     click.echo(f"Trained {opened.config.task} → {directory}\nNext: agentlora eval {run}")
+
+
+@runs.command("diagnose")
+@click.argument("run")
+@show_json
+def diagnose(run: str, as_json: bool) -> None:
+    """Say what went wrong in RUN's training, and which setting to change."""
+    import json
+    from dataclasses import asdict
+
+    from agentlora.core import journal
+    from agentlora.core.diagnosis import diagnose as look
+    from agentlora.core.run import open_run
+
+    opened = open_run(run)
+    events = list(journal.read(opened.directory / "journal.jsonl"))
+    rows = [row for row in journal.read(opened.metrics_file) if "step" in row]
+    findings = look(opened.config, opened.status(), events, rows)
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        return
+    if not findings:
+        click.echo(f"{opened.id}: {opened.status()}, {len(rows)} updates. Nothing looks wrong.")
+    for finding in findings:
+        click.echo(f"{finding.problem}: {finding.seen}.\n  change  {finding.change}\n  why     {finding.why}")
+
+
+@runs.command("rm")
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rm(runs: tuple[str, ...], yes: bool) -> None:
+    """Delete RUNS with all that is in them; what was published stays in the registry."""
+    from agentlora.core.run import find_run
+
+    for directory in dict.fromkeys(
+        [find_run(ref) for ref in runs]
+    ):  # all of them are there before one is deleted
+        if yes or click.confirm(f"Delete {directory}?"):
+            _remove(directory)
+            click.echo(f"Deleted {directory}")
+
+
+def _remove(directory: Path) -> None:
+    """Also what this version cannot read; refused while a training is at work in it."""
+    import shutil
+
+    from agentlora.core.run import held_alone
+
+    with held_alone(directory):
+        shutil.rmtree(directory)

@@ -88,7 +88,12 @@ def serve(
 
 
 def wanted(registry: Registry, skills: Sequence[str]) -> list[Version]:
-    """The default versions of `skills` (none: of all). Raises NotFound, ConfigError for what is no skill's name."""
+    """The default versions of `skills` (none: of all that are made for vLLM).
+
+    Raises:
+        NotFound: there is no such skill.
+        ConfigError: what is no skill's name, or a skill that is made for another engine.
+    """
     from agentlora.core.errors import ConfigError
 
     for skill in skills:
@@ -97,7 +102,14 @@ def wanted(registry: Registry, skills: Sequence[str]) -> list[Version]:
                 f"--skill {skill!r} names a version, and a skill is served in all of its versions: clients choose "
                 f'one by "model": {skill!r}. Write --skill {skill.split("@")[0]}.'
             )
-    return [registry.resolve(skill) for skill in (skills or registry.skills())]
+    versions = [registry.resolve(skill) for skill in (skills or registry.skills())]
+    others = [version for version in versions if version.card.serve_on != "vllm"]
+    if skills and others:
+        raise ConfigError(
+            f"--skill {others[0].name}: it is made for {others[0].card.serve_on!r}, not for vLLM (serve_on in its "
+            f"card). Ask it with: agentlora chat {others[0].name}"
+        )
+    return [version for version in versions if version not in others]
 
 
 def base_for(model: str | None, versions: Sequence[Version], plugins: Any, home: Path) -> Base:

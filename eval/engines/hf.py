@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentlora.core.errors import ConfigError, EvalError, boundary, needs_extra
+from agentlora.core.errors import ConfigError, EvalError, PluginError, boundary, needs_extra
+from agentlora.core.files import read_json
 from agentlora.core.libraries import prepare_libraries
-from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest, Output
+from agentlora.core.types import JSON, METHOD_FILE, Capabilities, EngineSpec, GenerateRequest, Output
 from agentlora.eval.engines.options import check_options
 
 if TYPE_CHECKING:
@@ -74,13 +75,15 @@ class TransformersEngine:
         self.capabilities = Capabilities(adapters=True, json_schema=False)
         self._model, self._tokenizer, self._spec = model, tokenizer, spec
         self._adapters: dict[str, tuple[str, Path]] = {}  # name → (peft's name, directory)
+        self._models: dict[str, Any] = {}  # of adapters that PEFT does not load
+        self._unpadded: set[str] = set()  # adapters whose prompts are not padded
         self._loads = 0  # from the first one on the model is wrapped by peft
         self._stops = _stop_ids(model, tokenizer)
         self._batch_size = int(spec.options.get("batch_size", BATCH_SIZE))
         self._batch_tokens = int(spec.options.get("batch_tokens", BATCH_TOKENS))
 
     def add_adapter(self, name: str, directory: Path) -> None:
-        """Load a PEFT adapter.
+        """Load a PEFT adapter, or what another method exported.
 
         Raises:
             ConfigError: `directory` holds no adapter, or `name` stands for another directory.
@@ -93,11 +96,15 @@ class TransformersEngine:
                     f"adapter {name!r} is {str(self._adapters[name][1])!r} already; name it anew."
                 )
             return
+        if (directory / METHOD_FILE).is_file():
+            self._models[name] = self._load_by_method(directory)
+            self._adapters[name] = name, directory
+            return
         if not (directory / "adapter_config.json").is_file():
             raise ConfigError(
                 f"adapter {name!r}: {str(directory)!r} holds no PEFT adapter (adapter_config.json)."
             )
-        from peft import PeftConfig, PeftModelForCausalLM
+        from peft import PeftConfig, PeftModelForCausalLM, PeftType
 
         inner = f"a{self._loads}"  # peft makes module names of it, which may hold no dot
         with boundary(EvalError, f"loading adapter {name!r} from {str(directory)!r}"):
@@ -108,14 +115,33 @@ class TransformersEngine:
             self._loads += 1
             result = self._model.load_adapter(str(directory), inner)
         self._model.eval()
-        strangers = [*result.unexpected_keys, *result.missing_keys]
+        unexpected = [
+            key for key in result.unexpected_keys if key != "prompt_embeddings"
+        ]  # PEFT loads them apart
+        strangers = [*unexpected, *result.missing_keys]
         if strangers:
             raise EvalError(
                 f"adapter {name!r} in {str(directory)!r} does not fit this base: "
-                f"{len(result.unexpected_keys)} of its weights have no place and {len(result.missing_keys)} "
+                f"{len(unexpected)} of its weights have no place and {len(result.missing_keys)} "
                 f"places stay empty, for example {strangers[0]!r}. Use the base that it was trained on."
             )
         self._adapters[name] = (inner, directory)
+        if self._model.peft_config[inner].peft_type == PeftType.PROMPT_TUNING:
+            self._unpadded.add(
+                name
+            )  # PEFT puts the virtual tokens before the padding and counts it as positions
+
+    def _load_by_method(self, directory: Path) -> Any:
+        """Raises PluginError when the method that made the export cannot load it."""
+        from agentlora.core.manager import default_plugins
+
+        name = str(read_json(directory / METHOD_FILE).get("name"))
+        method = default_plugins().get("peft_methods", name)
+        if not hasattr(method, "load"):
+            raise PluginError(f"method {name!r} exported {str(directory)!r} and has no `load` for it.")
+        with boundary(PluginError, f"method {name!r}, loading {str(directory)!r}"):
+            model = method.load(self._spec.model_dir, directory, dtype=self._model.dtype)
+        return model.to(self._model.device).eval()
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
         """Answer in order; a request that does not fit or fails is an Output with `error`."""
@@ -126,7 +152,7 @@ class TransformersEngine:
                 prompts.append(_Prompt(place, request, self._render(request)))
             except Exception as exc:  # a template may raise anything at all
                 outputs[place] = _failed(request, f"{type(exc).__name__}: {exc}")
-        for batch in _batches(prompts, self._batch_size, self._batch_tokens):
+        for batch in _batches(prompts, self._batch_size, self._batch_tokens, self._unpadded):
             for prompt, output in zip(batch, self._try(batch), strict=True):
                 outputs[prompt.place] = output
         return [o for o in outputs if o is not None]
@@ -136,6 +162,7 @@ class TransformersEngine:
 
     def __exit__(self, *exc: object) -> None:
         self._model = None
+        self._models.clear()
         gc.collect()
 
     # --- one batch ---
@@ -192,9 +219,10 @@ class TransformersEngine:
             eos_token_id=self._stops,
             pad_token_id=pad,
         )
-        device = self._model.device
+        model = self._models.get(request.adapter or "", self._model)
+        device = model.device
         with self._using(request.adapter), torch.inference_mode():
-            generated = self._model.generate(
+            generated = model.generate(
                 input_ids=torch.tensor(rows, device=device),  # [batch, width]
                 attention_mask=torch.tensor(mask, device=device),
                 generation_config=config,
@@ -203,6 +231,8 @@ class TransformersEngine:
         return [self._output(p, ids) for p, ids in zip(batch, new.tolist(), strict=True)]
 
     def _using(self, adapter: str | None) -> AbstractContextManager[Any]:
+        if adapter in self._models:
+            return nullcontext()
         if adapter is not None:
             self._model.set_adapter(self._adapters[adapter][0])
             return nullcontext()
@@ -224,11 +254,16 @@ class TransformersEngine:
         )
 
 
-def _batches(prompts: Sequence[_Prompt], size: int, tokens: int) -> Iterator[list[_Prompt]]:
-    """Requests of one adapter and temperature, of like length, within both limits; the longest first."""
+def _batches(
+    prompts: Sequence[_Prompt], size: int, tokens: int, unpadded: Container[str] = ()
+) -> Iterator[list[_Prompt]]:
+    """Requests of one adapter and temperature, of like length, within both limits; the longest first. Those for an
+    adapter in `unpadded` are of one length.
+    """
 
-    def kind(prompt: _Prompt) -> tuple[str, float]:
-        return prompt.request.adapter or "", prompt.request.temperature
+    def kind(prompt: _Prompt) -> tuple[str, float, int]:
+        adapter = prompt.request.adapter or ""
+        return adapter, prompt.request.temperature, len(prompt.ids) if adapter in unpadded else 0
 
     batch: list[_Prompt] = []
     for prompt in sorted(prompts, key=lambda p: (kind(p), -len(p.ids))):

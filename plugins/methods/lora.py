@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from agentlora.core.config import Strict
 from agentlora.core.types import JSON, MethodCard
+from agentlora.plugins.methods.by_peft import ByPeft
 from agentlora.plugins.methods.targets import target_modules
 
 
@@ -23,27 +23,24 @@ class LoraParams(Strict):
     """all-linear, attention, minimal, or layer names separated by commas."""
 
 
-class Lora:
+class Lora(ByPeft):
     """Plain LoRA. What it exports, vLLM serves as it is."""
 
     card = MethodCard(serve_on=("vllm", "transformers"), mergeable=True, to_lora="is")
-    Params = LoraParams
+    Params: ClassVar[type[LoraParams]] = LoraParams
 
-    def load_kwargs(self, params: LoraParams) -> JSON:
+    def settings(self, params: Any) -> JSON:
+        """What makes a variant: further settings of PEFT's ``LoraConfig``."""
         return {}
 
-    def apply(self, model: Any, params: LoraParams) -> Any:
-        from peft import LoraConfig, get_peft_model
+    def config(self, model: Any, params: Any) -> Any:
+        from peft import LoraConfig
 
-        config = LoraConfig(
+        return LoraConfig(
             r=params.r,
             lora_alpha=params.alpha,
             lora_dropout=params.dropout,
             target_modules=target_modules(model, params.target),
             task_type="CAUSAL_LM",
+            **self.settings(params),
         )
-        return get_peft_model(model, config)
-
-    def export(self, model: Any, directory: Path) -> Literal["adapter", "model"]:
-        model.save_pretrained(directory, safe_serialization=True)
-        return "adapter"

@@ -21,25 +21,35 @@ def target_modules(model: Any, target: str) -> str | list[str]:
     """
     if target == "all-linear":
         return "all-linear"
-    present = linear_names(model)
     if target in GROUPS:
+        present = linear_names(model)
         found = [name for name in GROUPS[target] if name in present]
         if found:
             return found
         raise ConfigError(
             f"target {target!r} matches nothing in this model. Its linear layers: {', '.join(present)}."
         )
-    names = [name.strip() for name in target.split(",") if name.strip()]
-    for name in names:
+    return named_modules(model, target)
+
+
+def named_modules(model: Any, names: str) -> list[str]:
+    """Names of linear layers, separated by commas, as a list.
+
+    Raises:
+        ConfigError: none is given, or the model lacks one; the message says which it has.
+    """
+    present = linear_names(model)
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
         if name not in present:
             choices = [*present, "all-linear", *GROUPS]
             raise ConfigError(
                 f"the model has no linear layer {name!r}.{nearest(name, choices)} It has: {', '.join(present)}. "
                 f"Groups: all-linear, {', '.join(GROUPS)}."
             )
-    if not names:
+    if not wanted:
         raise ConfigError("target is empty. Give all-linear, attention, minimal, or layer names with commas.")
-    return names
+    return wanted
 
 
 def linear_names(model: Any) -> list[str]:

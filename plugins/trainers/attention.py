@@ -59,6 +59,8 @@ def tree_attention(
     else:
         attend = partial(padded_tree_attention, dropout=dropout)
     scaling = scaling or query.shape[-1] ** -0.5
+    # where all weights learn, rotary positions are float32 and autocast's projections are not
+    query, key = query.to(value.dtype), key.to(value.dtype)
     parts = []
     for begin, shared, lengths in spans:
         tree = slice(begin, begin + shared + sum(lengths))

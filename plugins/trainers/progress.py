@@ -12,6 +12,7 @@ from typing import Any
 from agentlora.core.files import write_atomic
 from agentlora.core.run import Run
 from agentlora.core.types import RunEvent
+from agentlora.plugins.trainers.loss_plot import loss_plot
 
 
 class StepLog:
@@ -64,8 +65,15 @@ class StepLog:
         self._append(row)
         self.run.emit(RunEvent(self.run.id, "step", "train", {**row, "total_steps": self.total_steps}))
 
+    def plot(self) -> None:
+        """Draw ``loss.svg`` of what was logged so far."""
+        rows = [row for row in _rows(self.run.metrics_file) if "loss" in row]
+        title = f"{self.run.config.task}, {self.run.config.method.name}, {self.run.config.model}"
+        drawn = loss_plot(title, [row["step"] for row in rows], [row["loss"] for row in rows])
+        write_atomic(self.run.directory / "loss.svg", drawn)
+
     def callback(self) -> Any:
-        """A transformers callback that feeds this log."""
+        """A transformers callback that feeds this log, and draws at every checkpoint."""
         from transformers import TrainerCallback
 
         log = self
@@ -74,6 +82,12 @@ class StepLog:
             def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
                 if logs and "loss" in logs:
                     log.step(state.global_step, logs["loss"], logs.get("learning_rate", 0.0))
+
+            def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                log.plot()
+
+            def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                log.plot()
 
         return Callback()
 

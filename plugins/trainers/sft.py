@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agentlora.core.config import TrainingConfig, parse
-from agentlora.core.errors import TrainError, needs_extra
-from agentlora.core.libraries import prepare_libraries
+from agentlora.core.errors import ConfigError, TrainError, needs_extra
+from agentlora.core.files import directory_atomic, read_json, write_json
+from agentlora.core.libraries import best_dtype, prepare_libraries
 from agentlora.core.run import Run
-from agentlora.core.types import Base, Example, Method
+from agentlora.core.types import METHOD_FILE, Base, Example, Method
 from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
 from agentlora.plugins.trainers.attention import use_tree_attention
 from agentlora.plugins.trainers.checkpoints import Prover, last_whole
@@ -21,6 +24,9 @@ from agentlora.plugins.trainers.layout import IGNORE, computed_tokens, forward_p
 from agentlora.plugins.trainers.memory import choose_micro_batch
 from agentlora.plugins.trainers.progress import StepLog
 from agentlora.plugins.trainers.rows import Encoded, Row, encode
+
+CONVERSION_PROMPTS = 16
+METHOD_STATE = "method.safetensors"  # what a method keeps beside its weights, in a checkpoint
 
 
 class SFT:
@@ -58,7 +64,7 @@ class SFT:
         elif run.metrics_file.is_file():
             run.note("train", "anew", message="no whole checkpoint is left; training from the beginning")
         log = StepLog(run, run.config.method.name, trainable, total, resumed_at=done)
-        trainer = _make_trainer(run, model, tokenizer, encoded, log, Prover(checkpoint))
+        trainer = _make_trainer(run, model, tokenizer, encoded, log, Prover(checkpoint), method, params)
         from agentlora.plugins.trainers.fused import fused_lora
 
         try:
@@ -69,33 +75,91 @@ class SFT:
                 f"memory ran out during training: {exc}. Lower --batch-size or --max-len, "
                 "or set --gradient-checkpointing."
             ) from exc
-        return self._export(run, base, method, model)
-
-    def _export(self, run: Run, base: Base, method: Method, model: Any) -> Path:
-        from agentlora.core.files import directory_atomic
-
         model.eval()
-        with directory_atomic(run.adapter_dir) as temporary:
-            kind = method.export(model, temporary)
-            # PEFT writes a README of its own; the skill's card is written when it is published
-            (temporary / "README.md").unlink(missing_ok=True)
-            (temporary / "chat_template.jinja").write_text(base.chat_template, encoding="utf-8")
-        run.note("train", "exported", kind=kind)
+        if run.config.convert:
+            export(run, base, run.directory / "adapter-as-trained", partial(method.export, model))
+            has_dev = (run.directory / "data" / "dev.jsonl").is_file()
+            asked = (run.examples("dev") if has_dev else []) or examples
+            rows = encode(asked, tokenizer, base.chat_template, training.max_len).rows
+            export(run, base, run.adapter_dir, partial(convert, run, base, model, rows))
+        else:
+            export(run, base, run.adapter_dir, partial(method.export, model))
         return run.adapter_dir
 
 
+def export(run: Run, base: Base, directory: Path, write: Callable[[Path], Any]) -> None:
+    """Make the directory of an adapter from what `write` puts there."""
+    with directory_atomic(directory) as temporary:
+        write(temporary)
+        if not (temporary / "adapter_config.json").is_file():  # whoever loads it has to ask the method
+            write_json(temporary / METHOD_FILE, {"name": run.config.method.name})
+        # PEFT writes a README of its own; the skill's card is written when it is published
+        (temporary / "README.md").unlink(missing_ok=True)
+        (temporary / "chat_template.jinja").write_text(base.chat_template, encoding="utf-8")
+    run.note("train", "exported", directory=directory.name)
+
+
+def convert(run: Run, base: Base, model: Any, rows: Sequence[Row], directory: Path) -> None:
+    """Write what was trained as plain LoRA, and into ``run.json`` how far that answers from what was trained.
+
+    `rows` are asked, an even sample of them; `model` is a base model without adapter afterwards.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from agentlora.plugins.methods.convert import divergence, merged_updates, to_lora, weight_updates
+
+    def logits(model: Any) -> Any:
+        model.eval()
+        with torch.no_grad():
+            passes = [
+                model(torch.tensor([row.ids], device=model.device)).logits[0, row.start - 1 :]
+                for row in asked
+            ]
+        return torch.cat(passes).float()
+
+    asked = rows[:: max(1, len(rows) // CONVERSION_PROMPTS)][:CONVERSION_PROMPTS]
+    before = logits(model)
+    if isinstance(model, PeftModel):
+        converted = to_lora(merged_updates(model), directory, run.config.convert_rank)
+        of_base = model.unload()
+    else:
+        of_base = AutoModelForCausalLM.from_pretrained(base.model_dir, dtype=torch.float32).to(model.device)
+        converted = to_lora(weight_updates(model, of_base), directory, run.config.convert_rank)
+    after = logits(PeftModel.from_pretrained(of_base, directory))
+    facts = {**asdict(converted), "divergence": divergence(before, after)}
+    run.add_facts(conversion=facts)
+    run.note(
+        "train",
+        "converted",
+        message=f"as LoRA of rank {converted.rank}; {facts['divergence']:.2g} nats a token from what was trained",
+    )
+
+
 def load_model(base: Base, method: Method, params: Any, training: TrainingConfig) -> Any:
-    """The base as a causal LM in the dtype of the configuration, frozen by the method later."""
+    """The base as a causal LM in the dtype of the configuration, frozen by the method later.
+
+    Raises:
+        ConfigError: the method quantizes a base that is quantized already.
+    """
     import torch
     from transformers import AutoModelForCausalLM, logging
 
     logging.disable_progress_bar()
-    auto = "bfloat16" if torch.cuda.is_available() or cpu_multiplies_bfloat16() else "float32"
-    dtype = getattr(torch, auto if training.dtype == "auto" else training.dtype)
+    dtype = getattr(torch, best_dtype() if training.dtype == "auto" else training.dtype)
+    of_method = method.load_kwargs(params)
+    if "quantization_config" in of_method and "quantization_config" in read_json(
+        base.model_dir / "config.json"
+    ):
+        raise ConfigError(
+            f"base model {base.name!r} is quantized already, and the method would quantize it again: train with "
+            "--method lora, or on the base in full precision."
+        )
     kwargs = {"dtype": dtype, "attn_implementation": "sdpa", "use_safetensors": True}
     if torch.cuda.is_available():
         kwargs["device_map"] = {"": 0}
-    return AutoModelForCausalLM.from_pretrained(base.model_dir, **{**kwargs, **method.load_kwargs(params)})
+    return AutoModelForCausalLM.from_pretrained(base.model_dir, **{**kwargs, **of_method})
 
 
 def casting_left_to_autocast(model: Any) -> AbstractContextManager[None]:
@@ -106,23 +170,21 @@ def casting_left_to_autocast(model: Any) -> AbstractContextManager[None]:
     import torch
     from peft import PeftModel
     from peft.helpers import disable_input_dtype_casting
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     if model.dtype != torch.bfloat16 or not isinstance(model, PeftModel):
         return nullcontext()
+    layers = (module for module in model.modules() if isinstance(module, BaseTunerLayer))
+    if not all(hasattr(layer, "cast_input_dtype_enabled") for layer in layers):
+        return nullcontext()  # IA3 and VeRA lack what PEFT's switch turns
     return disable_input_dtype_casting(model)  # type: ignore[no-any-return]
-
-
-def cpu_multiplies_bfloat16() -> bool:
-    """Whether the CPU has instructions for bfloat16 products: with them it is the faster dtype, else float32 is.
-
-    Measured in docs/experiments.md; Linux only, elsewhere False.
-    """
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.is_file() and bool({"amx_bf16", "avx512_bf16"} & set(cpuinfo.read_text().split()))
 
 
 def count_parameters(model: Any) -> tuple[int, int]:
     """(trainable, all) parameters."""
+    if hasattr(model, "get_nb_trainable_parameters"):  # PEFT's knows how many a quantized tensor stands for
+        trainable, every = model.get_nb_trainable_parameters()
+        return int(trainable), int(every)
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)
 
@@ -186,11 +248,19 @@ def shares_prefixes(model: Any, rows: Sequence[Row]) -> bool:
 
 
 def _make_trainer(
-    run: Run, model: Any, tokenizer: Any, encoded: Encoded, log: StepLog, prover: Prover
+    run: Run,
+    model: Any,
+    tokenizer: Any,
+    encoded: Encoded,
+    log: StepLog,
+    prover: Prover,
+    method: Any,
+    params: Any,
 ) -> Any:
     import torch
     from datasets import Dataset
-    from transformers import PrinterCallback
+    from safetensors.torch import load_file, save_file
+    from transformers import PrinterCallback, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
     training, rows = run.config.training, encoded.rows
@@ -231,6 +301,9 @@ def _make_trainer(
         shared=sharing,
     )
     on_cpu = not torch.cuda.is_available()
+    autocast = partial(
+        torch.autocast, model.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16
+    )
     total_steps = training.max_steps or math.ceil(len(passes) / accumulate * training.epochs)
     args = SFTConfig(
         output_dir=str(run.checkpoints_dir),
@@ -267,8 +340,20 @@ def _make_trainer(
         ) -> Any:
             log.batch(*inputs.pop("token_counts"))
             # adapters compute in bfloat16 like their base and are stored in float32
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16):
-                return trained_positions_loss(model, inputs, num_items_in_batch)
+            with autocast():
+                loss = trained_positions_loss(model, inputs, num_items_in_batch)
+            penalty = method.penalty(model) if hasattr(method, "penalty") else None
+            if penalty is None:
+                return loss
+            # its gradient and not its value: what is logged stays nats a token. Without a number of items the trainer
+            # divides the whole by the passes itself.
+            return loss + (penalty - penalty.detach()) / (1 if num_items_in_batch is None else accumulate)
+
+        def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+            if getattr(self, "optimizer", None) is None and hasattr(method, "optimizer"):
+                # where the method has none of its own, the usual one is made
+                self.optimizer: Any = method.optimizer(self.model, params, self.args)
+            return super().create_optimizer(*args, **kwargs)
 
         def training_step(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
             ids = inputs["input_ids"]
@@ -289,7 +374,25 @@ def _make_trainer(
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             super()._save_checkpoint(model, trial)
-            prover.saved(run.checkpoints_dir / f"checkpoint-{self.state.global_step}", model, self.optimizer)
+            checkpoint = run.checkpoints_dir / f"checkpoint-{self.state.global_step}"
+            if hasattr(method, "state"):
+                save_file(
+                    {k: v.contiguous() for k, v in method.state(model).items()}, checkpoint / METHOD_STATE
+                )
+            prover.saved(checkpoint, model, self.optimizer)
+
+        def _load_optimizer_and_scheduler(self, checkpoint: Any) -> None:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            if checkpoint is not None and hasattr(method, "restore"):
+                kept = load_file(Path(checkpoint) / METHOD_STATE, device=str(self.model.device))
+                method.restore(self.model, kept)
+
+    class AfterStep(TrainerCallback):  # type: ignore[misc]
+        """Gradients are still there."""
+
+        def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if hasattr(method, "on_optimizer_step"):
+                method.on_optimizer_step(model, state.global_step + 1)
 
     def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
         batch = [rows[i] for item in items for i in item["rows"]]
@@ -305,8 +408,12 @@ def _make_trainer(
         train_dataset=dataset,
         processing_class=tokenizer,
         data_collator=collate,
-        callbacks=[log.callback()],
+        callbacks=[log.callback(), AfterStep()],
     )
+    # in bfloat16 small updates would vanish: of a method that trains weights, or of TRL's adapters for quantized bases
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dtype == torch.bfloat16:
+            parameter.data = parameter.data.float()
     trainer.remove_callback(PrinterCallback)  # prints every log as a dict; the run's events say it better
     return trainer
 
@@ -343,16 +450,27 @@ def trained_positions_loss(model: Any, batch: Mapping[str, Any], num_items_in_ba
     at = (batch["labels"] != IGNORE).any(0).nonzero().squeeze(1)
     labels, weights = batch["labels"][:, at], batch["weights"][:, at]
     inputs = model_inputs(model, batch)
+    before = at - 1 + virtual_tokens(model)
     if takes_positions(model):
-        logits = model(**inputs, logits_to_keep=at - 1, use_cache=False).logits
+        logits = model(**inputs, logits_to_keep=before, use_cache=False).logits
     else:
-        logits = model(**inputs, use_cache=False).logits[:, at - 1]
+        logits = model(**inputs, use_cache=False).logits[:, before]
     trained = labels != IGNORE
     if trained.all():
         total = weighted_cross_entropy(logits.flatten(0, 1), labels.flatten(), weights.flatten())
     else:
         total = weighted_cross_entropy(logits[trained], labels[trained], weights[trained])
     return total / (trained.sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+def virtual_tokens(model: Any) -> int:
+    """How many positions a PEFT method puts before the prompt's own."""
+    from peft import PeftModel, PeftType
+
+    config = model.active_peft_config if isinstance(model, PeftModel) else None
+    if config is None or config.peft_type not in (PeftType.PROMPT_TUNING, PeftType.P_TUNING):
+        return 0
+    return int(config.num_virtual_tokens)
 
 
 def takes_positions(model: Any) -> bool:

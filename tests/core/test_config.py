@@ -10,6 +10,7 @@ from agentlora.core.config import RunConfig, merge, parse, parse_sets, read_yaml
 from agentlora.core.errors import ConfigError
 from agentlora.core.manager import default_plugins
 from agentlora.core.pipeline import resolve_config
+from agentlora.core.presets import METHOD_PRESETS
 
 
 def test_all_errors_are_told_at_once() -> None:
@@ -110,8 +111,28 @@ def test_broken_yaml_says_where(tmp_path: Path) -> None:
     file.write_bytes(b"preset: \xff\n")
     with pytest.raises(ConfigError, match=r"run\.yaml' is not valid YAML"):
         read_yaml(file)
+    file.write_text("training:\n  lr: 1\n  epochs: 2\n  lr: 3\n")
+    with pytest.raises(
+        ConfigError, match=r"run\.yaml' is not valid YAML: [^<>]*found 'lr' twice[^<>]*line 4"
+    ):
+        read_yaml(file)
     file.write_text("- a\n")
     with pytest.raises(ConfigError, match="must hold a mapping of settings, not a list"):
         read_yaml(file)
     with pytest.raises(ConfigError, match=r"cannot read .*No such file"):
         read_yaml(tmp_path / "none.yaml")
+
+
+def test_presets_of_task_and_method_are_joined() -> None:
+    plugins = default_plugins()
+    for name, preset in METHOD_PRESETS.items():
+        both = resolve_config(plugins, "tool-calling", {"preset": f"demo+{name}"})
+        alone = resolve_config(plugins, "tool-calling", {"preset": name})
+        assert both.method == alone.method
+        assert both.method.name == preset["method"]["name"]
+        assert both.training.max_len == 400
+        assert alone.training.max_len == 1024
+        assert both.preset == f"demo+{name}"
+    assert resolve_config(plugins, "tool-calling", {"preset": "budget"}).serve_on == "transformers"
+    with pytest.raises(ConfigError, match=r"unknown tool-calling preset 'adaptve'.* Did you mean 'adaptive'"):
+        resolve_config(plugins, "tool-calling", {"preset": "demo+adaptve"})

@@ -94,6 +94,22 @@ def test_an_unknown_name_lists_what_there_is(monkeypatch: pytest.MonkeyPatch) ->
         loaded.get("peft_methods", "lorra")
 
 
+@pytest.mark.parametrize(
+    ("hook", "kind", "thing", "why"),
+    [
+        ("register_evaluators", "evaluators", object(), r"Evaluator: it lacks metrics, score, validate\."),
+        ("register_trainers", "trainers", "pathlib:Path", r"types\.Trainer: it lacks fit\."),
+        ("register_tasks", "tasks", {"name": "bake"}, r"is a dict, which is no agentlora\.core\.types\.Task"),
+    ],
+)
+def test_a_thing_of_another_kind_says_what_it_lacks(
+    monkeypatch: pytest.MonkeyPatch, hook: str, kind: str, thing: object, why: str
+) -> None:
+    loaded = load(monkeypatch, one=plugin(**{hook: lambda register: register("bake", thing)}))
+    with pytest.raises(PluginError, match=rf"'bake', registered by 'one', .*{why}"):
+        loaded.get(kind, "bake")
+
+
 def test_a_thing_that_cannot_be_imported_names_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     lost = plugin(register_engines=lambda register: register("ghost", "no_such_module:Thing"))
     loaded = load(monkeypatch, lost=lost)

@@ -77,6 +77,18 @@ def test_stages_are_journalled_even_when_they_fail(tmp_path: Path) -> None:
     assert run.status() == "train failed"
 
 
+def test_a_training_that_did_not_end_is_running_or_interrupted(tmp_path: Path) -> None:
+    run = create_run(CONFIG, tmp_path / "run")
+    assert run.status() == "nothing done"
+    with run.alone(), run.stage("train"):
+        run.note("train", "layout", message="two by two")
+        assert run.status() == "train running"
+        lines = (run.directory / "journal.jsonl").read_text()
+    assert run.status() == "train finished"
+    (run.directory / "journal.jsonl").write_text(lines)  # as a killed process leaves it
+    assert run.status() == "train interrupted"
+
+
 def test_a_journal_that_cannot_be_written_stops_no_work(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -331,7 +343,7 @@ def test_a_damaged_run_is_listed_and_named(damage: str, capsys: pytest.CaptureFi
         main(["runs", "list", "--json"])
     assert ended.value.code == 0
     status = {row["id"]: row["status"] for row in json.loads(capsys.readouterr().out)}
-    assert status == {bad.id: "damaged", good.id: "- -"}
+    assert status == {bad.id: "cannot be read", good.id: "nothing done"}
     with pytest.raises(SystemExit) as ended:
         main(["runs", "show", bad.id])
     assert ended.value.code == 2

@@ -12,21 +12,35 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from click.testing import CliRunner
+from gguf import GGUFReader
+from peft import PeftModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+from agentlora.core.cli import cli
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import ConfigError, TrainError
 from agentlora.core.manager import default_plugins
 from agentlora.core.pipeline import resume, train
 from agentlora.core.run import Run, create_run, open_run
 from agentlora.core.types import Example, RunEvent
+from agentlora.plugins.methods.gguf_files import write_model
 from agentlora.plugins.trainers.checkpoints import PROOF, is_whole, last_whole
 
 STEPS = 9
 
 
-def new_run(tiny: Path, examples: list[Example], directory: Path) -> Run:
+def new_run(
+    tiny: Path,
+    examples: list[Example],
+    directory: Path,
+    method: dict[str, object] | None = None,
+    **settings: object,
+) -> Run:
     training = {"lr": 5e-3, "batch_size": 8, "max_steps": STEPS, "dtype": "float32", "save_steps": 2}
-    method = {"params": {"r": 4, "dropout": 0.1}}  # dropout, so that the random state matters
+    training |= settings
+    method = method or {"params": {"r": 4, "dropout": 0.1}}  # dropout, so that the random state matters
     config = parse(
         RunConfig, {"task": "tool-calling", "model": str(tiny), "training": training, "method": method}
     )
@@ -41,7 +55,8 @@ def rows(run: Run) -> list[dict[str, float]]:
 
 
 def adapter(run: Run) -> bytes:
-    return (run.adapter_dir / "adapter_model.safetensors").read_bytes()
+    (weights,) = run.adapter_dir.glob("*.safetensors")
+    return weights.read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +108,41 @@ def test_an_interrupted_training_ends_like_a_whole_one(interrupted: Run, whole: 
         resume(interrupted, default_plugins())
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"name": "adalora", "params": {"r": 2, "initial_r": 4}},  # importances, and ranks taken away
+        {"name": "lora-plus", "params": {"r": 4}},  # groups with rates of their own
+        {"name": "pissa", "params": {"r": 4}},  # a base that was changed
+        {"name": "galore", "params": {"r": 8, "update_every": 4}},  # projections
+        {"name": "bottleneck", "params": {"size": 8}},  # not PEFT's
+        {"name": "vera", "params": {"r": 16, "dropout": 0.1}},  # random matrices
+        {"name": "full"},
+        {"name": "ia3"},
+        {"name": "prompt-tuning"},  # in the plain layout
+    ],
+    ids=lambda method: method["name"],
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_every_kind_of_method_goes_on_exactly(
+    method: dict[str, object], dtype: str, tiny_model_dir: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    whole = new_run(tiny_model_dir, examples, tmp_path / "whole", method, dtype=dtype)
+    train(whole, default_plugins())
+    run = new_run(tiny_model_dir, examples, tmp_path / "run", method, dtype=dtype)
+
+    def interrupt(event: RunEvent) -> None:
+        if event.kind == "step" and event.data["step"] == 7:
+            raise KeyboardInterrupt
+
+    run.emit = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        train(run, default_plugins())
+    resume(open_run(str(run.directory)), default_plugins())
+    assert '"step": 6' in (run.directory / "journal.jsonl").read_text()
+    assert_same_end(run, whole)
+
+
 @pytest.mark.parametrize("harm", ["no proof", "cut", "half a proof", "missing"])
 def test_a_torn_checkpoint_is_passed_over(harm: str, interrupted: Run, whole: Run) -> None:
     last = interrupted.checkpoints_dir / "checkpoint-6"
@@ -110,6 +160,65 @@ def test_a_torn_checkpoint_is_passed_over(harm: str, interrupted: Run, whole: Ru
         resume(interrupted, default_plugins())
         assert_same_end(interrupted, whole)
         assert is_whole(interrupted.checkpoints_dir / "checkpoint-8")
+
+
+def test_a_trained_run_is_merged_by_the_command(whole: Run, examples: list[Example], tmp_path: Path) -> None:
+    whole.write_examples("dev", examples[:2])
+    target = tmp_path / "merged"
+    done = CliRunner().invoke(cli, ["merge", str(whole.directory), "--output", str(target), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["divergence"] < 1e-6
+    assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= {
+        path.name for path in target.iterdir()
+    }
+    again = CliRunner().invoke(cli, ["merge", str(whole.directory), "--output", str(target)])
+    assert isinstance(again.exception, ConfigError)
+    assert "exists already" in str(again.exception)
+
+
+def test_gguf_files_read_back_answer_alike(whole: Run, examples: list[Example], tmp_path: Path) -> None:
+    whole.write_examples("dev", examples[:2])
+    for form in ("peft", "gguf", "gguf-merged"):
+        done = CliRunner().invoke(
+            cli, ["export", str(whole.directory), "--format", form, "--output", str(tmp_path / f"{form}.out")]
+        )
+        assert done.exit_code == 0, done.exception
+    assert (tmp_path / "peft.out" / "adapter_model.safetensors").read_bytes() == adapter(whole)
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+    base_dir = Path(whole.config.model)
+    plain = AutoModelForCausalLM.from_pretrained(base_dir, dtype=torch.float32)
+    model = PeftModelForCausalLM.from_pretrained(plain, whole.adapter_dir).eval()
+    ids = torch.arange(5, 60)[None]
+    expected = model(ids).logits.detach()
+    read = AutoModelForCausalLM.from_pretrained(
+        tmp_path,
+        gguf_file="gguf-merged.out",
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),
+    ).eval()
+    assert (read(ids).logits - expected).abs().max() < 0.05  # matrices are float16
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path, gguf_file="gguf-merged.out")
+    text = "<|im_start|>user\nlight in the hall, 20 %<|im_end|>\n"
+    assert tokenizer(text)["input_ids"] == AutoTokenizer.from_pretrained(base_dir)(text)["input_ids"]
+
+    # the adapter as llama.cpp applies it: W + alpha/rank · B·A, rows of q and k interleaved as in its models
+    reader = GGUFReader(tmp_path / "gguf.out")
+    alpha = reader.fields["adapter.lora.alpha"].contents()
+    factors = {t.name: torch.from_numpy(t.data.copy()) for t in reader.tensors}
+    before = tmp_path / "base.gguf"
+    write_model(base_dir, before, "")
+    weights, merged = (
+        {t.name: torch.from_numpy(t.data.astype("float32")) for t in GGUFReader(path).tensors}
+        for path in (before, tmp_path / "gguf-merged.out")
+    )
+    layers = {name.removesuffix(".lora_a") for name in factors if name.endswith(".lora_a")}
+    assert len(layers) == 14
+    for name in layers:
+        up, down = factors[f"{name}.lora_b"], factors[f"{name}.lora_a"]
+        update = alpha / len(down) * up @ down
+        assert (weights[name] + update - merged[name]).abs().max() < 2e-3, name
+        assert update.abs().max() > 1e-2
 
 
 def test_without_a_checkpoint_it_begins_anew(interrupted: Run, whole: Run) -> None:

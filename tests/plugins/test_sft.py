@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -55,6 +56,9 @@ def test_the_loss_falls_and_the_adapter_is_exported(
         "chat_template.jinja",
     }
     assert [e.data["step"] for e in events if e.kind == "step"] == [row["step"] for row in rows]
+    plot = ElementTree.parse(run.directory / "loss.svg").getroot()
+    drawn = {path.get("class"): path.get("d") or "" for path in plot.iter("{http://www.w3.org/2000/svg}path")}
+    assert drawn["each"].count("L") == drawn["mean"].count("L") == len(rows) - 1
 
 
 def test_max_steps_overrides_epochs(tiny_model_dir: Path, examples: list[Example], tmp_path: Path) -> None:

@@ -117,7 +117,6 @@ def verdict(raw: Mapping[str, Any] | None = None, **arguments: Any) -> Verdict:
         "task": TASK,
         "card": LORA,
         "serve_on": "vllm",
-        "rank": 16,
         "adapter_config": CONFIG,
     }
     raw = record() if raw is None else raw
@@ -162,7 +161,7 @@ def test_only_enough_of_test_decides() -> None:
 
 def test_no_record_another_adapters_and_another_tasks_are_refused() -> None:
     missing = judge(
-        None, task=TASK, card=LORA, serve_on="vllm", rank=16, adapter_config=CONFIG, adapter_digest=ADAPTER
+        None, task=TASK, card=LORA, serve_on="vllm", adapter_config=CONFIG, adapter_digest=ADAPTER
     )
     assert "no evaluation record" in only_reason(missing)
     reason = only_reason(verdict(adapter_digest="0b" * 32))
@@ -279,7 +278,7 @@ def test_what_vllm_refuses_or_would_get_wrong(change: dict[str, Any], said: str)
     reasons = vllm_problems(CONFIG | change)
     assert len(reasons) == 1
     assert said in reasons[0]
-    assert not verdict(adapter_config=CONFIG | change, rank=None).passed
+    assert not verdict(adapter_config=CONFIG | change).passed
 
 
 @pytest.mark.parametrize(
@@ -294,8 +293,13 @@ def test_what_vllm_serves_passes(change: dict[str, Any]) -> None:
     assert vllm_problems(CONFIG | change) == []
 
 
-def test_rank_is_checked_against_the_card_and_the_server() -> None:
-    assert "rank 8" in only_reason(verdict(rank=8))
+def test_what_a_conversion_lost_is_judged() -> None:
+    assert verdict(conversion={"rank": 64, "weight_error": 0.01, "divergence": 0.001}).passed
+    reason = only_reason(verdict(conversion={"rank": 4, "weight_error": 0.4, "divergence": 0.31}))
+    assert "As LoRA of rank 4 it answers 0.310 nats a token away" in reason
+
+
+def test_rank_is_checked_against_the_server() -> None:
     assert "above the 8" in only_reason(verdict(max_rank=8))
 
 
