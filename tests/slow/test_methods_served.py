@@ -53,7 +53,7 @@ def exported(method: Method, base: Base, directory: Path) -> tuple[Any, Any]:
                 parameter.normal_()
                 parameter[1 + number % 20 :] = 0
             elif parameter.requires_grad:
-                parameter.add_(0.02 * torch.randn_like(parameter))
+                parameter.add_(0.03 * torch.randn_like(parameter))
     directory.mkdir()
     method.export(model, directory)
     return AutoTokenizer.from_pretrained(base.model_dir), model.eval()
@@ -69,6 +69,7 @@ def test_vllm_answers_as_transformers_does(name: str, base: Base, engine: VllmEn
     plain = AutoModelForCausalLM.from_pretrained(base.model_dir, dtype=torch.float32)
     model = PeftModelForCausalLM.from_pretrained(plain, tmp_path / "adapter").eval()
     engine.add_adapter(f"{name}@1", tmp_path / "adapter")
+    effects = []
     for text in ASKED:
         request: JSON = {"messages": [{"role": "user", "content": text}]}
         prompt = tokenizer.apply_chat_template(
@@ -83,7 +84,8 @@ def test_vllm_answers_as_transformers_does(name: str, base: Base, engine: VllmEn
             for token, piece in pieces(tokenizer, served)
         }
         assert distance(expected, served) < 0.3  # bfloat16 there, float32 here
-        assert distance(first_token(engine.client, engine.base, request), served) > 1
+        effects.append(distance(first_token(engine.client, engine.base, request), served))
+    assert max(effects) > 0.9  # what would be missed by the first comparison if the base had answered
 
 
 def pieces(tokenizer: Any, tokens: JSON) -> Iterator[tuple[str, str]]:
