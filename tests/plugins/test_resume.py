@@ -50,6 +50,18 @@ def new_run(
     return run
 
 
+def train_until_the_seventh(run: Run) -> None:
+    """Interrupted in the seventh update, whose first pass proved checkpoint 6."""
+
+    def interrupt(event: RunEvent) -> None:
+        if event.kind == "step" and event.data["step"] == 7:
+            raise KeyboardInterrupt
+
+    run.emit = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        train(run, default_plugins())
+
+
 def rows(run: Run) -> list[dict[str, float]]:
     return [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
 
@@ -71,16 +83,8 @@ def whole(tiny_model_dir: Path, examples: list[Example], tmp_path_factory: pytes
 def interrupted_once(
     tiny_model_dir: Path, examples: list[Example], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Interrupted in the seventh update, whose first pass proved checkpoint 6."""
     run = new_run(tiny_model_dir, examples, tmp_path_factory.mktemp("interrupted") / "run")
-
-    def interrupt(event: RunEvent) -> None:
-        if event.kind == "step" and event.data["step"] == 7:
-            raise KeyboardInterrupt
-
-    run.emit = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        train(run, default_plugins())
+    train_until_the_seventh(run)
     return run.directory
 
 
@@ -130,14 +134,7 @@ def test_every_kind_of_method_goes_on_exactly(
     whole = new_run(tiny_model_dir, examples, tmp_path / "whole", method, dtype=dtype)
     train(whole, default_plugins())
     run = new_run(tiny_model_dir, examples, tmp_path / "run", method, dtype=dtype)
-
-    def interrupt(event: RunEvent) -> None:
-        if event.kind == "step" and event.data["step"] == 7:
-            raise KeyboardInterrupt
-
-    run.emit = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        train(run, default_plugins())
+    train_until_the_seventh(run)
     resume(open_run(str(run.directory)), default_plugins())
     assert '"step": 6' in (run.directory / "journal.jsonl").read_text()
     assert_same_end(run, whole)
