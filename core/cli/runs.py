@@ -135,9 +135,8 @@ def rm(runs: tuple[str, ...], yes: bool) -> None:
     """Delete RUNS with all that is in them; what was published stays in the registry."""
     from agentlora.core.run import find_run
 
-    for directory in dict.fromkeys(
-        [find_run(ref) for ref in runs]
-    ):  # all of them are there before one is deleted
+    directories = dict.fromkeys([find_run(ref) for ref in runs])  # all are there before one is deleted
+    for directory in directories:
         if yes or click.confirm(f"Delete {directory}?"):
             _remove(directory)
             click.echo(f"Deleted {directory}")

@@ -115,9 +115,8 @@ class TransformersEngine:
             self._loads += 1
             result = self._model.load_adapter(str(directory), inner)
         self._model.eval()
-        unexpected = [
-            key for key in result.unexpected_keys if key != "prompt_embeddings"
-        ]  # PEFT loads them apart
+        # PEFT loads prompt embeddings apart
+        unexpected = [key for key in result.unexpected_keys if key != "prompt_embeddings"]
         strangers = [*unexpected, *result.missing_keys]
         if strangers:
             raise EvalError(
@@ -127,9 +126,8 @@ class TransformersEngine:
             )
         self._adapters[name] = (inner, directory)
         if self._model.peft_config[inner].peft_type == PeftType.PROMPT_TUNING:
-            self._unpadded.add(
-                name
-            )  # PEFT puts the virtual tokens before the padding and counts it as positions
+            # PEFT puts the virtual tokens before the padding and counts it as positions
+            self._unpadded.add(name)
 
     def _load_by_method(self, directory: Path) -> Any:
         """Raises PluginError when the method that made the export cannot load it."""

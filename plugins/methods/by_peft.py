@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from agentlora.core.types import JSON, MethodCard
 
 
-class ByPeft:
+class ByPeft(ABC):
     """A method whose whole work is a ``PeftConfig``."""
 
     card: ClassVar[MethodCard]
     Params: ClassVar[Any]
 
+    @abstractmethod
     def config(self, model: Any, params: Any) -> Any:
         """The ``PeftConfig`` for `model`."""
-        raise NotImplementedError
 
     def load_kwargs(self, params: Any) -> JSON:
         """See `agentlora.core.types.Method`."""
