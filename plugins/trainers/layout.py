@@ -122,3 +122,21 @@ def lay_out(rows: Sequence[Row]) -> dict[str, Any]:
         "attention_mask": mask[None, None],
         "spans": tuple(spans),
     }
+
+
+def pad(batch: Sequence[Row], pad_id: int) -> dict[str, Any]:
+    """The plain layout: input_ids, attention_mask, labels, weights, each [rows, longest], padded on the right."""
+    import torch
+
+    shape = len(batch), max(len(row.ids) for row in batch)
+    ids = torch.full(shape, pad_id, dtype=torch.long)
+    labels = torch.full(shape, IGNORE, dtype=torch.long)
+    weights = torch.zeros(shape)
+    mask = torch.zeros(shape, dtype=torch.long)
+    for i, row in enumerate(batch):
+        end = len(row.ids)
+        ids[i, :end] = torch.tensor(row.ids)
+        labels[i, row.start : end] = ids[i, row.start : end]
+        weights[i, row.start : end] = row.weight
+        mask[i, :end] = 1
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "weights": weights}

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agentlora.core.config import TrainingConfig, parse
-from agentlora.core.errors import ConfigError, TrainError, needs_extra
-from agentlora.core.files import directory_atomic, read_json, write_json
-from agentlora.core.libraries import best_dtype, prepare_libraries
+from agentlora.core.config import parse
+from agentlora.core.errors import TrainError, needs_extra
+from agentlora.core.libraries import prepare_libraries
 from agentlora.core.run import Run
-from agentlora.core.types import METHOD_FILE, Base, Example, Method
-from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
-from agentlora.plugins.trainers.attention import use_tree_attention
+from agentlora.core.types import Base, Example, Method
 from agentlora.plugins.trainers.checkpoints import Prover, last_whole
-from agentlora.plugins.trainers.layout import IGNORE, computed_tokens, forward_passes, lay_out
+from agentlora.plugins.trainers.exporting import convert, export
+from agentlora.plugins.trainers.layout import computed_tokens, forward_passes, lay_out, pad
+from agentlora.plugins.trainers.loading import casting_left_to_autocast, count_parameters, load_model
+from agentlora.plugins.trainers.loss import trained_positions_loss
 from agentlora.plugins.trainers.memory import choose_micro_batch
 from agentlora.plugins.trainers.progress import StepLog
-from agentlora.plugins.trainers.rows import Encoded, Row, encode
+from agentlora.plugins.trainers.rows import Encoded, encode
+from agentlora.plugins.trainers.sharing import group_size, shares_prefixes
 
-CONVERSION_PROMPTS = 16
 METHOD_STATE = "method.safetensors"  # what a method keeps beside its weights, in a checkpoint
 
 
@@ -85,166 +82,6 @@ class SFT:
         else:
             export(run, base, run.adapter_dir, partial(method.export, model))
         return run.adapter_dir
-
-
-def export(run: Run, base: Base, directory: Path, write: Callable[[Path], Any]) -> None:
-    """Make the directory of an adapter from what `write` puts there."""
-    with directory_atomic(directory) as temporary:
-        write(temporary)
-        if not (temporary / "adapter_config.json").is_file():  # whoever loads it has to ask the method
-            write_json(temporary / METHOD_FILE, {"name": run.config.method.name})
-        # PEFT writes a README of its own; the skill's card is written when it is published
-        (temporary / "README.md").unlink(missing_ok=True)
-        (temporary / "chat_template.jinja").write_text(base.chat_template, encoding="utf-8")
-    run.note("train", "exported", directory=directory.name)
-
-
-def convert(run: Run, base: Base, model: Any, rows: Sequence[Row], directory: Path) -> None:
-    """Write what was trained as plain LoRA, and into ``run.json`` how far that answers from what was trained.
-
-    `rows` are asked, an even sample of them; `model` is a base model without adapter afterwards.
-    """
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
-    from agentlora.plugins.methods.convert import divergence, merged_updates, to_lora, weight_updates
-
-    def logits(model: Any) -> Any:
-        model.eval()
-        with torch.no_grad():
-            passes = [
-                model(torch.tensor([row.ids], device=model.device)).logits[0, row.start - 1 :]
-                for row in asked
-            ]
-        return torch.cat(passes).float()
-
-    asked = rows[:: max(1, len(rows) // CONVERSION_PROMPTS)][:CONVERSION_PROMPTS]
-    before = logits(model)
-    if isinstance(model, PeftModel):
-        converted = to_lora(merged_updates(model), directory, run.config.convert_rank)
-        of_base = model.unload()
-    else:
-        of_base = AutoModelForCausalLM.from_pretrained(base.model_dir, dtype=torch.float32).to(model.device)
-        converted = to_lora(weight_updates(model, of_base), directory, run.config.convert_rank)
-    after = logits(PeftModel.from_pretrained(of_base, directory))
-    facts = {**asdict(converted), "divergence": divergence(before, after)}
-    run.add_facts(conversion=facts)
-    run.note(
-        "train",
-        "converted",
-        message=f"as LoRA of rank {converted.rank}; {facts['divergence']:.2g} nats a token from what was trained",
-    )
-
-
-def load_model(base: Base, method: Method, params: Any, training: TrainingConfig) -> Any:
-    """The base as a causal LM in the dtype of the configuration, frozen by the method later.
-
-    Raises:
-        ConfigError: the method quantizes a base that is quantized already.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, logging
-
-    logging.disable_progress_bar()
-    dtype = getattr(torch, best_dtype() if training.dtype == "auto" else training.dtype)
-    of_method = method.load_kwargs(params)
-    if "quantization_config" in of_method and "quantization_config" in read_json(
-        base.model_dir / "config.json"
-    ):
-        raise ConfigError(
-            f"base model {base.name!r} is quantized already, and the method would quantize it again: train with "
-            "--method lora, or on the base in full precision."
-        )
-    kwargs = {"dtype": dtype, "attn_implementation": "sdpa", "use_safetensors": True}
-    if torch.cuda.is_available():
-        kwargs["device_map"] = {"": 0}
-    return AutoModelForCausalLM.from_pretrained(base.model_dir, **{**kwargs, **of_method})
-
-
-def casting_left_to_autocast(model: Any) -> AbstractContextManager[None]:
-    """Keep PEFT from casting every input of an adapter to float32 where autocast would cast it back.
-
-    A fifth of a training step on a CPU with bfloat16 units (docs/experiments.md).
-    """
-    import torch
-    from peft import PeftModel
-    from peft.helpers import disable_input_dtype_casting
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    if model.dtype != torch.bfloat16 or not isinstance(model, PeftModel):
-        return nullcontext()
-    layers = (module for module in model.modules() if isinstance(module, BaseTunerLayer))
-    if not all(hasattr(layer, "cast_input_dtype_enabled") for layer in layers):
-        return nullcontext()  # IA3 and VeRA lack what PEFT's switch turns
-    return disable_input_dtype_casting(model)  # type: ignore[no-any-return]
-
-
-def count_parameters(model: Any) -> tuple[int, int]:
-    """(trainable, all) parameters."""
-    if hasattr(model, "get_nb_trainable_parameters"):  # PEFT's knows how many a quantized tensor stands for
-        trainable, every = model.get_nb_trainable_parameters()
-        return int(trainable), int(every)
-    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
-    return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)
-
-
-def group_size(rows: Sequence[Row]) -> int:
-    """The most rows that any group has."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row.group] = counts.get(row.group, 0) + 1
-    return max(counts.values())
-
-
-def shares_prefixes_exactly(model: Any, rows: Sequence[Row]) -> bool:
-    """Whether this model computes the same next-token logits in the shared-prefix layout as row by row.
-
-    Sliding windows, recurrent layers and attention that ignores a given mask show here, whatever their name.
-    """
-    import torch
-
-    longest = max(rows, key=lambda row: len(row.ids))  # a window that is narrower would show
-    members = [longest, *(row for row in rows if row.group == longest.group and row is not longest)][:2]
-    batch = {k: v.to(model.device) if k != "spans" else v for k, v in lay_out(members).items()}
-    labels = batch["labels"]
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            shared = model(**model_inputs(model, batch), use_cache=False).logits[0][
-                (labels[0] != IGNORE).roll(-1)
-            ]
-            plain = torch.cat(
-                [
-                    model(torch.tensor([row.ids], device=model.device), use_cache=False).logits[0][
-                        row.start - 1 : -1
-                    ]
-                    for row in members
-                ]
-            )
-    except (RuntimeError, ValueError, TypeError, IndexError):
-        return False  # the model cannot take a 4-D mask at all
-    finally:
-        model.train(was_training)
-    tolerance = 1e-4 if shared.dtype == torch.float32 else 0.05
-    shared, plain = shared.float(), plain.float()
-    return bool((shared - plain).square().mean() <= tolerance**2 * plain.var())
-
-
-def shares_prefixes(model: Any, rows: Sequence[Row]) -> bool:
-    """Make `model` ready for the shared-prefix layout, with the fastest attention that is exact for it; False
-    where none is.
-    """
-    before = model.config.get_text_config()._attn_implementation
-    try:
-        use_tree_attention(model)
-        if shares_prefixes_exactly(model, rows):
-            return True
-        model.set_attn_implementation(before)
-    except (ValueError, AttributeError):
-        pass  # the model has an attention of its own
-    return shares_prefixes_exactly(model, rows)
 
 
 def _make_trainer(
@@ -428,70 +265,3 @@ def begin_with_second(scheduler: Any) -> None:
         lambda step, of_step=of_step: of_step(step + 1) for of_step in scheduler.lr_lambdas
     ]
     scheduler._last_lr = [group["lr"] for group in scheduler.optimizer.param_groups]
-
-
-def model_inputs(model: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
-    """What the forward of `model` takes of a batch: ids, mask, and where prefixes are shared, positions and spans."""
-    keys = ["input_ids", "attention_mask", "position_ids"]
-    if model.config.get_text_config()._attn_implementation == TREE_ATTENTION:
-        keys.append("spans")
-    return {key: batch[key] for key in keys if key in batch}
-
-
-def trained_positions_loss(model: Any, batch: Mapping[str, Any], num_items_in_batch: Any) -> Any:
-    """Cross-entropy summed with the tokens' weights, over the number of trained tokens (of the whole update
-    when `num_items_in_batch` is given). With weights of 1 that is TRL's loss.
-
-    The model's own forward scores only the positions before a trained token, of any row in the plain layout, so
-    scaling and soft-capping of logits stay the model's business and the [rows, length, vocab] logits are never built.
-    """
-    from agentlora.plugins.trainers.fused import weighted_cross_entropy
-
-    at = (batch["labels"] != IGNORE).any(0).nonzero().squeeze(1)
-    labels, weights = batch["labels"][:, at], batch["weights"][:, at]
-    inputs = model_inputs(model, batch)
-    before = at - 1 + virtual_tokens(model)
-    if takes_positions(model):
-        logits = model(**inputs, logits_to_keep=before, use_cache=False).logits
-    else:
-        logits = model(**inputs, use_cache=False).logits[:, before]
-    trained = labels != IGNORE
-    if trained.all():
-        total = weighted_cross_entropy(logits.flatten(0, 1), labels.flatten(), weights.flatten())
-    else:
-        total = weighted_cross_entropy(logits[trained], labels[trained], weights[trained])
-    return total / (trained.sum() if num_items_in_batch is None else num_items_in_batch)
-
-
-def virtual_tokens(model: Any) -> int:
-    """How many positions a PEFT method puts before the prompt's own."""
-    from peft import PeftModel, PeftType
-
-    config = model.active_peft_config if isinstance(model, PeftModel) else None
-    if config is None or config.peft_type not in (PeftType.PROMPT_TUNING, PeftType.P_TUNING):
-        return 0
-    return int(config.num_virtual_tokens)
-
-
-def takes_positions(model: Any) -> bool:
-    """Whether the model's forward can be told at which positions logits are wanted."""
-    base = getattr(model, "get_base_model", lambda: model)()
-    return "logits_to_keep" in inspect.signature(base.forward).parameters
-
-
-def pad(batch: Sequence[Row], pad_id: int) -> dict[str, Any]:
-    """The plain layout: input_ids, attention_mask, labels, weights, each [rows, longest], padded on the right."""
-    import torch
-
-    shape = len(batch), max(len(row.ids) for row in batch)
-    ids = torch.full(shape, pad_id, dtype=torch.long)
-    labels = torch.full(shape, IGNORE, dtype=torch.long)
-    weights = torch.zeros(shape)
-    mask = torch.zeros(shape, dtype=torch.long)
-    for i, row in enumerate(batch):
-        end = len(row.ids)
-        ids[i, :end] = torch.tensor(row.ids)
-        labels[i, row.start : end] = ids[i, row.start : end]
-        weights[i, row.start : end] = row.weight
-        mask[i, :end] = 1
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "weights": weights}

@@ -27,14 +27,11 @@ from agentlora.plugins.trainers.layout import (
     computed_tokens,
     forward_passes,
     lay_out,
-)
-from agentlora.plugins.trainers.rows import Row, encode
-from agentlora.plugins.trainers.sft import (
     pad,
-    shares_prefixes,
-    shares_prefixes_exactly,
-    trained_positions_loss,
 )
+from agentlora.plugins.trainers.loss import trained_positions_loss
+from agentlora.plugins.trainers.rows import Row, encode
+from agentlora.plugins.trainers.sharing import shares_prefixes, shares_prefixes_exactly
 
 
 @pytest.fixture(scope="module")

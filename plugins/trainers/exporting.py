@@ -1,0 +1,65 @@
+"""From a trained model to the directory of an adapter, as it was trained or as plain LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from agentlora.core.files import directory_atomic, write_json
+from agentlora.core.run import Run
+from agentlora.core.types import METHOD_FILE, Base
+from agentlora.plugins.trainers.rows import Row
+
+CONVERSION_PROMPTS = 16
+
+
+def export(run: Run, base: Base, directory: Path, write: Callable[[Path], Any]) -> None:
+    """Make the directory of an adapter from what `write` puts there."""
+    with directory_atomic(directory) as temporary:
+        write(temporary)
+        if not (temporary / "adapter_config.json").is_file():  # whoever loads it has to ask the method
+            write_json(temporary / METHOD_FILE, {"name": run.config.method.name})
+        # PEFT writes a README of its own; the skill's card is written when it is published
+        (temporary / "README.md").unlink(missing_ok=True)
+        (temporary / "chat_template.jinja").write_text(base.chat_template, encoding="utf-8")
+    run.note("train", "exported", directory=directory.name)
+
+
+def convert(run: Run, base: Base, model: Any, rows: Sequence[Row], directory: Path) -> None:
+    """Write what was trained as plain LoRA, and into ``run.json`` how far that answers from what was trained.
+
+    `rows` are asked, an even sample of them; `model` is a base model without adapter afterwards.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from agentlora.plugins.methods.convert import divergence, merged_updates, to_lora, weight_updates
+
+    def logits(model: Any) -> Any:
+        model.eval()
+        with torch.no_grad():
+            passes = [
+                model(torch.tensor([row.ids], device=model.device)).logits[0, row.start - 1 :]
+                for row in asked
+            ]
+        return torch.cat(passes).float()
+
+    asked = rows[:: max(1, len(rows) // CONVERSION_PROMPTS)][:CONVERSION_PROMPTS]
+    before = logits(model)
+    if isinstance(model, PeftModel):
+        converted = to_lora(merged_updates(model), directory, run.config.convert_rank)
+        of_base = model.unload()
+    else:
+        of_base = AutoModelForCausalLM.from_pretrained(base.model_dir, dtype=torch.float32).to(model.device)
+        converted = to_lora(weight_updates(model, of_base), directory, run.config.convert_rank)
+    after = logits(PeftModel.from_pretrained(of_base, directory))
+    facts = {**asdict(converted), "divergence": divergence(before, after)}
+    run.add_facts(conversion=facts)
+    run.note(
+        "train",
+        "converted",
+        message=f"as LoRA of rank {converted.rank}; {facts['divergence']:.2g} nats a token from what was trained",
+    )

@@ -1,0 +1,64 @@
+"""The model that is trained: loaded for a method, and what is known of it then."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from agentlora.core.config import TrainingConfig
+from agentlora.core.errors import ConfigError
+from agentlora.core.files import read_json
+from agentlora.core.libraries import best_dtype
+from agentlora.core.types import Base, Method
+
+
+def load_model(base: Base, method: Method, params: Any, training: TrainingConfig) -> Any:
+    """The base as a causal LM in the dtype of the configuration, frozen by the method later.
+
+    Raises:
+        ConfigError: the method quantizes a base that is quantized already.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, logging
+
+    logging.disable_progress_bar()
+    dtype = getattr(torch, best_dtype() if training.dtype == "auto" else training.dtype)
+    of_method = method.load_kwargs(params)
+    if "quantization_config" in of_method and "quantization_config" in read_json(
+        base.model_dir / "config.json"
+    ):
+        raise ConfigError(
+            f"base model {base.name!r} is quantized already, and the method would quantize it again: train with "
+            "--method lora, or on the base in full precision."
+        )
+    kwargs = {"dtype": dtype, "attn_implementation": "sdpa", "use_safetensors": True}
+    if torch.cuda.is_available():
+        kwargs["device_map"] = {"": 0}
+    return AutoModelForCausalLM.from_pretrained(base.model_dir, **{**kwargs, **of_method})
+
+
+def casting_left_to_autocast(model: Any) -> AbstractContextManager[None]:
+    """Keep PEFT from casting every input of an adapter to float32 where autocast would cast it back.
+
+    A fifth of a training step on a CPU with bfloat16 units (docs/experiments.md).
+    """
+    import torch
+    from peft import PeftModel
+    from peft.helpers import disable_input_dtype_casting
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if model.dtype != torch.bfloat16 or not isinstance(model, PeftModel):
+        return nullcontext()
+    layers = (module for module in model.modules() if isinstance(module, BaseTunerLayer))
+    if not all(hasattr(layer, "cast_input_dtype_enabled") for layer in layers):
+        return nullcontext()  # IA3 and VeRA lack what PEFT's switch turns
+    return disable_input_dtype_casting(model)  # type: ignore[no-any-return]
+
+
+def count_parameters(model: Any) -> tuple[int, int]:
+    """(trainable, all) parameters."""
+    if hasattr(model, "get_nb_trainable_parameters"):  # PEFT's knows how many a quantized tensor stands for
+        trainable, every = model.get_nb_trainable_parameters()
+        return int(trainable), int(every)
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, trained in sizes if trained), sum(n for n, _ in sizes)

@@ -1,0 +1,59 @@
+"""The loss: cross-entropy at the trained positions, and no logits anywhere else."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
+from agentlora.plugins.trainers.layout import IGNORE
+
+
+def trained_positions_loss(model: Any, batch: Mapping[str, Any], num_items_in_batch: Any) -> Any:
+    """Cross-entropy summed with the tokens' weights, over the number of trained tokens (of the whole update
+    when `num_items_in_batch` is given). With weights of 1 that is TRL's loss.
+
+    The model's own forward scores only the positions before a trained token, of any row in the plain layout, so
+    scaling and soft-capping of logits stay the model's business and the [rows, length, vocab] logits are never built.
+    """
+    from agentlora.plugins.trainers.fused import weighted_cross_entropy
+
+    at = (batch["labels"] != IGNORE).any(0).nonzero().squeeze(1)
+    labels, weights = batch["labels"][:, at], batch["weights"][:, at]
+    inputs = model_inputs(model, batch)
+    before = at - 1 + virtual_tokens(model)
+    if takes_positions(model):
+        logits = model(**inputs, logits_to_keep=before, use_cache=False).logits
+    else:
+        logits = model(**inputs, use_cache=False).logits[:, before]
+    trained = labels != IGNORE
+    if trained.all():
+        total = weighted_cross_entropy(logits.flatten(0, 1), labels.flatten(), weights.flatten())
+    else:
+        total = weighted_cross_entropy(logits[trained], labels[trained], weights[trained])
+    return total / (trained.sum() if num_items_in_batch is None else num_items_in_batch)
+
+
+def model_inputs(model: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """What the forward of `model` takes of a batch: ids, mask, and where prefixes are shared, positions and spans."""
+    keys = ["input_ids", "attention_mask", "position_ids"]
+    if model.config.get_text_config()._attn_implementation == TREE_ATTENTION:
+        keys.append("spans")
+    return {key: batch[key] for key in keys if key in batch}
+
+
+def virtual_tokens(model: Any) -> int:
+    """How many positions a PEFT method puts before the prompt's own."""
+    from peft import PeftModel, PeftType
+
+    config = model.active_peft_config if isinstance(model, PeftModel) else None
+    if config is None or config.peft_type not in (PeftType.PROMPT_TUNING, PeftType.P_TUNING):
+        return 0
+    return int(config.num_virtual_tokens)
+
+
+def takes_positions(model: Any) -> bool:
+    """Whether the model's forward can be told at which positions logits are wanted."""
+    base = getattr(model, "get_base_model", lambda: model)()
+    return "logits_to_keep" in inspect.signature(base.forward).parameters
