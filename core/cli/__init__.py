@@ -12,6 +12,10 @@ import click
 
 # name → (module, one line of help); the attribute in the module has the command's name
 COMMANDS = {
+    "plan": (
+        "agentlora.core.cli.plan",
+        "Explain a training before it begins: memory, time, serving, advice.",
+    ),
     "train": ("agentlora.core.cli.train", "Train a skill: build the data, fit an adapter."),
     "sweep": (
         "agentlora.core.cli.sweep",

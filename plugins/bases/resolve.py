@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from agentlora.core.errors import ConfigError, needs_extra, unknown
@@ -9,6 +10,9 @@ from agentlora.core.manager import Plugins
 from agentlora.core.types import Base
 from agentlora.plugins.bases.identity import identify
 from agentlora.plugins.bases.templates import template_of
+
+# of a repository, these and no other types: no pickle ever comes along (design, decision 10)
+FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
 
 
 def resolve_base(model: str, plugins: Plugins, home: Path) -> Base:
@@ -27,6 +31,25 @@ def resolve_base(model: str, plugins: Plugins, home: Path) -> Base:
     if path.exists() or model.startswith((".", "/", "~")):
         return _local(path.name or model, path)
     return _local(model, _from_hub(model))
+
+
+def outline(model: str, plugins: Plugins, home: Path) -> tuple[Path, str]:
+    """A directory with the configuration and the tokenizer of `model`, and its chat template; weights are not needed,
+    and none are fetched.
+
+    Raises:
+        ConfigError: as `resolve_base`.
+    """
+    if model in plugins.catalog.names("base_models"):
+        base: Base = plugins.get("base_models", model).materialise(home)
+        return base.model_dir, base.chat_template
+    check_model(model, plugins)
+    path = Path(model).expanduser()
+    if not (path.exists() or model.startswith((".", "/", "~"))):
+        path = _from_hub(model, [kind for kind in FILES if kind != "*.safetensors"])
+    if not (path / "config.json").is_file():
+        raise ConfigError(f"{str(path)!r} is not a model directory: it has no config.json.")
+    return path, template_of(path)
 
 
 def check_model(model: str, plugins: Plugins) -> None:
@@ -55,17 +78,16 @@ def _local(name: str, path: Path) -> Base:
     return Base(name, model_dir, template, "hermes", identify(name, model_dir, template))
 
 
-def _from_hub(model: str) -> Path:
+def _from_hub(model: str, patterns: Sequence[str] = FILES) -> Path:
     name, _, revision = model.partition("@")
     with needs_extra("train", f"fetching {model!r}"):
         from huggingface_hub import snapshot_download
     try:
-        # the last committed file types only: no pickle ever comes along (design, decision 10)
         return Path(
             snapshot_download(
                 name,
                 revision=revision or None,
-                allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"],
+                allow_patterns=list(patterns),
             )
         )
     except Exception as exc:

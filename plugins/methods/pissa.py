@@ -33,6 +33,8 @@ class Pissa(Lora):
 
     def apply(self, model: Any, params: Any) -> Any:
         applied = super().apply(model, params)
+        if model.device.type == "meta":  # a plan's, which has no weights to keep
+            return applied
         began = TemporaryDirectory(prefix="agentlora-pissa-")
         applied.save_pretrained(began.name, safe_serialization=True)
         applied.began = began  # lives as long as the model

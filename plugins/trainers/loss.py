@@ -4,35 +4,60 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
 from agentlora.plugins.trainers.layout import IGNORE
 
 
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What a forward pass is scored on, m tokens.
+
+    `at` [n]: the positions of them in any row. `where`: row and place among `at` of each, both [m]; None where every
+    row is trained at all n. `labels` and `weights` [m].
+    """
+
+    at: Any
+    where: tuple[Any, Any] | None
+    labels: Any
+    weights: Any
+
+    @classmethod
+    def of(cls, labels: Any, weights: Any) -> Targets:
+        """Both [rows, length]; labels are IGNORE except at trained tokens."""
+        trained = labels != IGNORE
+        at = trained.any(0).nonzero().squeeze(1)
+        within = trained[:, at]
+        where = None if within.all() else within.nonzero(as_tuple=True)
+        return cls(at, where, labels[trained], weights[trained])
+
+
 def trained_positions_loss(model: Any, batch: Mapping[str, Any], num_items_in_batch: Any) -> Any:
     """Cross-entropy summed with the tokens' weights, over the number of trained tokens (of the whole update
     when `num_items_in_batch` is given). With weights of 1 that is TRL's loss.
+    """
+    targets = Targets.of(batch["labels"], batch["weights"])
+    total = summed_loss(model, model_inputs(model, batch), targets)
+    return total / (len(targets.labels) if num_items_in_batch is None else num_items_in_batch)
+
+
+def summed_loss(model: Any, inputs: Mapping[str, Any], targets: Targets) -> Any:
+    """The weighted sum of the targets' cross-entropy.
 
     The model's own forward scores only the positions before a trained token, of any row in the plain layout, so
     scaling and soft-capping of logits stay the model's business and the [rows, length, vocab] logits are never built.
     """
     from agentlora.plugins.trainers.fused import weighted_cross_entropy
 
-    at = (batch["labels"] != IGNORE).any(0).nonzero().squeeze(1)
-    labels, weights = batch["labels"][:, at], batch["weights"][:, at]
-    inputs = model_inputs(model, batch)
-    before = at - 1 + virtual_tokens(model)
+    before = targets.at - 1 + virtual_tokens(model)
     if takes_positions(model):
         logits = model(**inputs, logits_to_keep=before, use_cache=False).logits
     else:
         logits = model(**inputs, use_cache=False).logits[:, before]
-    trained = labels != IGNORE
-    if trained.all():
-        total = weighted_cross_entropy(logits.flatten(0, 1), labels.flatten(), weights.flatten())
-    else:
-        total = weighted_cross_entropy(logits[trained], labels[trained], weights[trained])
-    return total / (trained.sum() if num_items_in_batch is None else num_items_in_batch)
+    chosen = logits.flatten(0, 1) if targets.where is None else logits[targets.where]
+    return weighted_cross_entropy(chosen, targets.labels, targets.weights)
 
 
 def model_inputs(model: Any, batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,13 @@ def choose_micro_batch(
     return 1
 
 
+def heaviest(
+    parts: Sequence[Sequence[Row]], config: Any, value_bytes: int, checkpointing: bool, sharing: bool
+) -> Sequence[Row]:
+    """The forward pass that needs the most."""
+    return max(parts, key=lambda part: _pass_bytes(part, config, value_bytes, checkpointing, sharing))
+
+
 def _pass_bytes(
     part: Sequence[Row], config: Any, value_bytes: int, checkpointing: bool, sharing: bool
 ) -> int:

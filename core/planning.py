@@ -1,0 +1,109 @@
+"""``agentlora plan``: what a configuration will need, take and be served on, before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from agentlora.core.advice import Advice, Facts, advice
+from agentlora.core.config import RunConfig, parse
+from agentlora.core.errors import ConfigError, DataError, boundary, needs_extra
+from agentlora.core.home import home
+from agentlora.core.manager import Plugins
+from agentlora.core.pipeline import builder_name, served_places
+from agentlora.core.types import JSON, Example
+
+SAMPLE = 4000  # examples that are tokenized; of more, whole groups evenly
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`prediction`: see `plugins.trainers.prediction`; `data`: what was looked at; `serving`: where it can run."""
+
+    config: RunConfig
+    data: JSON
+    prediction: Any
+    serving: JSON
+    advice: list[Advice]
+
+    def to_dict(self) -> JSON:
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "data": self.data,
+            "prediction": self.prediction.to_dict(),
+            "serving": self.serving,
+            "advice": [asdict(row) for row in self.advice],
+        }
+
+
+def make_plan(config: RunConfig, plugins: Plugins) -> Plan:
+    """Plan a training on this machine: its data is built and partly tokenized, its model only outlined.
+
+    Raises:
+        ConfigError: the trainer is none that can be predicted, or there is no such model.
+        DataError: no example is left to train on.
+    """
+    with needs_extra("train", "planning"):
+        import datasets  # noqa: F401 - what a training has in memory too
+        import torch
+        import trl  # noqa: F401
+        from transformers import AutoConfig, AutoTokenizer
+
+    from agentlora.core.libraries import best_dtype
+    from agentlora.plugins.bases.resolve import outline
+    from agentlora.plugins.trainers.memory import free_memory_bytes
+    from agentlora.plugins.trainers.prediction import dtype_of, predict
+    from agentlora.plugins.trainers.rows import encode
+
+    if config.trainer != "sft":
+        raise ConfigError(f"trainer {config.trainer!r} cannot be planned, only 'sft' can.")
+    model_dir, template = outline(config.model, plugins, home())
+    method = plugins.get("peft_methods", config.method.name)
+    params = parse(method.Params, config.method.params, "method.params")
+    task = plugins.get("tasks", config.task)
+    name = builder_name(config, task)
+    builder = plugins.get("dataset_builders", name)
+    settings = parse(builder.Params, config.data.params, "data.params")
+    with boundary(DataError, f"dataset builder {name!r}, split 'train'"):
+        examples = list(builder.build("train", settings, config.seed))
+    taken = sampled(examples, SAMPLE)
+    encoded = encode(taken, AutoTokenizer.from_pretrained(model_dir), template, config.training.max_len)
+    part = len(taken) / len(examples)
+    prediction = predict(model_dir, config, method, params, encoded.rows, part=part)
+    of_model = AutoConfig.from_pretrained(model_dir)
+    data = {
+        "examples": len(examples),
+        "tokenized": len(taken),
+        "too_long": round(encoded.too_long / part),
+        "longest": encoded.longest,
+    }
+    facts = Facts(
+        name=config.method.name,
+        card=method.card,
+        method=params.model_dump(),
+        training=config.training,
+        serve_on=config.serve_on,
+        examples=len(examples),
+        too_long=data["too_long"],
+        longest=encoded.longest,
+        updates=prediction.updates,
+        trainable=prediction.trainable,
+        parameters=prediction.parameters,
+        memory=prediction.memory,
+        free=free_memory_bytes(),
+        micro_batch=prediction.micro_batch,
+        stored_dtype=str(of_model.dtype or torch.float32).removeprefix("torch."),
+        dtype=dtype_of(config.training),
+        fast_dtype=best_dtype(),
+    )
+    serving = {"serve_on": config.serve_on, "can": list(served_places(config, method.card))}
+    return Plan(config, data, prediction, serving, advice(facts))
+
+
+def sampled(examples: list[Example], most: int) -> list[Example]:
+    """At most about `most` examples, whole groups of them, evenly."""
+    groups: dict[str, list[Example]] = {}
+    for example in examples:
+        groups.setdefault(example.group or example.id, []).append(example)
+    step = max(1, round(len(examples) / most))
+    return [example for members in list(groups.values())[::step] for example in members]

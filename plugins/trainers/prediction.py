@@ -1,0 +1,268 @@
+"""What a training will need and take, before it begins: parameters, peak memory, time."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from agentlora.core.config import RunConfig, TrainingConfig
+from agentlora.core.libraries import best_dtype
+from agentlora.core.types import JSON, Method
+from agentlora.plugins.trainers.layout import computed_tokens, forward_passes, lay_out, pad
+from agentlora.plugins.trainers.memory import activation_bytes, choose_micro_batch, heaviest
+from agentlora.plugins.trainers.rows import Row
+from agentlora.plugins.trainers.sharing import group_size
+
+SHALLOW, DEEP = 2, 4  # layers that are simulated; every further one adds what the third and fourth added
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Of one training. `memory`: bytes at its peak, by what holds them; `process` is what the process has before, where
+    it trains on a CPU. `simulated`: whether the model could be run without values; if not, a formula stands in, and
+    there is no time.
+    """
+
+    per_module: Mapping[str, int]
+    trainable: int
+    parameters: int
+    memory: Mapping[str, int]
+    micro_batch: int
+    passes: int
+    updates: int
+    tokens: int
+    computed_tokens: int
+    sharing: bool
+    seconds: float | None
+    simulated: bool
+
+    @property
+    def peak(self) -> int:
+        """Bytes."""
+        return sum(self.memory.values())
+
+    def to_dict(self) -> JSON:
+        return {**asdict(self), "peak": self.peak}
+
+
+def predict(
+    model_dir: Path,
+    config: RunConfig,
+    method: Method,
+    params: Any,
+    rows: Sequence[Row],
+    sharing: bool | None = None,
+    part: float = 1.0,
+) -> Prediction:
+    """What training on `rows` will need on this device; nothing is computed and no weight is read.
+
+    Args:
+        model_dir: has a ``config.json``; weights are not needed.
+        params: an instance of ``method.Params``.
+        sharing: whether the model can share prefixes, where that is known.
+        part: how much of all there is to train on `rows` are.
+    """
+    import torch
+
+    training = config.training
+    model = meta_model(model_dir, method, params, training)
+    of_model = model.config.get_text_config()
+    value_bytes = torch.finfo(getattr(torch, dtype_of(training))).bits // 8
+    if sharing is None:
+        sharing = training.shared_prefix and _sees_everything(of_model) and not _has_prompt(model)
+    most = group_size(rows) if sharing else training.batch_size
+    checkpointing = training.gradient_checkpointing
+    micro = training.micro_batch_size or (training.grad_accum and training.batch_size // training.grad_accum)
+    micro = micro or choose_micro_batch(
+        rows, of_model, training.batch_size, most, value_bytes, checkpointing, sharing
+    )
+    accumulate = training.batch_size // micro
+    passes = forward_passes(rows, micro, config.seed)
+    updates = training.max_steps or ceil(len(passes) / part / accumulate * training.epochs)
+    parts = [[rows[i] for i in part] for part in passes]
+    worst = heaviest(parts, of_model, value_bytes, checkpointing, sharing)
+    memory = {"process": resident_bytes(), **_weights(model, method.load_kwargs(params))}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    seconds = None
+    try:
+        found = simulated(model_dir, method, params, training, worst, sharing)
+    except (RuntimeError, NotImplementedError):  # what torch raises where a model looks at values
+        kept = activation_bytes(
+            of_model, computed_tokens(worst), 0, value_bytes, training.gradient_checkpointing
+        )
+        logits = activation_bytes(of_model, 0, sum(len(r.ids) - r.start for r in worst), value_bytes, False)
+        memory |= {"optimizer": 8 * sum(p.numel() for p in trained), "activations": kept, "logits": logits}
+    else:
+        memory |= {"optimizer": found.optimizer, "activations": found.activations, "logits": found.logits}
+        of_mean = sum(map(_cost(sharing), parts)) / len(parts) / _cost(sharing)(worst)
+        seconds = updates * (accumulate * of_mean * found.pass_seconds + found.update_seconds)
+    return Prediction(
+        per_module=_per_module(model),
+        trainable=sum(p.numel() for p in trained),
+        parameters=sum({id(p): p.numel() for p in model.parameters()}.values()),
+        memory=memory,
+        micro_batch=micro,
+        passes=accumulate,
+        updates=updates,
+        tokens=round(sum(len(row.ids) for row in rows) / part),
+        computed_tokens=round(sum(map(_cost(sharing), parts)) / part),
+        sharing=sharing,
+        seconds=seconds,
+        simulated=seconds is not None,
+    )
+
+
+def simulated(
+    model_dir: Path, method: Method, params: Any, training: TrainingConfig, rows: Sequence[Row], sharing: bool
+) -> Any:
+    """The `Simulated` of a forward pass over `rows`, extrapolated from a shallow model to the whole one."""
+    import torch
+    from transformers import AutoConfig
+
+    from agentlora.plugins.trainers.attention import use_tree_attention
+    from agentlora.plugins.trainers.simulation import simulate
+    from agentlora.plugins.trainers.speed import measured_speed
+
+    dtype = getattr(torch, dtype_of(training))
+    batch = lay_out(rows) if sharing else pad(rows, 0)
+    config = AutoConfig.from_pretrained(model_dir).get_text_config()
+    inner = getattr(config, "intermediate_size", 4 * config.hidden_size)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    speed = measured_speed(dtype, device, batch["input_ids"].numel(), config.hidden_size, inner)
+
+    def at(depth: int | None) -> Any:
+        model = meta_model(model_dir, method, params, training, depth)
+        if sharing:
+            use_tree_attention(model)
+        return simulate(
+            model,
+            batch,
+            partial(_optimizer, method, params, training),
+            partial(torch.autocast, "cpu", torch.bfloat16, enabled=dtype == torch.bfloat16),
+            speed,
+            fused="quantization_config" not in method.load_kwargs(params),
+        )
+
+    layers = config.num_hidden_layers
+    return at(None) if layers <= DEEP else at(SHALLOW).deeper(at(DEEP), (layers - SHALLOW) / (DEEP - SHALLOW))
+
+
+def meta_model(
+    model_dir: Path, method: Method, params: Any, training: TrainingConfig, depth: int | None = None
+) -> Any:
+    """The model as the method changes it, ready to train, on the meta device; of `depth` layers where that is given."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(model_dir)
+    of_text = config.get_text_config()
+    if depth is not None:
+        of_text.num_hidden_layers = depth
+        if getattr(of_text, "layer_types", None):
+            of_text.layer_types = of_text.layer_types[:depth]
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=getattr(torch, dtype_of(training)), attn_implementation="sdpa"
+        )
+        model = method.apply(model, params)
+    if training.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dtype == torch.bfloat16:
+            parameter.data = parameter.data.float()  # as the trainer does
+    return model.train()
+
+
+def dtype_of(training: TrainingConfig) -> str:
+    """Of the frozen base."""
+    return best_dtype() if training.dtype == "auto" else training.dtype
+
+
+def resident_bytes() -> int:
+    """What this process has in memory; 0 where a GPU will hold what is trained, and off Linux."""
+    import torch
+
+    status = Path("/proc/self/status")
+    if torch.cuda.is_available() or not status.is_file():
+        return 0
+    return int(re.search(r"VmRSS:\s+(\d+)", status.read_text())[1]) * 1024  # type: ignore[index]
+
+
+def _optimizer(method: Method, params: Any, training: TrainingConfig, model: Any) -> Any:
+    from torch.optim import AdamW
+    from transformers import TrainingArguments
+
+    made = None
+    if hasattr(method, "optimizer"):
+        with suppress(Exception):  # one that needs values, or a device that is not here
+            made = method.optimizer(model, params, TrainingArguments(use_cpu=True, max_steps=100))
+    return made or AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
+
+
+def _weights(model: Any, of_method: JSON) -> dict[str, int]:
+    """Bytes of the frozen weights (quantized, where the method does that), of the trained ones and their gradients."""
+    import torch
+
+    bits = _bits(of_method.get("quantization_config"))
+    head = model.get_output_embeddings()
+    quantized = {
+        id(module.weight): int(module.weight.numel() * bits / 8)
+        for module in model.modules()
+        if bits
+        and isinstance(module, torch.nn.Linear)
+        and module is not head
+        and not module.weight.requires_grad
+    }
+    tensors = {id(t): t for t in (*model.parameters(), *model.buffers())}.values()
+    trained = sum(t.numel() * t.element_size() for t in tensors if t.requires_grad)
+    frozen = sum(quantized.get(id(t), t.numel() * t.element_size()) for t in tensors if not t.requires_grad)
+    return {"weights": frozen, "adapter": trained, "gradients": trained}
+
+
+def _bits(quantization: Any) -> float:
+    """Bits a weight, with the constants of its blocks (Dettmers et al. 2023, section 3: 64 weights a block)."""
+    if quantization is None:
+        return 0.0
+    if quantization.load_in_8bit:
+        return 8.0
+    return 4 + (0.127 if quantization.bnb_4bit_use_double_quant else 0.5)
+
+
+def _per_module(model: Any) -> dict[str, int]:
+    """Trained parameters by the last two names of the module that they belong to, the most first."""
+    counts: Counter[str] = Counter()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            path = re.sub(
+                r"^base_model\.(model\.)?|\.(lora|hada|lokr|ia3|vera|miss|adaption|bottleneck)_.*$", "", name
+            )
+            parts = [
+                part
+                for part in path.split(".")
+                if not part.isdigit() and part not in ("weight", "bias", "default")
+            ]
+            counts[".".join(parts[-2:])] += parameter.numel()
+    return dict(counts.most_common())
+
+
+def _cost(sharing: bool) -> Callable[[Sequence[Row]], int]:
+    """Tokens that a forward pass computes."""
+    return computed_tokens if sharing else lambda part: len(part) * max(len(row.ids) for row in part)
+
+
+def _sees_everything(config: Any) -> bool:
+    """Whether every layer attends to all that is before, as far as a configuration says."""
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    return kinds == {"full_attention"} and not getattr(config, "sliding_window", None)
+
+
+def _has_prompt(model: Any) -> bool:
+    config = getattr(model, "active_peft_config", None)
+    return bool(config is not None and config.is_prompt_learning) or hasattr(config, "adapter_layers")
