@@ -22,8 +22,8 @@ import click
 )
 def export(run: str, form: str, output: Path) -> None:
     """Write what RUN (id, directory, or `last`) trained in a form that other programs load."""
+    from agentlora.core.exports import export_run
     from agentlora.core.manager import default_plugins
-    from agentlora.core.pipeline import export_run
     from agentlora.core.run import open_run
 
     click.echo(f"Exported to {export_run(open_run(run), default_plugins(), form, output)}")
