@@ -16,7 +16,7 @@ PROFILE_PROMPTS = 400
 
 
 def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str | None = "prod") -> Any:
-    """Judge the run's adapter and, when it passes, make it a version; returns the `Version`.
+    """Judge what the run trained, adapter or model, and, when it passes, make it a version; returns the `Version`.
 
     Raises:
         GateRefused: with every reason; nothing was written.
@@ -33,7 +33,7 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
     digest = adapter_digest(run)
     record_file = run.eval_dir / "record.json"
     record = read_json(record_file, "run `agentlora eval` again") if record_file.is_file() else None
-    weights, settings = run.adapter_dir / "adapter_model.safetensors", run.adapter_dir / "adapter_config.json"
+    settings = run.adapter_dir / "adapter_config.json"
     skill = name or task.name
     try:
         check_name(skill)
@@ -50,7 +50,8 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
             adapter_digest=digest,
             base_digest=(run.facts().get("base") or {}).get("digest", "unknown"),
             test_digest=split_digest(run.examples("test")),
-            weights=weights if weights.is_file() else None,
+            kind=run.kind,
+            weights=sorted(run.adapter_dir.glob("*.safetensors")),
         )
         if not verdict.passed:
             raise GateRefused(
@@ -61,6 +62,7 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
         facts = run.facts()
         card = SkillCard(
             name=skill,
+            kind=run.kind,
             task=task.name,
             summary=task.summary,
             base=facts["base"],
@@ -74,6 +76,7 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
             records=[sha256_json(record)],
             headline=verdict.facts.get("headline", {}),
             router_profile=router_profile(skill, task, run.examples("train")),
+            parents=_parents(facts.get("composition")),
             provenance=facts["provenance"],
         )
         with boundary(PluginError, "a plugin's veto_publish"):
@@ -85,6 +88,16 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
         version = open_registry().publish(card, files, alias)
         run.note("publish", "published", version=version.served_name, alias=alias)
     return version
+
+
+def _parents(composition: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """What the card says of a composed adapter's parts."""
+    if composition is None:
+        return []
+    return [
+        {**{key: parent[key] for key in ("adapter", "record", "weight")}, "how": composition["how"]}
+        for parent in composition["parents"]
+    ]
 
 
 def router_profile(skill: str, task: Task, examples: list[Example]) -> dict[str, Any]:
