@@ -166,14 +166,19 @@ def split_digest(examples: list[Example]) -> str:
     return sha256_json([example.to_dict() for example in examples])
 
 
+def leak_keys(example: Example) -> list[str]:
+    """What no two splits may share: its group, where it has one, and last its text."""
+    content = sha256_json([list(example.messages), list(example.tools)])
+    return [*filter(None, [example.group]), content]
+
+
 def refuse_leaks(splits: Mapping[Split, list[Example]]) -> None:
     if not splits["train"]:
         raise DataError("the training split is empty. Check the data source and its settings (data.params).")
     owners: dict[str, Split] = {}
     for split, examples in splits.items():
         for example in examples:
-            content = sha256_json([list(example.messages), list(example.tools)])
-            for key in filter(None, (example.group, content)):
+            for key in leak_keys(example):
                 if owners.setdefault(key, split) != split:
                     raise DataError(
                         f"example {example.id!r} of {split!r} shares its group or its text with {owners[key]!r}. "

@@ -27,7 +27,7 @@ ALLOWED = {
     "runtime": ("agentlora.core", "agentlora.registry", "agentlora.PUBLIC"),
 }
 # the stages from data to publication, which reach whatever they need
-MAIN_LINE = {Path(f"core/{name}.py") for name in ("pipeline", "publishing", "exports")}
+MAIN_LINE = {Path(f"core/{name}.py") for name in ("pipeline", "publishing", "exports", "composing")}
 HEAVY = (
     "torch",
     "transformers",
