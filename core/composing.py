@@ -66,9 +66,6 @@ def compose(
             does not fit; or `output` exists.
         DataError: a part's examples cannot be read.
     """
-    from agentlora.core.libraries import prepare_libraries
-    from agentlora.plugins.methods.composed import WITH_DENSITY, read_layers, write_composed
-
     _check(recipe, len(refs))
     parts = [_part(ref) for ref in refs]
     _refuse_strangers(parts)
@@ -76,34 +73,41 @@ def compose(
     same = [part.run for part in parts if part.run.config.task == wanted]
     if not same:
         raise ConfigError(unknown("task of a part", wanted, {part.run.config.task for part in parts}))
-    prepare_libraries()
-    first = same[0].config
-    density = DENSITY if recipe.density is None else recipe.density
-    config = first.model_copy(update={"method": MethodConfig(), "convert": False, "convert_rank": None})
+    config = same[0].config.model_copy(
+        update={"method": MethodConfig(), "convert": False, "convert_rank": None}
+    )
     run = create_run(config, output, emit)
     try:
+        run.add_facts(base=parts[0].run.facts()["base"], composition=_facts(parts, recipe))
         with run.stage("compose"):
             _write_data(run, same, [part.run for part in parts])
-            layers = [read_layers(part.run.adapter_dir) for part in parts]
-            with directory_atomic(run.adapter_dir) as temporary:
-                rank = write_composed(
-                    layers,
-                    recipe.weights,
-                    recipe.how,
-                    temporary,
-                    density=density,
-                    rank=recipe.rank,
-                    seed=config.seed,
-                )
-                shutil.copy(parts[0].run.adapter_dir / "chat_template.jinja", temporary)
-            used = density if recipe.how in WITH_DENSITY else None
-            made = _facts(parts, replace(recipe, rank=rank, density=used))
-            digest = directory_digest(run.adapter_dir)
-            run.add_facts(base=parts[0].run.facts()["base"], adapter_digest=digest, composition=made)
+            _write_adapter(run, parts, recipe)
     except BaseException:
         run.remove()
         raise
     return run
+
+
+def _write_adapter(run: Run, parts: Sequence[Part], recipe: Recipe) -> None:
+    from agentlora.core.libraries import prepare_libraries
+    from agentlora.plugins.methods.composed import WITH_DENSITY, read_layers, write_composed
+
+    prepare_libraries()
+    density = DENSITY if recipe.density is None else recipe.density
+    layers = [read_layers(part.run.adapter_dir) for part in parts]
+    with directory_atomic(run.adapter_dir) as temporary:
+        rank = write_composed(
+            layers,
+            recipe.weights,
+            recipe.how,
+            temporary,
+            density=density,
+            rank=recipe.rank,
+            seed=run.config.seed,
+        )
+        shutil.copy(parts[0].run.adapter_dir / "chat_template.jinja", temporary)
+    made = replace(recipe, rank=rank, density=density if recipe.how in WITH_DENSITY else None)
+    run.add_facts(composition=_facts(parts, made), adapter_digest=directory_digest(run.adapter_dir))
 
 
 def _facts(parts: Sequence[Part], recipe: Recipe) -> dict[str, Any]:

@@ -221,6 +221,11 @@ def resume(run: Run, plugins: Plugins) -> Path:
     """
     if run.adapter_dir.is_dir():
         raise ConfigError(f"run {run.id!r} is trained. Next: agentlora eval {run.id}")
+    if run.facts().get("composition"):
+        raise ConfigError(
+            f"run {run.id!r} was being composed when it was ended, and nothing in it is trained. Remove it with "
+            "`agentlora runs rm`, and compose again."
+        )
     if not (run.directory / "data" / "card.json").is_file():
         build_data(run, plugins)
     return train(run, plugins)

@@ -21,7 +21,7 @@ from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import AgentLoraError, ConfigError, GateRefused
 from agentlora.core.files import write_json
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import adapter_digest, base_facts, evaluate, split_digest
+from agentlora.core.pipeline import adapter_digest, base_facts, evaluate, resume, split_digest
 from agentlora.core.publishing import publish
 from agentlora.core.run import Run, create_run
 from agentlora.core.types import Example, Expected, ToolCall
@@ -243,6 +243,9 @@ def test_what_is_composed_is_evaluated_and_judged_like_any_other(
     # a published version is a part as its run is, for as long as that is here
     again = compose(["tool-calling@prod", str(one.directory)], Recipe((1, 1)), plugins, tmp_path / "again")
     assert again.facts()["composition"]["parents"][0]["run"] == "sum"
+    shutil.rmtree(again.adapter_dir)  # as it is while it is being made
+    with pytest.raises(ConfigError, match="was being composed when it was ended"):
+        resume(again, plugins)
     shutil.rmtree(target)
     with pytest.raises(ConfigError, match="the run that it came from is not on this machine"):
         compose(["tool-calling@prod", str(one.directory)], Recipe((1, 1)), plugins, tmp_path / "third")
