@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 TCMALLOC = "libtcmalloc_minimal.so.4"
+OFFLINE = "HF_HUB_OFFLINE"
+_set_here: set[str] = set()  # variables that are ours and not the user's
 PRELOADED = "AGENTLORA_PRELOADED"  # set while this process starts anew
 
 
@@ -20,7 +22,9 @@ def prepare_libraries() -> None:
     A hub id is fetched before (plugins.bases.resolve); nothing after that may reach for a network. What the
     user set in the environment stays.
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if OFFLINE not in os.environ:
+        os.environ[OFFLINE] = "1"
+        _set_here.add(OFFLINE)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -30,6 +34,11 @@ def prepare_libraries() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     for name in ("bitsandbytes", "torch.distributed", "accelerate", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def offline_by_wish() -> bool:
+    """Whether it is the user, and not `prepare_libraries`, who keeps the hub's client from the network."""
+    return OFFLINE not in _set_here and os.environ.get(OFFLINE, "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def free_memory() -> None:

@@ -1,20 +1,17 @@
-"""The main line: build → train → evaluate → gate → publish. Each stage reads files and writes files."""
+"""The main line: build → train → evaluate. Each stage reads files and writes files."""
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from agentlora.core import journal
 from agentlora.core.config import MethodConfig, RunConfig, all_at_once, merge, parse
-from agentlora.core.errors import ConfigError, DataError, PluginError, TrainError, boundary, unknown
+from agentlora.core.errors import ConfigError, DataError, TrainError, boundary
 from agentlora.core.files import read_json, sha256_bytes, sha256_json, write_atomic, write_json
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
@@ -22,7 +19,6 @@ from agentlora.core.presets import overlay_of
 from agentlora.core.provenance import redact
 from agentlora.core.run import Run
 from agentlora.core.types import (
-    METHOD_FILE,
     Base,
     EngineSpec,
     Example,
@@ -154,30 +150,35 @@ def build_data(run: Run, plugins: Plugins) -> dict[str, Any]:
             with boundary(DataError, f"dataset builder {name!r}, split {split!r}"):
                 splits[split] = list(builder.build(split, params, run.config.seed))
             run.write_examples(split, splits[split])
-        _refuse_leaks(splits)
+        refuse_leaks(splits)
         card = {
             **builder.card(params),
             "builder": name,
             "counts": {split: len(examples) for split, examples in splits.items()},
-            "digest": {split: _split_digest(examples) for split, examples in splits.items()},
+            "digest": {split: split_digest(examples) for split, examples in splits.items()},
         }
         write_json(run.directory / "data" / "card.json", redact(card))
         run.note("data", "built", **card["counts"])
     return card
 
 
-def _split_digest(examples: list[Example]) -> str:
+def split_digest(examples: list[Example]) -> str:
     return sha256_json([example.to_dict() for example in examples])
 
 
-def _refuse_leaks(splits: Mapping[Split, list[Example]]) -> None:
+def leak_keys(example: Example) -> list[str]:
+    """What no two splits may share: its group, where it has one, and last its text."""
+    content = sha256_json([list(example.messages), list(example.tools)])
+    return [*filter(None, [example.group]), content]
+
+
+def refuse_leaks(splits: Mapping[Split, list[Example]]) -> None:
     if not splits["train"]:
         raise DataError("the training split is empty. Check the data source and its settings (data.params).")
     owners: dict[str, Split] = {}
     for split, examples in splits.items():
         for example in examples:
-            content = sha256_json([list(example.messages), list(example.tools)])
-            for key in filter(None, (example.group, content)):
+            for key in leak_keys(example):
                 if owners.setdefault(key, split) != split:
                     raise DataError(
                         f"example {example.id!r} of {split!r} shares its group or its text with {owners[key]!r}. "
@@ -200,7 +201,7 @@ def train(run: Run, plugins: Plugins) -> Path:
         base = resolve_base(run.config.model, plugins, home())
         method: Method = plugins.get("peft_methods", run.config.method.name)
         if run.facts().get("base"):
-            _refuse_another_base(run, base)
+            refuse_another_base(run, base)
         run.add_facts(base=base_facts(base))
         trainer = plugins.get("trainers", run.config.trainer)
         with boundary(TrainError, f"trainer {run.config.trainer!r}"):
@@ -220,6 +221,11 @@ def resume(run: Run, plugins: Plugins) -> Path:
     """
     if run.adapter_dir.is_dir():
         raise ConfigError(f"run {run.id!r} is trained. Next: agentlora eval {run.id}")
+    if run.facts().get("composition"):
+        raise ConfigError(
+            f"run {run.id!r} was being composed when it was ended, and nothing in it is trained. Remove it with "
+            "`agentlora runs rm`, and compose again."
+        )
     if not (run.directory / "data" / "card.json").is_file():
         build_data(run, plugins)
     return train(run, plugins)
@@ -277,7 +283,7 @@ def evaluate(
             f"the engine {name!r} takes no adapter, and the run's is what is to be evaluated. Choose another --engine."
         )
     whole = run.examples(split)
-    if _split_digest(whole) != card_of(run).get("digest", {}).get(split):
+    if split_digest(whole) != card_of(run).get("digest", {}).get(split):
         raise ConfigError(
             f"data/{split}.jsonl of run {run.id!r} is not what data/card.json says that it was. Bring it back, or "
             "train again."
@@ -290,7 +296,7 @@ def evaluate(
         _refuse_smaller_record(run, digest, len(examples))
     with run.stage("eval"):
         base = resolve_base(config.model, plugins, home())
-        _refuse_another_base(run, base)
+        refuse_another_base(run, base)
         served_as = f"{run.id.lower()}@{digest[:12]}"
         spec = EngineSpec(
             base.model_dir,
@@ -349,7 +355,7 @@ def _data_facts(run: Run, split: Split) -> dict[str, Any]:
     return facts | ({"test_readings": 1 + _readings(digests["test"])} if split == "test" else {})
 
 
-def _refuse_another_base(run: Run, base: Base) -> None:
+def refuse_another_base(run: Run, base: Base) -> None:
     """An adapter says nothing about a base, or under a template, that it was not trained with."""
     trained, now = run.facts().get("base") or {}, base_facts(base)
     changed = [
@@ -441,178 +447,3 @@ def _readings(digest: str) -> int:
 def _count_reading(run: Run) -> None:
     (home() / READINGS).parent.mkdir(parents=True, exist_ok=True)
     journal.append(home() / READINGS, "read", digest=card_of(run)["digest"]["test"], run=run.id)
-
-
-def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str | None = "prod") -> Any:
-    """Judge the run's adapter and, when it passes, make it a version; returns the `Version`.
-
-    Raises:
-        GateRefused: with every reason; nothing was written.
-        RegistryError: the registry could not take it; nothing was half-written.
-    """
-    from agentlora.core.errors import GateRefused
-    from agentlora.registry.card import SkillCard
-    from agentlora.registry.gate import judge
-    from agentlora.registry.names import check_name
-    from agentlora.registry.store import open_registry
-
-    task = plugins.get("tasks", run.config.task)
-    method = plugins.get("peft_methods", run.config.method.name)
-    digest = adapter_digest(run)
-    record_file = run.eval_dir / "record.json"
-    record = read_json(record_file, "run `agentlora eval` again") if record_file.is_file() else None
-    weights, settings = run.adapter_dir / "adapter_model.safetensors", run.adapter_dir / "adapter_config.json"
-    skill = name or task.name
-    try:
-        check_name(skill)
-    except ValueError as exc:
-        raise ConfigError(f"--name: {exc}.") from exc
-    with run.stage("publish"):
-        verdict = judge(
-            record,
-            task=task,
-            card=replace(method.card, serve_on=served_places(run.config, method.card)),
-            serve_on=run.config.serve_on,
-            conversion=run.facts().get("conversion"),
-            adapter_config=read_json(settings) if settings.is_file() else None,
-            adapter_digest=digest,
-            base_digest=(run.facts().get("base") or {}).get("digest", "unknown"),
-            test_digest=_split_digest(run.examples("test")),
-            weights=weights if weights.is_file() else None,
-        )
-        if not verdict.passed:
-            raise GateRefused(
-                f"the gate refused {skill!r}:\n" + "\n".join(f"  - {reason}" for reason in verdict.reasons)
-            )
-        for baseline, why in verdict.facts.get("skipped", {}).items():
-            run.note("publish", "not compared", message=f"not compared with {baseline!r}: {why}")
-        facts = run.facts()
-        card = SkillCard(
-            name=skill,
-            task=task.name,
-            summary=task.summary,
-            base=facts["base"],
-            method=run.config.method.name,
-            method_card=asdict(method.card),
-            rank=verdict.facts.get("rank"),
-            serve_on=run.config.serve_on,
-            tool_call_parser=facts["base"]["tool_call_parser"],
-            template_digest=facts["base"]["template_digest"],
-            data=card_of(run),
-            records=[sha256_json(record)],
-            headline=verdict.facts.get("headline", {}),
-            router_profile=router_profile(skill, task, run.examples("train")),
-            provenance=facts["provenance"],
-        )
-        with boundary(PluginError, "a plugin's veto_publish"):
-            vetoes = plugins.pm.hook.veto_publish(card=card.model_dump(), record=record)
-        for reason in vetoes:
-            raise GateRefused(f"a plugin refused {skill!r}: {reason}")
-        files = {path.name: path for path in sorted(run.adapter_dir.iterdir()) if path.is_file()}
-        files["record.json"] = record_file
-        version = open_registry().publish(card, files, alias)
-        run.note("publish", "published", version=version.served_name, alias=alias)
-    return version
-
-
-MERGE_PROMPTS = 8
-
-
-def merge_adapter(run: Run, plugins: Plugins, output: Path) -> tuple[Path, float]:
-    """Write the run's base with its adapter merged into it; returns the directory, and how far that answers from base
-    and adapter, in nats a token.
-
-    Raises:
-        ConfigError: `output` exists, the run has no adapter or another base than it was trained on, or what was trained
-            cannot be merged.
-    """
-    from agentlora.core.libraries import prepare_libraries
-    from agentlora.plugins.bases.resolve import resolve_base
-    from agentlora.plugins.methods.merged import write_merged
-    from agentlora.plugins.trainers.rows import encode
-
-    directory = output.expanduser().absolute()
-    if directory.exists():
-        raise ConfigError(f"--output {str(directory)!r} exists already. Choose another one.")
-    adapter_digest(run)
-    prepare_libraries()
-    with run.stage("merge"):
-        from transformers import AutoTokenizer
-
-        base = resolve_base(run.config.model, plugins, home())
-        _refuse_another_base(run, base)
-        examples = take(run.examples("dev") or run.examples("train"), MERGE_PROMPTS)
-        tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
-        rows = encode(examples, tokenizer, base.chat_template, max_len=sys.maxsize).rows
-        method = plugins.get("peft_methods", run.config.method.name)
-        lost = write_merged(method, base, run.adapter_dir, directory, [(row.ids, row.start) for row in rows])
-        run.note("merge", "merged", directory=str(directory), divergence=lost)
-    return directory, lost
-
-
-def export_run(run: Run, plugins: Plugins, form: str, output: Path) -> Path:
-    """Write what the run trained into `output`, whole or not at all.
-
-    Args:
-        form: ``peft`` (a directory: adapter and chat template), ``merged`` (a directory: a whole model), ``gguf`` (a
-            file: the LoRA adapter), ``gguf-merged`` (a file: a whole model).
-
-    Raises:
-        ConfigError: `output` exists, or there is no such form of this adapter.
-    """
-    from agentlora.core.libraries import prepare_libraries
-    from agentlora.plugins.bases.resolve import resolve_base
-    from agentlora.plugins.methods.gguf_files import write_adapter, write_model
-
-    if form == "merged":
-        return merge_adapter(run, plugins, output)[0]
-    target = output.expanduser().absolute()
-    if target.exists():
-        raise ConfigError(f"--output {str(target)!r} exists already. Choose another one.")
-    adapter_digest(run)
-    prepare_libraries()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with run.stage("export"), TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
-        temporary = Path(name)
-        made = temporary / "made"
-        base = resolve_base(run.config.model, plugins, home())
-        _refuse_another_base(run, base)
-        if form in ("peft", "gguf") and (run.adapter_dir / METHOD_FILE).is_file():
-            raise ConfigError(
-                f"what method {run.config.method.name!r} trains is no PEFT adapter, and has no --format {form}. "
-                "Another one: merged, gguf-merged."
-            )
-        if form == "peft":
-            shutil.copytree(run.adapter_dir, made)
-        elif form == "gguf":
-            write_adapter(run.adapter_dir, base.model_dir, made)
-        elif form == "gguf-merged":
-            whole, _ = merge_adapter(run, plugins, temporary / run.id)
-            write_model(whole, made, base.chat_template)
-        else:
-            raise ConfigError(unknown("form", form, EXPORT_FORMS))
-        made.replace(target)
-    return target
-
-
-EXPORT_FORMS = ("peft", "merged", "gguf", "gguf-merged")
-PROFILE_PROMPTS = 400
-
-
-def router_profile(skill: str, task: Task, examples: list[Example]) -> dict[str, Any]:
-    """What a router learns a skill by: an even sample of its training requests that it would act on."""
-    wanted = [e for e in examples if e.tags.get("case") != "none_fits" and _request_text(e)]
-    step = max(1, len(wanted) // PROFILE_PROMPTS)
-    chat = [e for e in examples if e.tags.get("wants") == "chat"]
-    return {
-        "skill": skill,
-        "needs_tools": task.needs_tools,
-        "prompts": [_request_text(e) for e in wanted[::step]][:PROFILE_PROMPTS],
-        "negatives": sorted({_request_text(e) for e in chat}),
-    }
-
-
-def _request_text(example: Example) -> str:
-    """What the user said last; empty when that is no text."""
-    said = [m.get("content") for m in example.messages if m.get("role") == "user"]
-    return said[-1] if said and isinstance(said[-1], str) else ""

@@ -27,7 +27,7 @@ from agentlora.core.errors import ConfigError, DataError, nearest
 from agentlora.core.files import read_json, write_atomic, write_json
 from agentlora.core.home import home
 from agentlora.core.provenance import provenance, redact
-from agentlora.core.types import Example, RunEvent, Split
+from agentlora.core.types import Example, Kind, RunEvent, Split
 
 FORMAT = "agentlora.run/1"
 
@@ -53,6 +53,11 @@ class Run:
     @property
     def adapter_dir(self) -> Path:
         return self.directory / "adapter"
+
+    @property
+    def kind(self) -> Kind:
+        """Of what lies in `adapter_dir`: only a whole model has a configuration of its own."""
+        return "model" if (self.adapter_dir / "config.json").is_file() else "adapter"
 
     @property
     def checkpoints_dir(self) -> Path:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 METHOD_FILE = "method.json"  # in an export that PEFT cannot load: whose `load` does
 JSON: TypeAlias = dict[str, Any]
 Split: TypeAlias = Literal["train", "dev", "test"]
+Kind: TypeAlias = Literal["adapter", "model"]  # what a training exports: a model has no need of its base
 ServeOn: TypeAlias = Literal["vllm", "transformers", "none"]
 
 
@@ -296,7 +297,7 @@ class Method(Protocol):
         ...
 
     def export(self, model: Any, directory: Path) -> Literal["adapter", "model"]:
-        """Write the trained weights as safetensors into `directory`."""
+        """Write the trained weights as safetensors into `directory`; a model of its own with its ``config.json``."""
         ...
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from agentlora.core.types import ServeOn
+from agentlora.core.types import Kind, ServeOn
 from agentlora.registry.names import check_name
 
 
@@ -16,15 +16,18 @@ class SkillCard(BaseModel):
     The card is part of the version's digest, so it holds nothing about the moment of publication: the same
     run published twice must give the same version.
 
-    `base` is a BaseIdentity as a dict, `method_card` a MethodCard as a dict. `data` has digest, sources,
+    `kind` is what its files are: an adapter for `base`, or a model of its own that began as `base`. `base` is a
+    BaseIdentity as a dict, `method_card` a MethodCard as a dict. `data` has digest, sources,
     licences and counts. `records` are digests (sha256, hex) of evaluation records. `headline` has metric,
     value, low, high, best_baseline, baseline_value, difference, diff_low and diff_high. `router_profile` has
-    skill, needs_tools and prompts. `parents` are digests of versions that this one was made from.
+    skill, needs_tools and prompts. `parents` are what it was composed of: adapter and
+    record (digests), weight, and how.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, AfterValidator(check_name)]
+    kind: Kind = "adapter"
     task: str
     summary: str
     base: dict[str, Any]
@@ -39,5 +42,5 @@ class SkillCard(BaseModel):
     headline: dict[str, Any] = {}
     router_profile: dict[str, Any] = {}
     probes: list[dict[str, Any]] = []
-    parents: list[str] = []
+    parents: list[dict[str, Any]] = []
     provenance: dict[str, Any] = {}

@@ -6,13 +6,13 @@ the only code here that knows the shape of a record.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agentlora.core.types import JSON, MethodCard, ServeOn, Task
-from agentlora.registry.servable import MAX_RANK, rank_of, tensor_problems, vllm_problems
+from agentlora.core.types import JSON, Kind, MethodCard, ServeOn, Task
+from agentlora.registry.servable import MAX_RANK, rank_of, tensor_problems, value_problems, vllm_problems
 
 RECORD_FORMAT = "agentlora.record/1"
 MAX_DIVERGENCE = 0.02  # nats a token: more than that, and it is another adapter
@@ -43,7 +43,8 @@ def judge(
     conversion: Mapping[str, Any] | None = None,
     base_digest: str | None = None,
     test_digest: str | None = None,
-    weights: Path | None = None,
+    kind: Kind = "adapter",
+    weights: Sequence[Path] = (),
     max_rank: int = MAX_RANK,
 ) -> Verdict:
     """Whether a version may be published.
@@ -55,7 +56,8 @@ def judge(
         conversion: what became of an adapter that was converted to LoRA (``divergence``, in nats a token); None of one
             that was not.
         base_digest, test_digest: of the base model and of the test examples that the run has now.
-        weights: its safetensors file; only the header is read.
+        kind: whether it is an adapter or a model of its own, about which the rules for adapters say nothing.
+        weights: its safetensors files.
         max_rank: the largest rank that the server will be started with.
     """
     facts: JSON = {"rank": rank_of(adapter_config) if adapter_config else None}
@@ -65,7 +67,12 @@ def judge(
         reasons = [
             f"The record is not whole ({exc!r} is wrong or missing in it). Run `agentlora eval` again."
         ]
-    reasons += _judge_serving(card, serve_on, adapter_config, weights, max_rank)
+    broken = [problem for path in weights for problem in value_problems(path)]
+    reasons += broken
+    if kind == "model":
+        reasons += _judge_model(serve_on, weights)
+    else:
+        reasons += _judge_serving(card, serve_on, adapter_config, () if broken else weights, max_rank)
     if conversion and conversion["divergence"] > MAX_DIVERGENCE:
         reasons.append(
             f"As LoRA of rank {conversion['rank']} it answers {conversion['divergence']:.3f} nats a token away from "
@@ -219,11 +226,21 @@ def _headline(
 # --- can it be served there? ---
 
 
+def _judge_model(serve_on: ServeOn, weights: Sequence[Path]) -> Iterator[str]:
+    if not weights:
+        yield "It is a model of its own and has no safetensors file: look at the run's export."
+    if serve_on == "vllm":
+        yield (
+            "It is a model of its own, and `agentlora serve` runs vLLM with adapters of one base: choose --serve-on "
+            "transformers, or train with --convert, which makes LoRA of it."
+        )
+
+
 def _judge_serving(
     card: MethodCard,
     serve_on: ServeOn,
     config: Mapping[str, Any] | None,
-    weights: Path | None,
+    weights: Sequence[Path],
     max_rank: int,
 ) -> Iterator[str]:
     if serve_on == "none":
@@ -242,8 +259,8 @@ def _judge_serving(
         yield "vLLM serves adapters and this version has no adapter_config.json: look at the run's export."
         return
     yield from vllm_problems(config, max_rank=max_rank)
-    if weights is not None:
-        yield from tensor_problems(weights)
+    for path in weights:
+        yield from tensor_problems(path)
 
 
 # --- the record ---

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from agentlora.core.errors import RegistryError
+from agentlora.core.errors import RegistryError, needs_extra
 
 MAX_RANK = 512  # the largest --max-lora-rank that vLLM takes
 _HEADER_MAX_BYTES = 100_000_000  # what the safetensors format allows
@@ -60,6 +60,14 @@ _REFUSED: dict[str, str] = {
     "use_bdlora": "vLLM does not serve block-diagonal LoRA: choose another method",
     "trainable_token_indices": "vLLM would ignore the trained tokens: train without trainable_token_indices",
 }
+# safetensors' dtype → its bits as an integer, and those of the exponent
+_EXPONENTS = {
+    "F64": ("<u8", 0x7FF0000000000000),
+    "F32": ("<u4", 0x7F800000),
+    "BF16": ("<u2", 0x7F80),
+    "F16": ("<u2", 0x7C00),
+}
+_BLOCK_BYTES = 1 << 26
 _TENSOR = re.compile(r".+\.(lora_[AB]\.weight|lora_embedding_[AB])")
 
 
@@ -130,6 +138,43 @@ def tensor_names(path: Path) -> list[str]:
     Raises:
         RegistryError: the file cannot be read, is cut short, or is no safetensors file.
     """
+    return list(_header(path)[0])
+
+
+def value_problems(path: Path) -> list[str]:
+    """Tensors in a safetensors file with values that are not finite, or why it is none. Reads every byte."""
+    with needs_extra("train", "looking at weights"):
+        import numpy as np
+    try:
+        tensors, start = _header(path)
+    except RegistryError as exc:
+        return [str(exc)]
+    content = np.memmap(path, mode="r")
+    odd = [
+        name
+        for name, entry in tensors.items()
+        if not _is_finite(content, entry["dtype"], *(start + offset for offset in entry["data_offsets"]))
+    ]
+    if not odd:
+        return []
+    problem = (
+        f"{len(odd)} of {len(tensors)} tensors in {path.name} have values that are not finite (the first is "
+        f"{odd[0]!r}): train again with a lower --lr."
+    )
+    return [problem]
+
+
+def _is_finite(content: Any, dtype: str, begin: int, end: int) -> bool:
+    """An exponent of ones is infinity or NaN; integers and 8-bit floats count as finite."""
+    view, exponent = _EXPONENTS.get(dtype, ("", 0))
+    if not view:
+        return True
+    blocks = (content[at : min(at + _BLOCK_BYTES, end)].view(view) for at in range(begin, end, _BLOCK_BYTES))
+    return not any(((block & exponent) == exponent).any() for block in blocks)
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """The tensors' entries by name, and where in the file their bytes begin. Raises RegistryError as `tensor_names`."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -145,7 +190,7 @@ def tensor_names(path: Path) -> list[str]:
         raise RegistryError(
             f"{path.name} is not a whole safetensors file ({exc}): look at the run's export."
         ) from exc
-    return list(tensors)
+    return tensors, 8 + length
 
 
 def _rank_problems(config: Mapping[str, Any], max_rank: int) -> list[str]:

@@ -62,11 +62,25 @@ class _View:
     state: JSON = field(default_factory=dict)
 
 
+def not_for_vllm(version: Version) -> str | None:
+    """What a version is that `agentlora serve` leaves out, to follow "it is", and what to do; None where it serves."""
+    card = version.card
+    ask = f"Ask it with: agentlora chat {version.name}"
+    if card.kind == "model":
+        return (
+            f"a model of its own (method {card.method!r}), and a server runs one base with adapters. {ask}; or train "
+            "with --convert, which makes an adapter of it."
+        )
+    if card.serve_on != "vllm":
+        return f"made for {card.serve_on!r}, not for vLLM (serve_on in its card). {ask}"
+    return None
+
+
 def mismatch(version: Version, pool: Pool) -> str | None:
     """Why `version` cannot be served by `pool`, naming both sides; None when it can."""
     card, name = version.card, version.served_name
-    if card.serve_on != "vllm":
-        return f"{name} is made for {card.serve_on!r}, not for vLLM (serve_on in its card)."
+    if why := not_for_vllm(version):
+        return f"{name} is {why}"
     digest = str(card.base.get("digest"))
     if digest != pool.base_digest:
         theirs = f"{card.base.get('name')} (sha256:{digest[:12]})"

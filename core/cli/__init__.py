@@ -26,6 +26,7 @@ COMMANDS = {
         "agentlora.core.cli.export",
         "Write what a run trained for other programs: PEFT, merged, GGUF.",
     ),
+    "compose": ("agentlora.core.cli.compose", "Make one adapter of several evaluated ones."),
     "merge": ("agentlora.core.cli.merge", "Write a run's adapter and its base as one model."),
     "publish": ("agentlora.core.cli.publish", "Put a run's adapter through the gate into the registry."),
     "registry": ("agentlora.core.cli.registry", "List, show, alias, roll back and verify skills."),

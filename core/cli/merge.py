@@ -19,8 +19,8 @@ def merge(run: str, output: Path, as_json: bool) -> None:
     """Write RUN's adapter (id, directory, or `last`) and its base as one model."""
     import json
 
+    from agentlora.core.exports import merge_adapter
     from agentlora.core.manager import default_plugins
-    from agentlora.core.pipeline import merge_adapter
     from agentlora.core.run import open_run
 
     directory, lost = merge_adapter(open_run(run), default_plugins(), output)

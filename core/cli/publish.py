@@ -18,7 +18,7 @@ def publish(run: str, name: str | None, alias: str, as_json: bool) -> None:
 
     from agentlora.core.cli.progress import show
     from agentlora.core.manager import default_plugins
-    from agentlora.core.pipeline import publish as put
+    from agentlora.core.publishing import publish as put
     from agentlora.core.run import open_run
 
     plugins = default_plugins()

@@ -35,7 +35,7 @@ def list_skills(as_json: bool) -> None:
             "No skill is published yet. `agentlora train TASK` makes one, `agentlora publish RUN` adds it."
         )
     else:
-        columns = ("skill", "newest", "aliases", "method", "headline")
+        columns = ("skill", "kind", "newest", "aliases", "method", "headline")
         _echo_table(columns, [[_cell(row[column]) for column in columns] for row in rows])
 
 
@@ -147,6 +147,7 @@ def _overview(store: Registry, name: str) -> dict[str, Any]:
         "newest": f"v{newest.number}",
         "digest": f"sha256:{newest.digest}",
         "aliases": {alias: f"v{version.number}" for alias, version in store.aliases(name).items()},
+        "kind": newest.card.kind,
         "method": newest.card.method,
         "headline": newest.card.headline,
     }
@@ -168,9 +169,11 @@ def _card_rows(version: Version, shown: Mapping[str, Any]) -> list[list[str]]:
         "version": f"v{version.number}, published {version.created_at}",
         "digest": f"sha256:{version.digest}",
         "summary": card.summary,
+        "kind": "a model of its own" if card.kind == "model" else "adapter",
         "task": card.task,
         "base": f"{card.base.get('name', '?')} (sha256:{str(card.base.get('digest', '?'))[:12]})",
         "method": card.method if card.rank is None else f"{card.method}, rank {card.rank}",
+        **({"made of": _parents(card.parents)} if card.parents else {}),
         "serve on": f"{card.serve_on}, parser {card.tool_call_parser}",
         "headline": _headline(card.headline),
         "files": ", ".join(f"{name} ({size:,} bytes)" for name, size in version.sizes.items()),
@@ -180,6 +183,12 @@ def _card_rows(version: Version, shown: Mapping[str, Any]) -> list[list[str]]:
             move["version"] + (" (rollback)" if move["kind"] == "rollback" else "") for move in moves
         )
     return [[key, value] for key, value in rows.items()]
+
+
+def _parents(parents: Sequence[Mapping[str, Any]]) -> str:
+    """`1 × sha256:1f0c…, 0.5 × sha256:9ab2… (cat)`."""
+    shares = ", ".join(f"{parent['weight']:g} × sha256:{parent['adapter'][:12]}" for parent in parents)
+    return f"{shares} ({parents[0]['how']})"
 
 
 def _version_row(version: Mapping[str, Any], aliases: Mapping[str, Mapping[str, Any]]) -> list[str]:

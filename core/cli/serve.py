@@ -68,7 +68,7 @@ def serve(
     from agentlora.runtime.shelf import Pool, Shelf
 
     registry, plugins = open_registry(), default_plugins()
-    versions = wanted(registry, skills)
+    versions = wanted(registry, skills, model)
     with _ends_quietly(), _reserved(host, port) as sock:
         base = base_for(model, versions, plugins, home())
         rank = lora_rank_limit(max_lora_rank or max([16, *(version.card.rank or 0 for version in versions)]))
@@ -87,14 +87,16 @@ def serve(
             )
 
 
-def wanted(registry: Registry, skills: Sequence[str]) -> list[Version]:
-    """The default versions of `skills` (none: of all that are made for vLLM).
+def wanted(registry: Registry, skills: Sequence[str], model: str | None) -> list[Version]:
+    """The default versions of `skills` (none: of all that are made for vLLM, which may be none when a base `model` is
+    named).
 
     Raises:
         NotFound: there is no such skill.
-        ConfigError: what is no skill's name, or a skill that is made for another engine.
+        ConfigError: what is no skill's name, or a skill that vLLM cannot serve; or no published one can be.
     """
     from agentlora.core.errors import ConfigError
+    from agentlora.runtime.shelf import not_for_vllm
 
     for skill in skills:
         if "@" in skill:
@@ -103,13 +105,14 @@ def wanted(registry: Registry, skills: Sequence[str]) -> list[Version]:
                 f'one by "model": {skill!r}. Write --skill {skill.split("@")[0]}.'
             )
     versions = [registry.resolve(skill) for skill in (skills or registry.skills())]
-    others = [version for version in versions if version.card.serve_on != "vllm"]
-    if skills and others:
-        raise ConfigError(
-            f"--skill {others[0].name}: it is made for {others[0].card.serve_on!r}, not for vLLM (serve_on in its "
-            f"card). Ask it with: agentlora chat {others[0].name}"
-        )
-    return [version for version in versions if version not in others]
+    left_out = {version.name: why for version in versions if (why := not_for_vllm(version))}
+    if skills and left_out:
+        name, why = next(iter(left_out.items()))
+        raise ConfigError(f"--skill {name}: it is {why}")
+    if left_out and len(left_out) == len(versions) and model is None:
+        reasons = "".join(f"\n  - {name} is {why}" for name, why in left_out.items())
+        raise ConfigError(f"nothing that is published can be served (--model serves a base alone):{reasons}")
+    return [version for version in versions if version.name not in left_out]
 
 
 def base_for(model: str | None, versions: Sequence[Version], plugins: Any, home: Path) -> Base:

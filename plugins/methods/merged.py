@@ -50,7 +50,7 @@ def write_merged(
         ConfigError: the method's adapter has no place in the weights, or more than 0.02 nats a token would be lost.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     if not method.card.mergeable:
         raise ConfigError(
@@ -62,9 +62,7 @@ def write_merged(
     stored = getattr(AutoConfig.from_pretrained(base.model_dir), "dtype", None) or torch.float32
     with directory_atomic(output) as temporary:
         merged.to(stored).save_pretrained(temporary, safe_serialization=True)
-        tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
-        tokenizer.chat_template = base.chat_template
-        tokenizer.save_pretrained(temporary)
+        save_tokenizer(base, temporary)
         written = AutoModelForCausalLM.from_pretrained(temporary, dtype=torch.float32).eval()
         lost = fmean(divergence(was, _logits(written, *row)) for was, row in zip(before, asked, strict=True))
         if lost > MAX_DIVERGENCE:
@@ -73,6 +71,15 @@ def write_merged(
                 f"most {MAX_DIVERGENCE} may be lost: serve the adapter beside its base."
             )
     return lost
+
+
+def save_tokenizer(base: Base, directory: Path) -> None:
+    """Write the base's tokenizer and chat template beside a model that began as it."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
+    tokenizer.chat_template = base.chat_template
+    tokenizer.save_pretrained(directory)
 
 
 def _logits(model: Any, ids: Sequence[int], start: int) -> Any:

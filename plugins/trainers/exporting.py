@@ -21,6 +21,10 @@ def export(run: Run, base: Base, directory: Path, write: Callable[[Path], Any]) 
         write(temporary)
         if not (temporary / "adapter_config.json").is_file():  # whoever loads it has to ask the method
             write_json(temporary / METHOD_FILE, {"name": run.config.method.name})
+        if (temporary / "config.json").is_file():  # a model of its own goes without its base
+            from agentlora.plugins.methods.merged import save_tokenizer
+
+            save_tokenizer(base, temporary)
         # PEFT writes a README of its own; the skill's card is written when it is published
         (temporary / "README.md").unlink(missing_ok=True)
         (temporary / "chat_template.jinja").write_text(base.chat_template, encoding="utf-8")

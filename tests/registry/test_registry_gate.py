@@ -320,11 +320,62 @@ def test_tensors_that_are_not_loras_are_named(tmp_path: Path) -> None:
     )
     assert len(tensor_names(good)) == 3
     assert tensor_problems(good) == []
-    assert verdict(weights=good).passed
+    assert verdict(weights=[good]).passed
     bad = write_safetensors(tmp_path / "bad", f"{stem}.lora_A.weight", f"{stem}.lora_magnitude_vector")
-    assert "1 of 2" in only_reason(verdict(weights=bad))
+    assert "1 of 2" in only_reason(verdict(weights=[bad]))
     assert "lora_magnitude_vector" in tensor_problems(bad)[0]
     assert "no tensors" in tensor_problems(write_safetensors(tmp_path / "empty"))[0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bits", "finite"),
+    [
+        ("F32", struct.pack("<f", 3.4e38), True),
+        ("F32", struct.pack("<f", float("nan")), False),
+        ("F16", struct.pack("<e", float("inf")), False),
+        ("F16", struct.pack("<e", 65504), True),
+        ("BF16", b"\x80\xff", False),  # minus infinity
+        ("BF16", b"\x7f\xff", True),
+        ("F64", struct.pack("<d", float("-inf")), False),
+        ("I64", b"\xff" * 8, True),
+    ],
+)
+def test_weights_that_are_not_finite_are_refused(
+    dtype: str, bits: bytes, finite: bool, tmp_path: Path
+) -> None:
+    zeros = bytes(len(bits))
+    header = {
+        f"{letter}.lora_{letter}.weight": {
+            "dtype": dtype,
+            "shape": [1],
+            "data_offsets": [i * len(bits), (i + 1) * len(bits)],
+        }
+        for i, letter in enumerate("AB")
+    }
+    raw = json.dumps(header).encode()
+    path = tmp_path / "adapter_model.safetensors"
+    path.write_bytes(struct.pack("<Q", len(raw)) + raw + zeros + bits)
+    if finite:
+        assert verdict(weights=[path]).passed
+    else:
+        assert "1 of 2 tensors" in only_reason(verdict(weights=[path]))
+        assert "'B.lora_B.weight'" in only_reason(verdict(weights=[path]))
+
+
+def test_a_model_of_its_own_is_judged_as_one(tmp_path: Path) -> None:
+    full = MethodCard(serve_on=("transformers",), to_lora="approximate")
+    weights = [write_safetensors(tmp_path / f"model-{i}", "model.norm.weight") for i in (1, 2)]
+    model: dict[str, Any] = {"card": full, "kind": "model", "adapter_config": None, "weights": weights}
+    for place in ("transformers", "none"):
+        found = verdict(serve_on=place, **model)
+        assert (found.passed, found.facts["rank"]) == (True, None)
+    assert "agentlora serve" in only_reason(verdict(serve_on="vllm", **model))
+    assert "changed after the evaluation" in only_reason(
+        verdict(serve_on="none", adapter_digest="0b" * 32, **model)
+    )
+    assert "no safetensors file" in only_reason(verdict(serve_on="none", **(model | {"weights": []})))
+    weights[1].write_bytes(weights[1].read_bytes()[:-1])
+    assert "model-2 is not a whole safetensors file" in only_reason(verdict(serve_on="none", **model))
 
 
 @pytest.mark.parametrize(
@@ -341,7 +392,7 @@ def test_tensors_that_are_not_loras_are_named(tmp_path: Path) -> None:
 def test_a_broken_weights_file_is_a_reason_not_a_crash(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "adapter_model.safetensors"
     path.write_bytes(content)
-    assert "not a whole safetensors file" in only_reason(verdict(weights=path))
+    assert "not a whole safetensors file" in only_reason(verdict(weights=[path]))
 
 
 def test_a_cut_or_missing_weights_file_is_a_reason(tmp_path: Path) -> None:

@@ -199,6 +199,10 @@ def test_a_bad_body_is_400(stack: Any, content: str, word: str) -> None:
         ({"template_digest": "ab" * 32}, ["chat template sha256:abababababab", "uses sha256:"]),
         ({"tool_call_parser": "mistral"}, ["'mistral'", "'hermes'"]),
         ({"serve_on": "transformers"}, ["'transformers'"]),
+        (
+            {"kind": "model", "serve_on": "none", "method": "full"},
+            ["a model of its own (method 'full')", "--convert"],
+        ),
         ({"rank": 64}, ["rank 64", "limit of 16"]),
     ],
 )

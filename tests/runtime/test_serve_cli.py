@@ -115,6 +115,23 @@ def test_serve_without_anything_published_says_so() -> None:
     assert "nothing is published" in str(result.exception)
 
 
+def test_serve_says_what_it_leaves_out(publish: Callable[..., Version]) -> None:
+    publish(name="whole", kind="model", serve_on="transformers", method="full", rank=None)
+    publish(name="lonely", serve_on="none")
+    result = invoke("serve", "--port", "0")
+    assert isinstance(result.exception, ConfigError)
+    for part in (
+        "nothing that is published can be served",
+        "whole is a model of its own (method 'full')",
+        "agentlora chat whole",
+        "lonely is made for 'none'",
+    ):
+        assert part in str(result.exception)
+    result = invoke("serve", "--port", "0", "--skill", "whole")
+    assert isinstance(result.exception, ConfigError)
+    assert "--skill whole: it is a model of its own" in str(result.exception)
+
+
 def test_skills_of_two_bases_ask_for_a_choice(publish: Callable[..., Version]) -> None:
     publish(name="a")
     publish(name="b", base={"name": "other", "digest": "0" * 64})

@@ -19,7 +19,7 @@ import pytest
 from agentlora.core import schema
 from agentlora.core.home import home
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import publish
+from agentlora.core.publishing import publish
 from agentlora.core.run import open_run, read_examples
 from agentlora.core.types import EngineSpec
 from agentlora.eval.conditions import Condition, to_request

@@ -11,7 +11,7 @@ from agentlora.core import schema
 from agentlora.core.config import parse
 from agentlora.core.errors import ConfigError
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import _refuse_leaks, resolve_config
+from agentlora.core.pipeline import refuse_leaks, resolve_config
 from agentlora.core.types import Example, Split
 from agentlora.tasks.tool_calling.builder import ToolRequestParams, ToolRequests
 
@@ -35,7 +35,7 @@ def test_no_seed_leaks_between_splits(preset: str | None) -> None:
     params = parse(ToolRequestParams, config.data.params)
     for seed in range(4):
         splits = {split: list(ToolRequests().build(split, params, seed)) for split in SPLITS}
-        _refuse_leaks(splits)
+        refuse_leaks(splits)
         seen = {e.messages[-1]["content"] for e in splits["train"]}
         for split in ("dev", "test"):
             unseen = [e for e in splits[split] if e.tags["slice"] == "new-phrasings"]
