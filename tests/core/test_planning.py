@@ -1,0 +1,252 @@
+"""`agentlora plan`: what it predicts is what happens, at any size, and each rule of advice speaks when it should."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from agentlora.core.advice import RULES, Advice, Facts, advice
+from agentlora.core.cli import cli
+from agentlora.core.config import RunConfig, TrainingConfig, parse
+from agentlora.core.manager import default_plugins
+from agentlora.core.types import MethodCard
+from agentlora.plugins.trainers.layout import lay_out
+from agentlora.plugins.trainers.prediction import meta_model, predict
+from agentlora.plugins.trainers.rows import Row
+from agentlora.plugins.trainers.simulation import Meter
+from agentlora.plugins.trainers.speed import Speed
+
+LLAMA_8B = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+            "num_key_value_heads": 8, "vocab_size": 128256, "tie_word_embeddings": False}  # fmt: skip
+LLAMA_70B = {**LLAMA_8B, "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80,
+             "num_attention_heads": 64}  # fmt: skip
+
+
+def rows(groups: int = 2, prefix: int = 40, own: int = 12, answer: int = 5) -> list[Row]:
+    return [
+        Row(tuple([1] * prefix + [i + 2] * (own + answer)), prefix + own, f"g{group}")
+        for group in range(groups)
+        for i in range(4)
+    ]
+
+
+def config(method: str = "lora", **training: Any) -> RunConfig:
+    return parse(
+        RunConfig,
+        {"task": "x", "method": {"name": method}, "training": {"batch_size": 4, "dtype": "float32", **training}},
+    )
+
+
+def of(model_dir: Path, method: str = "lora", settings: dict[str, Any] | None = None, **training: Any) -> Any:
+    plugin = default_plugins().get("peft_methods", method)
+    params = parse(plugin.Params, settings or {}, "method.params")
+    return predict(model_dir, config(method, **training), plugin, params, rows())
+
+
+def write_config(directory: Path, **settings: Any) -> Path:
+    LlamaConfig(**settings).save_pretrained(directory)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("settings", "parameters", "trained"),
+    # the figures that others print for Llama 3 at rank 16 on all linear layers
+    [(LLAMA_8B, 8_030_261_248, 41_943_040), (LLAMA_70B, 70_553_706_496, 207_093_760)],
+)
+def test_a_model_larger_than_the_machine_is_counted_exactly(
+    tmp_path: Path, settings: dict[str, Any], parameters: int, trained: int
+) -> None:
+    found = of(write_config(tmp_path, **settings), dtype="bfloat16", micro_batch_size=1)
+    assert found.trainable == trained == sum(found.per_module.values())
+    assert found.parameters == parameters + trained
+    assert found.memory["weights"] == pytest.approx(2 * parameters, rel=1e-3)
+    assert found.memory["optimizer"] == pytest.approx(8 * trained, rel=0.01)
+    assert found.simulated
+
+
+def test_a_quantized_base_weighs_about_half_a_byte_a_weight(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    found = of(write_config(tmp_path, **LLAMA_8B), "qlora", dtype="bfloat16", micro_batch_size=1)
+    in_linear, others = 6_979_321_856, 2 * 128256 * 4096  # embeddings and output layer stay as they are
+    assert found.memory["weights"] == pytest.approx(in_linear * 4.127 / 8 + 2 * others, rel=0.01)
+
+
+def test_checkpointing_keeps_less_and_takes_longer(tmp_path: Path) -> None:
+    directory = write_config(tmp_path, **{**LLAMA_8B, "num_hidden_layers": 12})
+    plain = of(directory, dtype="bfloat16", micro_batch_size=4)
+    checked = of(directory, dtype="bfloat16", micro_batch_size=4, gradient_checkpointing=True)
+    assert checked.memory["activations"] < plain.memory["activations"] / 2
+
+
+def test_what_a_deep_model_keeps_follows_from_a_shallow_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from agentlora.plugins.trainers import prediction
+
+    settings = {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4, "vocab_size": 500}
+    directory = write_config(tmp_path, **settings, num_hidden_layers=9)
+    followed = {method: of(directory, method) for method in ("lora", "full", "bottleneck", "ia3")}
+    monkeypatch.setattr(prediction, "DEEP", 9)
+    for method, found in followed.items():
+        whole = of(directory, method)
+        assert dict(found.memory) | {"process": 0} == pytest.approx(dict(whole.memory) | {"process": 0}, rel=0.02)
+
+
+def test_bytes_are_those_that_a_pass_keeps(tiny_model_dir: Path) -> None:
+    """Against autograd's own account of a pass that really runs: what it saves for the way back."""
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.float32, attn_implementation="eager")
+    batch = {k: v for k, v in lay_out(rows()[:4]).items() if k in ("input_ids", "position_ids")}
+    saved: dict[int, int] = {}
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        logits = model(**batch, use_cache=False).logits
+    really = sum(saved.values())
+    del logits
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from agentlora.plugins.trainers.simulation import on_cpu
+
+    settings = config("full")
+    plugin = default_plugins().get("peft_methods", "full")
+    outlined = meta_model(tiny_model_dir, plugin, parse(plugin.Params, {}), settings.training)
+    outlined.set_attn_implementation("eager")
+    pretended = FakeTensorMode(allow_non_fake_inputs=True)
+    on_cpu(outlined, pretended)
+    meter = Meter(outlined.config.vocab_size, Speed(1e9, 1e9))
+    meter.know(outlined)
+    fakes = {key: pretended.from_tensor(value) for key, value in batch.items()}
+    with pretended, meter:
+        made = outlined(**fakes, use_cache=False).logits
+    assert made.shape == (1, len(batch["input_ids"][0]), outlined.config.vocab_size)
+    assert meter.others + meter.logits == pytest.approx(really, rel=0.2)
+
+
+# --- advice ---
+
+
+def facts(**changes: Any) -> Facts:
+    training = changes.pop("training", {})
+    base = Facts(
+        name="lora",
+        card=MethodCard(serve_on=("vllm",)),
+        method={"r": 16, "alpha": 32, "dropout": 0.0, "target": "all-linear"},
+        training=parse(TrainingConfig, {"lr": 1e-3, **training}),
+        serve_on="vllm",
+        examples=5000,
+        too_long=0,
+        longest=400,
+        updates=300,
+        trainable=4_000_000,
+        parameters=135_000_000,
+        memory={"process": 10**9, "weights": 270_000_000, "activations": 10**9},
+        free=8 * 10**9,
+        micro_batch=8,
+        stored_dtype="bfloat16",
+        dtype="bfloat16",
+        fast_dtype="bfloat16",
+    )
+    return replace(base, **changes)
+
+
+def method(**settings: Any) -> dict[str, Any]:
+    return {"method": {**facts().method, **settings}}
+
+
+def test_a_sound_configuration_gets_no_advice() -> None:
+    assert advice(facts()) == []
+
+
+SPEAKS: list[tuple[str, dict[str, Any], str]] = [
+    ("truncation", {"too_long": 37, "examples": 4000, "longest": 1100}, "--max-len 1152"),
+    ("memory", {"free": 10**9}, "micro_batch_size=4"),
+    ("memory", {"free": 10**9, "micro_batch": 1}, "--gradient-checkpointing"),
+    ("memory", {"free": 10**9, "micro_batch": 1, "training": {"gradient_checkpointing": True}}, "--max-len 512"),
+    (
+        "memory",
+        {"free": 10**9, "micro_batch": 1, "training": {"gradient_checkpointing": True},
+         "memory": {"weights": 16 * 10**9, "activations": 10**9}},
+        "--method qlora",
+    ),
+    ("gradient checkpointing", {"training": {"gradient_checkpointing": True}}, "leave"),
+    ("alpha / rank", method(alpha=128), "--alpha 32"),
+    ("rank", {**method(r=64, alpha=64), "examples": 500, "updates": 31}, "--rank 8"),
+    ("rank", {**method(r=8, alpha=16), "examples": 20_000, "free": 4 * 10**9}, "--rank 16"),
+    ("trained share", {"trainable": 10_000_000}, "--rank 8"),
+    ("dropout", {"examples": 500, "updates": 100}, "--dropout 0.1"),
+    ("dropout", {**method(dropout=0.1), "examples": 20_000, "free": 4 * 10**9}, "--dropout 0"),
+    ("learning rate", {"training": {"lr": 2e-5}}, "--lr 2e-04"),
+    ("learning rate", {"name": "full", "method": {}, "trainable": 135_000_000, "training": {"lr": 1e-3}}, "--lr 1e-04"),
+    ("batch size", {"training": {"batch_size": 64}}, "--batch-size 16"),
+    ("updates", {"updates": 12}, "--epochs"),
+    ("target", method(target="minimal"), "--target all-linear"),
+    ("full fine-tuning", {"examples": 20_000}, "--method full"),
+    ("quantized base", {"name": "qlora"}, "--method lora"),
+    ("dtype", {"dtype": "float32"}, "--dtype auto"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("about", "changes", "change"), SPEAKS)
+def test_each_rule_speaks_when_it_should(about: str, changes: dict[str, Any], change: str) -> None:
+    found = advice(facts(**changes))
+    assert [row.about for row in found] == [about]
+    assert change in found[0].change
+    assert found[0].why and found[0].source
+
+
+def test_no_rule_is_without_a_case() -> None:
+    speaking = {
+        id(rule)
+        for _, changes, _ in SPEAKS
+        for rule in RULES
+        if rule.seen(facts(**changes)) is not None
+    }
+    assert speaking == {id(rule) for rule in RULES}
+
+
+def test_what_is_urgent_comes_first() -> None:
+    found: list[Advice] = advice(facts(free=10**9, updates=5))
+    assert [row.about for row in found] == ["memory", "updates"]
+
+
+# --- the command ---
+
+
+def test_plan_explains_a_training_without_weights(tiny_model_dir: Path, tmp_path: Path) -> None:
+    outlined = tmp_path / "outlined"
+    outlined.mkdir()
+    for file in tiny_model_dir.iterdir():
+        if file.suffix != ".safetensors":
+            (outlined / file.name).write_bytes(file.read_bytes())
+    words = ["plan", "tool-calling", "--model", str(outlined), "--max-len", "128",
+             "--set", "data.params.examples=40"]  # fmt: skip
+    shown = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert shown.exit_code == 0
+    for said in ("trained parameters", "memory at its peak", "will be served on vllm", "of 40 examples exceed 128"):
+        assert said in shown.output
+    told = json.loads(CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False).output)
+    assert told["prediction"]["peak"] == sum(told["prediction"]["memory"].values())
+    assert told["data"]["too_long"] > 0
+    assert "truncation" in [row["about"] for row in told["advice"]]
+
+
+def test_plan_refuses_what_train_refuses(tmp_path: Path) -> None:
+    for words, said in (
+        (["plan", "tool-calling", "--method", "dora"], "cannot be served on 'vllm'"),
+        (["plan", "tool-calling", "--model", str(tmp_path)], "has no config.json"),
+        (["plan", "tool-calling", "--rank", "0"], "method.params.r"),
+    ):
+        done = SimpleNamespace(result=CliRunner().invoke(cli, words))
+        assert said in str(done.result.exception or done.result.output)
