@@ -110,6 +110,8 @@ class RunConfig(Strict):
     """Turn what the method trains into plain LoRA at the end of the training: what is evaluated and served then."""
     convert_rank: int | None = Field(None, ge=1, le=512)
     """Rank of every layer of it; the least that is exact when not given."""
+    trackers: list[str] = []
+    """Where the run is shown as well: mlflow, tensorboard, trackio, wandb; each has to be installed."""
     seed: int = Field(0, ge=0, lt=2**32)
 
 
