@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from typing import Any
 
 from agentlora.core.run import Run
@@ -60,7 +62,10 @@ class Trackio:
         import trackio
 
         name = known_id or f"{run.id}-{secrets.token_hex(2)}"  # its name is what a run is known by
-        opened = trackio.init(project=PROJECT, name=name, resume="allow", config=dict(settings), embed=False)
+        with redirect_stdout(io.StringIO()):  # what it prints would get into the output of --json
+            opened = trackio.init(
+                project=PROJECT, name=name, resume="allow", config=dict(settings), embed=False
+            )
         return _OpenTrackio(opened, name)
 
 
@@ -75,4 +80,5 @@ class _OpenTrackio:
     def finish(self, end: End) -> None:
         import trackio
 
-        trackio.finish()
+        with redirect_stdout(io.StringIO()):
+            trackio.finish()

@@ -198,18 +198,26 @@ def test_mlflow_has_one_run_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(client.search_runs([client.get_experiment_by_name("a-task").experiment_id])) == 1
 
 
-def test_trackio_has_one_run_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trackio_has_one_run_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     trackio = pytest.importorskip("trackio")
     run = new_run(tmp_path / "run", "trackio")
     name = shown_twice(run, "trackio")
     (found,) = trackio.Api().runs("agentlora")
     assert found.name == name
+    assert capsys.readouterr().out == ""  # the output may be JSON
 
 
-def test_wandb_keeps_an_offline_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_keeps_an_offline_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     run = new_run(tmp_path / "run", "wandb")
     run_id = shown_twice(run, "wandb")
-    assert list(run.directory.glob(f"wandb/offline-run-*{run_id}/run-{run_id}.wandb"))
+    files = list(run.directory.glob(f"wandb/offline-run-*{run_id}/run-{run_id}.wandb"))
+    kept = b"".join(file.read_bytes() for file in files)
+    assert all(name in kept for name in (b"train/loss", b"test/exact_match", b"config.training.lr"))
+    assert capsys.readouterr().out == ""
