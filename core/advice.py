@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agentlora.core.oom import smaller_micro_batch
 from agentlora.core.types import MethodCard
 
 GB = 1e9
@@ -28,7 +29,6 @@ class Facts:
     card: MethodCard
     method: Mapping[str, Any]
     training: Any
-    serve_on: str
     examples: int
     too_long: int
     longest: int
@@ -103,8 +103,7 @@ def _when(condition: bool, text: str) -> str | None:
 def _fitting(f: Facts) -> str:
     """The nearest configuration that needs less."""
     training = f.training
-    smaller = max((m for m in range(1, f.micro_batch) if training.batch_size % m == 0), default=0)
-    if smaller:
+    if smaller := smaller_micro_batch(training.batch_size, f.micro_batch):
         return f"training.micro_batch_size={smaller} (now {f.micro_batch})"
     if not training.gradient_checkpointing:
         return "--gradient-checkpointing"

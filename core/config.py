@@ -67,6 +67,11 @@ class TrainingConfig(Strict):
     shared_prefix: bool = True
     """Compute the prefix that the examples of a group share once; same loss and gradients."""
     save_steps: int = Field(100, ge=1)
+    eval_steps: int | None = Field(None, ge=0)
+    """Updates between two looks at the loss on dev; the last update always has one. A tenth of the training when not
+    given, or more where it is so short that looking would take a good part of it; 0: none."""
+    eval_examples: int = Field(64, ge=1)
+    """Examples of dev that are looked at: whole groups, the same ones every time."""
 
     @model_validator(mode="after")
     def _whole_batches(self) -> TrainingConfig:
@@ -105,6 +110,8 @@ class RunConfig(Strict):
     """Turn what the method trains into plain LoRA at the end of the training: what is evaluated and served then."""
     convert_rank: int | None = Field(None, ge=1, le=512)
     """Rank of every layer of it; the least that is exact when not given."""
+    trackers: list[str] = []
+    """Where the run is shown as well: mlflow, tensorboard, trackio, wandb; each has to be installed."""
     seed: int = Field(0, ge=0, lt=2**32)
 
 

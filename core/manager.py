@@ -27,6 +27,7 @@ BUILTIN = {
     "datasets": "agentlora.plugins.datasets.plugin",
     "methods": "agentlora.plugins.methods.plugin",
     "trainers": "agentlora.plugins.trainers.plugin",
+    "trackers": "agentlora.plugins.trackers.plugin",
     "tool-calling": "agentlora.tasks.tool_calling.plugin",
     "eval": "agentlora.eval.plugin",
     "runtime": "agentlora.runtime.plugin",

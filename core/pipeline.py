@@ -15,6 +15,7 @@ from agentlora.core.errors import ConfigError, DataError, TrainError, boundary
 from agentlora.core.files import read_json, sha256_bytes, sha256_json, write_atomic, write_json
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
+from agentlora.core.oom import oom_kills
 from agentlora.core.presets import overlay_of
 from agentlora.core.provenance import redact
 from agentlora.core.run import Run
@@ -24,7 +25,6 @@ from agentlora.core.types import (
     Example,
     Method,
     MethodCard,
-    RunEvent,
     ServeOn,
     Split,
     Task,
@@ -41,6 +41,8 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     Raises:
         ConfigError: unknown names or keys, or bad values: all of them at once.
     """
+    from agentlora.plugins.trackers.known import check_trackers
+
     task = plugins.get("tasks", task_name)
     given = merge({"task": task_name}, *layers)
     overlay: dict[str, Any] = {}
@@ -68,6 +70,7 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
         )
         for config in parsed:
             checking(partial(_check_serving, plugins, config))
+            checking(partial(check_trackers, config.trackers))
     (config,) = parsed
     if config.task != task_name:
         raise ConfigError(f"the configuration is for task {config.task!r}, the command for {task_name!r}.")
@@ -196,13 +199,15 @@ def train(run: Run, plugins: Plugins) -> Path:
     """
     from agentlora.core.provenance import device
     from agentlora.plugins.bases.resolve import resolve_base
+    from agentlora.plugins.trackers.known import check_trackers
 
+    check_trackers(run.config.trackers)
     with run.alone(), run.stage("train"):
         base = resolve_base(run.config.model, plugins, home())
         method: Method = plugins.get("peft_methods", run.config.method.name)
         if run.facts().get("base"):
             refuse_another_base(run, base)
-        run.add_facts(base=base_facts(base))
+        run.add_facts(base=base_facts(base), oom_kills=oom_kills())
         trainer = plugins.get("trainers", run.config.trainer)
         with boundary(TrainError, f"trainer {run.config.trainer!r}"):
             directory: Path = trainer.fit(run, base, method, run.examples("train"))
@@ -307,7 +312,7 @@ def evaluate(
         )
 
         def progress(condition: str, done: int, total: int) -> None:
-            run.emit(RunEvent(run.id, "step", f"eval {condition}", {"step": done, "total_steps": total}))
+            run.tell("step", f"eval {condition}", {"step": done, "total_steps": total})
 
         with factory.open(spec) as engine:
             engine.add_adapter(served_as, run.adapter_dir)
@@ -337,8 +342,18 @@ def evaluate(
         if split == "test":
             _count_reading(run)
         _write_evaluation(run.directory / eval_folder(split), record, samples)
-        run.note("eval", "recorded", record=record.digest, split=split)
+        run.note("eval", "recorded", record=record.digest, split=split, figures=figures_of(record))
     return record
+
+
+def figures_of(record: Any) -> dict[str, float]:
+    """The means of the adapter's metrics, and the headline's of the best baseline."""
+    adapted = next(condition for condition in record.conditions if condition.adapter)
+    means = {name: figure.mean for name, figure in adapted.metrics.items()}
+    if record.best_baseline:
+        beside = record.condition(record.best_baseline).metrics[record.headline]
+        means[f"baseline_{record.headline}"] = beside.mean
+    return {name: mean for name, mean in means.items() if mean is not None}
 
 
 def _engine_for(config: RunConfig, method: Method) -> str:

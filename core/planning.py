@@ -82,7 +82,6 @@ def make_plan(config: RunConfig, plugins: Plugins) -> Plan:
         card=method.card,
         method=params.model_dump(),
         training=config.training,
-        serve_on=config.serve_on,
         examples=len(examples),
         too_long=data["too_long"],
         longest=encoded.longest,

@@ -14,7 +14,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +30,7 @@ from agentlora.core.provenance import provenance, redact
 from agentlora.core.types import Example, Kind, RunEvent, Split
 
 FORMAT = "agentlora.run/1"
+STAGE_MARKS = ("started", "finished", "failed")
 
 log = logging.getLogger(__name__)
 
@@ -106,14 +107,19 @@ class Run:
             journal.append(self.directory / "journal.jsonl", what, stage=stage, **clean)
         except OSError as exc:
             log.warning("the journal of run %s lacks %r: %s", self.id, f"{stage} {what}", exc.strerror or exc)
-        self.emit(RunEvent(self.id, "stage", stage, {"what": what, **clean}))
+        kind = "stage" if what in STAGE_MARKS else "note"
+        self.tell(kind, stage, {"what": what, **clean})
+
+    def tell(self, kind: str, stage: str, data: Mapping[str, Any]) -> None:
+        """Tell the plugins and whoever watches; the journal does not have it. See `RunEvent`."""
+        self.emit(RunEvent(self.id, kind, stage, data, self.directory))
 
     def status(self) -> str:
         """The last stage and how it stands, for people: started, finished or failed; a training that was started
         and has not ended is running or interrupted.
         """
         events = journal.read(self.directory / "journal.jsonl")
-        marks = [event for event in events if event.get("event") in ("started", "finished", "failed")]
+        marks = [event for event in events if event.get("event") in STAGE_MARKS]
         if not marks:
             return "nothing done"
         stage, what = str(marks[-1].get("stage", "-")), marks[-1]["event"]

@@ -231,12 +231,16 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """Something that happened in a run; `kind` is ``stage`` (started, finished, failed), ``step`` or ``note``."""
+    """Something that happened in a run; `kind` is ``stage`` (started, finished, failed), ``step`` or ``note``.
+
+    `directory` is the run's, where its other files say the rest (see `agentlora.core.run`).
+    """
 
     run_id: str
     kind: str
     stage: str
     data: Mapping[str, Any] = field(default_factory=dict)
+    directory: Path | None = None
 
 
 # --- protocols ----------------------------------------------------------------------------------

@@ -30,8 +30,8 @@ def show(plugins: Plugins, quiet: bool = False) -> Iterator[Callable[[RunEvent],
 
 
 def describe(event: RunEvent) -> str | None:
-    """One line for a stage event; None when it is not worth one."""
-    if event.kind != "stage":
+    """One line for the event of a stage or a note; None when it is not worth one."""
+    if event.kind not in ("stage", "note"):
         return None
     data = dict(event.data)
     if "message" in data:
@@ -75,7 +75,7 @@ class _Lines(_Quiet):
         if event.stage != self._stage:
             self._stage, self._last = event.stage, 0.0
             self._started = now - event.data.get("seconds", 0.0)
-        if now - self._last >= LINE_EVERY_S or step in (1, total):
+        if now - self._last >= LINE_EVERY_S or step in (1, total) or "dev_loss" in event.data:
             self._last = now
             click.echo(
                 f"{event.stage}: {_figures(event.data)}, {_clock(remaining(step, total, self._started))} left",
@@ -99,6 +99,7 @@ class _Bar(_Quiet):
             console=Console(stderr=True),
         )
         self._tasks: dict[str, Any] = {}
+        self._seen: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> _Bar:
         self._progress.start()
@@ -113,7 +114,10 @@ class _Bar(_Quiet):
             if task is None:
                 task = self._progress.add_task(event.stage, total=event.data["total_steps"], figures="")
                 self._tasks[event.stage] = task
-            self._progress.update(task, completed=event.data["step"], figures=_figures(event.data))
+            # a look at dev stays in sight until the next one, beside the figures of the updates
+            seen = self._seen.setdefault(event.stage, {})
+            seen.update(event.data)
+            self._progress.update(task, completed=event.data["step"], figures=_figures(seen))
         elif line := describe(event):
             self._progress.console.print(line, highlight=False)
 
@@ -122,6 +126,8 @@ def _figures(data: Any) -> str:
     parts = [f"{data['step']}/{data['total_steps']}"]
     if "loss" in data:
         parts.append(f"loss {data['loss']:.3f}")
+    if "dev_loss" in data:
+        parts.append(f"dev loss {data['dev_loss']:.3f}")
     if "tokens_per_s" in data:
         parts.append(f"{data['tokens_per_s']:,.0f} tokens/s")
     return ", ".join(parts)

@@ -113,17 +113,20 @@ def diagnose(run: str, as_json: bool) -> None:
 
     from agentlora.core import journal
     from agentlora.core.diagnosis import diagnose as look
+    from agentlora.core.oom import kills_since
     from agentlora.core.run import open_run
 
     opened = open_run(run)
     events = list(journal.read(opened.directory / "journal.jsonl"))
     rows = [row for row in journal.read(opened.metrics_file) if "step" in row]
-    findings = look(opened.config, opened.status(), events, rows)
+    kills = kills_since(opened.facts().get("oom_kills"))
+    findings = look(opened.config, opened.status(), events, rows, kills)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
         return
     if not findings:
-        click.echo(f"{opened.id}: {opened.status()}, {len(rows)} updates. Nothing looks wrong.")
+        updates = sum("loss" in row for row in rows)
+        click.echo(f"{opened.id}: {opened.status()}, {updates} updates. Nothing looks wrong.")
     for finding in findings:
         click.echo(f"{finding.problem}: {finding.seen}.\n  change  {finding.change}\n  why     {finding.why}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 
 WIDTH, HEIGHT = 720, 320
@@ -13,22 +13,31 @@ _STYLE = """
   svg { font: 12px system-ui, sans-serif; background: #fff; color: #1f2933 }
   text { fill: currentColor } .title { font-weight: 600; font-size: 13px } .quiet { fill: #66727f }
   .grid { stroke: #e3e7eb } .each { stroke: #9db8d9 } .mean { stroke: #1d5fae; stroke-width: 2 }
-  .each, .mean { fill: none; stroke-linejoin: round }
+  .dev { stroke: #b4530a; stroke-width: 2 } .dot { fill: #b4530a }
+  .each, .mean, .dev { fill: none; stroke-linejoin: round }
   @media (prefers-color-scheme: dark) {
     svg { background: #14191f; color: #e6eaee } .quiet { fill: #93a0ad } .grid { stroke: #2b333c }
-    .each { stroke: #3d5674 } .mean { stroke: #7db1f0 }
+    .each { stroke: #3d5674 } .mean { stroke: #7db1f0 } .dev { stroke: #f0a35e } .dot { fill: #f0a35e }
   }
 """
 
 
-def loss_plot(title: str, steps: Sequence[int], losses: Sequence[float]) -> str:
-    """A line of every update's loss (nats a trained token) and one of their mean over a thirtieth of the training.
+def loss_plot(
+    title: str, training: Sequence[tuple[int, float]], dev: Sequence[tuple[int, float]] = ()
+) -> str:
+    """A line of every update's loss (nats a trained token), one of their mean over a thirtieth of the training, and,
+    with a legend, one of the loss on dev.
 
     Losses far above the others (the first ones) are cut off at the top.
+
+    Args:
+        training, dev: (update, loss), in order.
     """
-    if not losses:
+    if not training:
         return ""
-    top = _round_up(max(sorted(losses)[: max(1, int(0.98 * len(losses)))]))
+    steps, losses = zip(*training, strict=True)
+    most = sorted(losses)[: max(1, int(0.98 * len(losses)))]
+    top = _round_up(max(*most, *(loss for _, loss in dev), 0.0))
     last = max(steps[-1], 1)
 
     def place(step: float, loss: float) -> str:
@@ -40,7 +49,10 @@ def loss_plot(title: str, steps: Sequence[int], losses: Sequence[float]) -> str:
     means = [
         sum(part) / len(part) for part in (losses[max(0, i - window) : i + 1] for i in range(len(losses)))
     ]
-    said = f"{title}: loss {losses[0]:.3g} in the first of {steps[-1]} updates, {means[-1]:.3g} at the end"
+    said = (
+        f"{title}: loss {losses[0]:.3g} in the first of {steps[-1]} updates, {means[-1]:.3g} at the end"
+        + (f"; on dev {dev[-1][1]:.3g}" if dev else "")
+    )
     parts = [
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
@@ -66,7 +78,20 @@ def loss_plot(title: str, steps: Sequence[int], losses: Sequence[float]) -> str:
     for kind, values in (("each", losses), ("mean", means)):
         points = "L".join(place(step, value) for step, value in zip(steps, values, strict=True))
         parts.append(f'<path class="{kind}" d="M{points}"/>')
+    if dev:
+        places = [place(*point) for point in dev]
+        parts.append(f'<path class="dev" d="M{"L".join(places)}"/>')
+        for x, y in map(str.split, places):
+            parts.append(f'<circle class="dot" cx="{x}" cy="{y}" r="2.5"/>')
+        parts += _legend()
     return "".join(parts) + "</svg>\n"
+
+
+def _legend() -> Iterator[str]:
+    """Which line is which, in the upper right corner."""
+    for i, (kind, name) in enumerate((("mean", "training"), ("dev", "dev"))):
+        x, y = WIDTH - RIGHT - 90, TOP + 14 + 18 * i
+        yield f'<path class="{kind}" d="M{x} {y}h20"/><text x="{x + 26}" y="{y + 4}">{name}</text>'
 
 
 def _round_up(value: float) -> float:

@@ -83,6 +83,10 @@ def _row(example: Example, tokenizer: Any, chat_template: str) -> Row:
     # What follows the end-of-turn mark belongs to the next turn: the server never generates it.
     answer = whole[len(prompt) :].rstrip("\n")
     prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    if not answer:
+        raise DataError(
+            f"example {example.id!r}: the chat template renders nothing for its answer, so no token can be trained."
+        )
     # tokenized apart, as the server does: the answer's tokens never merge with the prompt's
     answer_ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
     return Row(tuple(prompt_ids + answer_ids), len(prompt_ids), example.group or example.id, example.weight)

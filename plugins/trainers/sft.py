@@ -11,16 +11,18 @@ from typing import Any
 from agentlora.core.config import parse
 from agentlora.core.errors import TrainError, needs_extra
 from agentlora.core.libraries import prepare_libraries
+from agentlora.core.oom import memory_explained
 from agentlora.core.run import Run
 from agentlora.core.types import Base, Example, Method
 from agentlora.plugins.trainers.checkpoints import Prover, last_whole
+from agentlora.plugins.trainers.dev_loss import DevLoss, dev_sample, steps_between
 from agentlora.plugins.trainers.exporting import convert, export
 from agentlora.plugins.trainers.layout import computed_tokens, forward_passes, lay_out, pad
 from agentlora.plugins.trainers.loading import casting_left_to_autocast, count_parameters, load_model
 from agentlora.plugins.trainers.loss import trained_positions_loss
 from agentlora.plugins.trainers.memory import choose_micro_batch
 from agentlora.plugins.trainers.progress import StepLog
-from agentlora.plugins.trainers.rows import Encoded, encode
+from agentlora.plugins.trainers.rows import Encoded, Row, encode
 from agentlora.plugins.trainers.sharing import group_size, shares_prefixes
 
 METHOD_STATE = "method.safetensors"  # what a method keeps beside its weights, in a checkpoint
@@ -41,7 +43,7 @@ class SFT:
             import accelerate  # noqa: F401 - all that training needs, so that what is missing is told at once
             import datasets  # noqa: F401
             import peft  # noqa: F401
-            import torch
+            import torch  # noqa: F401
             import trl  # noqa: F401
             from transformers import AutoTokenizer, set_seed
 
@@ -61,17 +63,14 @@ class SFT:
         elif run.metrics_file.is_file():
             run.note("train", "anew", message="no whole checkpoint is left; training from the beginning")
         log = StepLog(run, run.config.method.name, trainable, total, resumed_at=done)
-        trainer = _make_trainer(run, model, tokenizer, encoded, log, Prover(checkpoint), method, params)
+        dev = dev_sample(run, tokenizer, base)
+        prover = Prover(checkpoint)
+        trainer = _make_trainer(run, model, tokenizer, encoded, dev, log, prover, method, params)
         from agentlora.plugins.trainers.fused import fused_lora
 
-        try:
-            with casting_left_to_autocast(model), fused_lora(model):
-                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        except (torch.OutOfMemoryError, MemoryError) as exc:
-            raise TrainError(
-                f"memory ran out during training: {exc}. Lower --batch-size or --max-len, "
-                "or set --gradient-checkpointing."
-            ) from exc
+        explained = memory_explained(training, lambda: prover.micro_batch_size)
+        with explained, casting_left_to_autocast(model), fused_lora(model):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         model.eval()
         if run.config.convert:
             export(run, base, run.directory / "adapter-as-trained", partial(method.export, model))
@@ -89,6 +88,7 @@ def _make_trainer(
     model: Any,
     tokenizer: Any,
     encoded: Encoded,
+    dev: Sequence[Row],
     log: StepLog,
     prover: Prover,
     method: Any,
@@ -101,7 +101,7 @@ def _make_trainer(
     from trl import SFTConfig, SFTTrainer
 
     training, rows = run.config.training, encoded.rows
-    sharing = training.shared_prefix and shares_prefixes(model, rows)
+    sharing = training.shared_prefix and shares_prefixes(model, (*rows, *dev))
     if training.shared_prefix and not sharing:
         run.note(
             "train", "plain", message="this model cannot share prefixes; training every example on its own"
@@ -238,6 +238,10 @@ def _make_trainer(
         return {**tensors, "token_counts": (tokens, tensors["input_ids"].numel())}
 
     dataset = Dataset.from_dict({"rows": passes, "labels": [[0]] * len(passes)})
+    look = None
+    if dev:
+        every = steps_between(training, total_steps, len(dev))
+        look = DevLoss(dev, every, total_steps, micro, sharing, tokenizer.pad_token_id or 0, autocast)
     log.start(total_steps)
     trainer = Trainer(
         model=model,
@@ -245,7 +249,7 @@ def _make_trainer(
         train_dataset=dataset,
         processing_class=tokenizer,
         data_collator=collate,
-        callbacks=[log.callback(), AfterStep()],
+        callbacks=[log.callback(model, look), AfterStep()],
     )
     # in bfloat16 small updates would vanish: of a method that trains weights, or of TRL's adapters for quantized bases
     for parameter in model.parameters():

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from agentlora.core import journal
+from agentlora.core import journal, oom
 from agentlora.core.cli import cli
 from agentlora.core.config import RunConfig, parse
-from agentlora.core.diagnosis import Finding, diagnose
+from agentlora.core.diagnosis import diagnose
 from agentlora.core.errors import ConfigError
+from agentlora.core.findings import Finding
 from agentlora.core.run import Run, create_run, open_run
 
 CONFIG = parse(RunConfig, {"task": "x", "training": {"lr": 1e-3, "epochs": 3.0}})
@@ -62,6 +63,31 @@ def test_examples_known_by_heart_are_overfitting() -> None:
 
 
 @pytest.mark.parametrize(
+    ("dev", "overfits"),
+    [
+        ([1.0, 0.8, 0.9, 1.0], True),
+        ([1.0, 0.8, 0.9, 0.82], False),  # the last look is nearly the best again
+        ([1.0, 0.8, 0.7, 0.9], False),  # risen once only
+        ([1.0, 0.9, 0.8, 0.7], False),
+    ],
+)
+def test_a_loss_on_dev_that_rises_is_overfitting(dev: list[float], overfits: bool) -> None:
+    looks = [{"step": 25 * i, "dev_loss": loss} for i, loss in enumerate(dev, 1)]
+    found = diagnose(CONFIG, "train finished", [BUILT], rows(falling(to=0.001)) + looks)
+    assert [finding.problem for finding in found] == ["overfitting"] * overfits
+    if found:
+        assert "was 0.8 at update 50 and is 1 at update 100" in found[0].seen
+        assert found[0].change == "training.max_steps=50, or more examples"
+    # of a training that does not fall either, that is no overfitting
+    assert [f.problem for f in diagnose(CONFIG, "x", [], rows([2.0] * 100) + looks)] == ["not learning"]
+
+
+def test_a_gradient_that_was_missed_is_kept_in_the_journal() -> None:
+    warned = {"event": "warning", "problem": "no gradient", "seen": "a", "change": "b", "why": "c"}
+    assert findings(falling(), "train finished", warned) == [Finding("no gradient", "a", "b", "c")]
+
+
+@pytest.mark.parametrize(
     ("reason", "problem", "change"),
     [
         ("TrainError: the loss became nan at update 4.", "unstable", "training.lr=0.0003"),
@@ -83,7 +109,7 @@ def test_a_lack_of_memory_asks_for_the_next_pass_that_divides_an_update(micro: i
     layout = {"event": "layout", "stage": "train", "micro_batch_size": micro}
     event = {"event": "failed", "stage": "train", "reason": "TrainError: memory ran out during training"}
     found = only(findings([2.0] * 4, "train failed", layout, event))
-    wanted = f"training.micro_batch_size={smaller}" if smaller else "training.max_len lower"
+    wanted = f"training.micro_batch_size={smaller}" if smaller else "training.max_len=512"
     assert found.change.startswith(wanted)
 
 
@@ -92,6 +118,25 @@ def test_a_killed_training_and_long_examples_are_named() -> None:
     assert killed.problem == "interrupted"
     assert "after 5 updates" in killed.seen
     assert dropped.seen == "370 of 1,000 examples are longer than 1024 tokens"
+
+
+def test_what_the_system_killed_for_memory_is_told_apart_from_other_kills(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    layout = {"event": "layout", "micro_batch_size": 4}
+    found = only(diagnose(CONFIG, "train interrupted", [layout], rows([2.0] * 5), kills=1))
+    assert found.problem == "out of memory"
+    assert "it had micro_batch_size=4, max_len=1024" in found.seen
+    assert found.change.startswith("training.micro_batch_size=2 (now 4)")
+
+    monkeypatch.setattr(oom, "VMSTAT", tmp_path / "vmstat")
+    assert oom.kills_since(3) == 0  # a system that does not say
+    oom.VMSTAT.write_text("nr_free_pages 7\noom_kill 5\n")
+    assert (oom.kills_since(3), oom.kills_since(5), oom.kills_since(9), oom.kills_since(None)) == (2, 0, 0, 0)
+    run.add_facts(oom_kills=3)
+    journal.append(run.directory / "journal.jsonl", "started", stage="train")  # and no end of it
+    shown = CliRunner().invoke(cli, ["runs", "diagnose", str(run.directory)])
+    assert "the system has ended 2 process(es) for lack of memory" in shown.output
 
 
 @pytest.fixture

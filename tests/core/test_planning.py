@@ -41,7 +41,11 @@ def rows(groups: int = 2, prefix: int = 40, own: int = 12, answer: int = 5) -> l
 def config(method: str = "lora", **training: Any) -> RunConfig:
     return parse(
         RunConfig,
-        {"task": "x", "method": {"name": method}, "training": {"batch_size": 4, "dtype": "float32", **training}},
+        {
+            "task": "x",
+            "method": {"name": method},
+            "training": {"batch_size": 4, "dtype": "float32", **training},
+        },
     )
 
 
@@ -86,7 +90,9 @@ def test_checkpointing_keeps_less_and_takes_longer(tmp_path: Path) -> None:
     assert checked.memory["activations"] < plain.memory["activations"] / 2
 
 
-def test_what_a_deep_model_keeps_follows_from_a_shallow_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_deep_model_keeps_follows_from_a_shallow_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from agentlora.plugins.trainers import prediction
 
     settings = {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4, "vocab_size": 500}
@@ -95,12 +101,16 @@ def test_what_a_deep_model_keeps_follows_from_a_shallow_one(tmp_path: Path, monk
     monkeypatch.setattr(prediction, "DEEP", 9)
     for method, found in followed.items():
         whole = of(directory, method)
-        assert dict(found.memory) | {"process": 0} == pytest.approx(dict(whole.memory) | {"process": 0}, rel=0.02)
+        assert dict(found.memory) | {"process": 0} == pytest.approx(
+            dict(whole.memory) | {"process": 0}, rel=0.02
+        )
 
 
 def test_bytes_are_those_that_a_pass_keeps(tiny_model_dir: Path) -> None:
     """Against autograd's own account of a pass that really runs: what it saves for the way back."""
-    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype=torch.float32, attn_implementation="eager")
+    model = AutoModelForCausalLM.from_pretrained(
+        tiny_model_dir, dtype=torch.float32, attn_implementation="eager"
+    )
     batch = {k: v for k, v in lay_out(rows()[:4]).items() if k in ("input_ids", "position_ids")}
     saved: dict[int, int] = {}
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
@@ -144,7 +154,6 @@ def facts(**changes: Any) -> Facts:
         card=MethodCard(serve_on=("vllm",)),
         method={"r": 16, "alpha": 32, "dropout": 0.0, "target": "all-linear"},
         training=parse(TrainingConfig, {"lr": 1e-3, **training}),
-        serve_on="vllm",
         examples=5000,
         too_long=0,
         longest=400,
@@ -208,10 +217,7 @@ def test_each_rule_speaks_when_it_should(about: str, changes: dict[str, Any], ch
 
 def test_no_rule_is_without_a_case() -> None:
     speaking = {
-        id(rule)
-        for _, changes, _ in SPEAKS
-        for rule in RULES
-        if rule.seen(facts(**changes)) is not None
+        id(rule) for _, changes, _ in SPEAKS for rule in RULES if rule.seen(facts(**changes)) is not None
     }
     assert speaking == {id(rule) for rule in RULES}
 
@@ -234,7 +240,12 @@ def test_plan_explains_a_training_without_weights(tiny_model_dir: Path, tmp_path
              "--set", "data.params.examples=40"]  # fmt: skip
     shown = CliRunner().invoke(cli, words, catch_exceptions=False)
     assert shown.exit_code == 0
-    for said in ("trained parameters", "memory at its peak", "will be served on vllm", "of 40 examples exceed 128"):
+    for said in (
+        "trained parameters",
+        "memory at its peak",
+        "will be served on vllm",
+        "of 40 examples exceed 128",
+    ):
         assert said in shown.output
     told = json.loads(CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False).output)
     assert told["prediction"]["peak"] == sum(told["prediction"]["memory"].values())

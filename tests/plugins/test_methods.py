@@ -128,6 +128,7 @@ def test_the_loss_falls(trained: Trained) -> None:
     losses = [row["loss"] for row in rows]
     assert len(losses) == 12
     assert min(losses[-3:]) < 0.9 * losses[0]
+    assert '"event": "warning"' not in (trained.run.directory / "journal.jsonl").read_text()
 
 
 def test_only_the_adapter_learns(trained: Trained) -> None:

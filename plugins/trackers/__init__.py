@@ -1,0 +1,1 @@
+"""Trackers: where runs are watched and compared, outside of agentlora."""

@@ -1,0 +1,119 @@
+"""The loss on a fixed sample of dev, looked at while training goes on and without disturbing it."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from agentlora.core.config import TrainingConfig
+from agentlora.core.errors import DataError
+from agentlora.core.run import Run
+from agentlora.core.types import Base
+from agentlora.plugins.trainers.layout import IGNORE, forward_passes, lay_out, pad
+from agentlora.plugins.trainers.loss import trained_positions_loss
+from agentlora.plugins.trainers.rows import Row, encode
+
+EVALUATIONS = 10  # in a training, where nothing else is said
+TRAINED_BETWEEN = (
+    4  # examples trained for one of dev: a forward pass is a third of a step, so dev takes a twelfth
+)
+
+
+def dev_sample(run: Run, tokenizer: Any, base: Base) -> tuple[Row, ...]:
+    """`training.eval_examples` rows of the run's dev split, whole groups as far as possible; none where there is no
+    dev data, where none of it fits `max_len`, or where `eval_steps` is 0.
+    """
+    training = run.config.training
+    if training.eval_steps == 0 or not (run.directory / "data" / "dev.jsonl").is_file():
+        return ()
+    examples = run.examples("dev")
+    groups: dict[str, list[Any]] = {}
+    for example in examples:
+        groups.setdefault(example.group or example.id, []).append(example)
+    order = list(groups.values())
+    random.Random(run.config.seed).shuffle(order)
+    chosen = [example for members in order for example in members][: training.eval_examples]
+    if not chosen:
+        return ()
+    try:
+        return encode(chosen, tokenizer, base.chat_template, training.max_len).rows
+    except DataError as exc:
+        run.note("train", "no dev loss", message=f"no loss on dev: {exc}")
+        return ()
+
+
+def steps_between(training: TrainingConfig, total_steps: int, rows: int) -> int:
+    """Updates from one evaluation of `rows` rows to the next."""
+    if training.eval_steps:
+        return training.eval_steps
+    return max(math.ceil(total_steps / EVALUATIONS), math.ceil(TRAINED_BETWEEN * rows / training.batch_size))
+
+
+class DevLoss:
+    """Computes the loss of a model on `rows` (≥ 1) whenever it is due.
+
+    Args:
+        micro_batch_size: rows a forward pass, as many as the training's own.
+        sharing: whether `model` takes the shared-prefix layout.
+        autocast: makes the context in which the model computes.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        every: int,
+        total_steps: int,
+        micro_batch_size: int,
+        sharing: bool,
+        pad_id: int,
+        autocast: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self._passes = [
+            [rows[i] for i in members] for members in forward_passes(rows, micro_batch_size, seed=0)
+        ]
+        self._every, self._total_steps = every, total_steps
+        self._sharing, self._pad_id, self._autocast = sharing, pad_id, autocast
+
+    def due(self, step: int) -> bool:
+        return step % self._every == 0 or step == self._total_steps
+
+    def __call__(self, model: Any) -> float:
+        """Nats a trained token, weighted as in training, without dropout. Modes and random states stay as they were.
+
+        Raises:
+            TrainError: the loss is not finite.
+        """
+        import torch
+
+        total, tokens = 0.0, 0
+        with undisturbed(model), torch.no_grad(), self._autocast():
+            for rows in self._passes:
+                tensors = lay_out(rows) if self._sharing else pad(rows, self._pad_id)
+                batch = {
+                    key: value.to(model.device) if isinstance(value, torch.Tensor) else value
+                    for key, value in tensors.items()
+                }
+                total += float(trained_positions_loss(model, batch, num_items_in_batch=1))
+                tokens += int((batch["labels"] != IGNORE).sum())
+        return total / tokens
+
+
+@contextmanager
+def undisturbed(model: Any) -> Iterator[None]:
+    """Within it, `model` is in evaluation mode; afterwards every module is in its own mode again, and the random states
+    are what they were.
+    """
+    import torch
+
+    modes = [(module, module.training) for module in model.modules()]
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training

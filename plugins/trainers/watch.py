@@ -1,0 +1,87 @@
+"""Looks at a training while it runs, and warns of what `agentlora runs diagnose` would find afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from agentlora.core import journal
+from agentlora.core.errors import TrainError
+from agentlora.core.findings import Finding, flat, judged_at, no_gradient, overfitting, spikes
+from agentlora.core.run import Run
+
+LOOKS = 2  # LoRA's A has no gradient in the first update, since B is 0 then
+
+
+class Watch:
+    """Warns of each problem once in a run, as a note that the journal keeps.
+
+    Args:
+        rows: of ``metrics.jsonl``, that a resumed training begins with.
+    """
+
+    def __init__(self, run: Run, total_steps: int, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._run, self._judged_at = run, judged_at(total_steps)
+        events = journal.read(run.directory / "journal.jsonl")
+        self._told = {event.get("problem") for event in events if event.get("event") == "warning"}
+        self._training: list[tuple[int, float]] = []
+        self._dev: list[tuple[int, float]] = []
+        for row in rows:
+            self._add(row)
+
+    def see(self, row: Mapping[str, Any]) -> None:
+        """Take the next row, and warn where it shows something."""
+        self._add(row)
+        for finding in self._found(row):
+            self.warn(finding)
+
+    def warn(self, finding: Finding) -> None:
+        if finding.problem not in self._told:
+            self._told.add(finding.problem)
+            self._run.note("train", "warning", message=f"warning: {finding}", **asdict(finding))
+
+    def _add(self, row: Mapping[str, Any]) -> None:
+        if "dev_loss" in row:
+            self._dev.append((row["step"], row["dev_loss"]))
+        else:
+            self._training.append((row["step"], row["loss"]))
+
+    def _found(self, row: Mapping[str, Any]) -> Iterator[Finding]:
+        config, training = self._run.config, self._training
+        if "dev_loss" in row:
+            yield from overfitting(training, self._dev)
+            return
+        yield from spikes(config, training, since=len(training) - 1)
+        if row["step"] == self._judged_at:
+            yield from flat(config, training)
+
+
+class GradientWatch:
+    """Finds the trained tensors of `model` that no gradient reaches, in its first `LOOKS` updates."""
+
+    def __init__(self, model: Any) -> None:
+        trained = [(name, tensor) for name, tensor in model.named_parameters() if tensor.requires_grad]
+        self._without, self._of, self._looks = trained, len(trained), 0
+
+    def look(self) -> Finding | None:
+        """To be called when an update's gradients are there.
+
+        Raises:
+            TrainError: none of the tensors got one: nothing would be learnt.
+        """
+        if self._looks == LOOKS:
+            return None
+        if self._looks == 0 and all(tensor.grad is None for _, tensor in self._without):
+            self._looks = LOOKS  # somebody else keeps the gradients, as DeepSpeed does
+            return None
+        self._looks += 1
+        self._without = [
+            (name, tensor) for name, tensor in self._without if tensor.grad is None or not tensor.grad.any()
+        ]
+        if self._looks < LOOKS or not self._without:
+            return None
+        found = no_gradient([name for name, _ in self._without], self._of)
+        if len(self._without) == self._of:
+            raise TrainError(f"nothing would be learnt: {found.seen}. Change {found.change}; {found.why}.")
+        return found
