@@ -56,11 +56,11 @@ class Simulated:
         return replace(grown, late=further.late)  # by then the layers have given back what they kept
 
 
-class Meter(TorchDispatchMode):
+class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of every storage that is alive, after every operation, and the time that each would take."""
 
     def __init__(self, vocabulary: int, speed: Speed) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.vocabulary, self.speed = vocabulary, speed
         self.seconds = 0.0
         self.logits = self.others = 0
