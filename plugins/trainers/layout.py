@@ -54,21 +54,18 @@ def trees(rows: Iterable[Row]) -> list[Tree]:
 
 
 def forward_passes(rows: Sequence[Row], most: int, seed: int) -> list[list[int]]:
-    """Which rows (by index) go through the model together: whole groups, in random order, as many as make up
-    `most` rows. Only a group of more than `most` rows is divided.
+    """Which rows (by index) go through the model together: `most` in every pass, but in one, so that every update has
+    its batch size. Groups stay whole where they fill a pass; smaller ones follow each other, in random order, and one
+    that does not fit to its end goes on in the next pass.
     """
     groups: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         groups.setdefault(row.group, []).append(index)
     parts = [members[i : i + most] for members in groups.values() for i in range(0, len(members), most)]
     random.Random(seed).shuffle(parts)
-    passes: list[list[int]] = []
-    for part in parts:
-        if passes and len(passes[-1]) + len(part) <= most:
-            passes[-1] += part
-        else:
-            passes.append(list(part))
-    return passes
+    passes = [part for part in parts if len(part) == most]
+    rest = [index for part in parts if len(part) < most for index in part]
+    return passes + [rest[i : i + most] for i in range(0, len(rest), most)]
 
 
 def computed_tokens(rows: Iterable[Row]) -> int:

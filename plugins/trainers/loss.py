@@ -37,10 +37,18 @@ def trained_positions_loss(model: Any, batch: Mapping[str, Any], num_items_in_ba
 
 def model_inputs(model: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
     """What the forward of `model` takes of a batch: ids, mask, and where prefixes are shared, positions and spans."""
+    import torch
+
     keys = ["input_ids", "attention_mask", "position_ids"]
-    if model.config.get_text_config()._attn_implementation == TREE_ATTENTION:
+    implementation = model.config.get_text_config()._attn_implementation
+    if implementation == TREE_ATTENTION:
         keys.append("spans")
-    return {key: batch[key] for key in keys if key in batch}
+    inputs = {key: batch[key] for key in keys if key in batch}
+    if implementation == "eager" and inputs["attention_mask"].dtype == torch.bool:
+        # written out in Python it adds the mask to the scores
+        hidden = torch.zeros((), dtype=model.dtype, device=model.device)
+        inputs["attention_mask"] = hidden.where(inputs["attention_mask"], torch.finfo(model.dtype).min)
+    return inputs
 
 
 def virtual_tokens(model: Any) -> int:

@@ -31,19 +31,18 @@ def choose_micro_batch(
     rows: Sequence[Row],
     config: Any,
     batch_size: int,
-    group_size: int,
+    at_once: int,
     value_bytes: int,
     checkpointing: bool,
     sharing: bool,
 ) -> int:
-    """The largest divisor of `batch_size`, up to one group, whose heaviest forward pass fits into free memory.
+    """The largest divisor of `batch_size`, up to `at_once`, whose heaviest forward pass fits into free memory.
 
-    More than a group at once gains nothing: nothing more is shared, and attention's cost grows with the
-    square of the length. Without sharing, rows are padded to the longest, and a position that is trained in one
+    Without sharing, rows are padded to the longest, and a position that is trained in one
     has logits in all.
     """
     budget = int(SAFETY * free_memory_bytes())
-    candidates = [m for m in range(min(batch_size, group_size), 0, -1) if batch_size % m == 0]
+    candidates = [m for m in range(min(batch_size, at_once), 0, -1) if batch_size % m == 0]
     for micro in candidates:
         parts = [rows[i : i + micro] for i in range(0, len(rows), micro)]
         if max(_pass_bytes(part, config, value_bytes, checkpointing, sharing) for part in parts) <= budget:

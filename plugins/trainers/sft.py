@@ -21,7 +21,7 @@ from agentlora.plugins.trainers.loss import trained_positions_loss
 from agentlora.plugins.trainers.memory import choose_micro_batch
 from agentlora.plugins.trainers.progress import StepLog
 from agentlora.plugins.trainers.rows import Encoded, encode
-from agentlora.plugins.trainers.sharing import group_size, shares_prefixes
+from agentlora.plugins.trainers.sharing import rows_at_once, shares_prefixes
 
 METHOD_STATE = "method.safetensors"  # what a method keeps beside its weights, in a checkpoint
 
@@ -114,7 +114,7 @@ def _make_trainer(
             rows,
             model.config.get_text_config(),
             training.batch_size,
-            group_size(rows) if sharing else training.batch_size,
+            rows_at_once(rows) if sharing else training.batch_size,
             torch.finfo(model.dtype).bits // 8,
             training.gradient_checkpointing,
             sharing,
