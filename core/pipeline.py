@@ -19,6 +19,7 @@ from agentlora.core.files import read_json, sha256_bytes, sha256_json, write_ato
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
 from agentlora.core.presets import overlay_of
+from agentlora.core.processes import check_processes, follow_first, process_index, start_others, together
 from agentlora.core.provenance import redact
 from agentlora.core.run import Run
 from agentlora.core.types import (
@@ -72,6 +73,7 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
         )
         for config in parsed:
             checking(partial(_check_serving, plugins, config))
+            checking(partial(check_processes, config))
     (config,) = parsed
     if config.task != task_name:
         raise ConfigError(f"the configuration is for task {config.task!r}, the command for {task_name!r}.")
@@ -196,6 +198,7 @@ def train(run: Run, plugins: Plugins) -> Path:
     from agentlora.core.provenance import device
     from agentlora.plugins.bases.resolve import resolve_base
 
+    check_processes(run.config)
     with run.alone(), run.stage("train"):
         base = resolve_base(run.config.model, plugins, home())
         method: Method = plugins.get("peft_methods", run.config.method.name)
@@ -203,12 +206,20 @@ def train(run: Run, plugins: Plugins) -> Path:
             _refuse_another_base(run, base)
         run.add_facts(base=base_facts(base))
         trainer = plugins.get("trainers", run.config.trainer)
-        with boundary(TrainError, f"trainer {run.config.trainer!r}"):
+        if not process_index():
+            start_others(run)
+        with together(), boundary(TrainError, f"trainer {run.config.trainer!r}"):
             directory: Path = trainer.fit(run, base, method, run.examples("train"))
         # the GPU is known once torch is loaded
         made_with = {**run.facts().get("provenance", {}), "device": device()}
         run.add_facts(adapter_digest=directory_digest(directory), provenance=made_with)
     return directory
+
+
+def train_along(plugins: Plugins) -> None:
+    """In another process than a training's first: train what that trains. Raises as `train`."""
+    with follow_first() as run:
+        train(run, plugins)
 
 
 def resume(run: Run, plugins: Plugins) -> Path:

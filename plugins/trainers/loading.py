@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -33,7 +34,7 @@ def load_model(base: Base, method: Method, params: Any, training: TrainingConfig
         )
     kwargs = {"dtype": dtype, "use_safetensors": True, "attn_implementation": attention_for(base)}
     if torch.cuda.is_available():
-        kwargs["device_map"] = {"": 0}
+        kwargs["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
     return AutoModelForCausalLM.from_pretrained(base.model_dir, **{**kwargs, **of_method})
 
 

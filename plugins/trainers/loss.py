@@ -10,20 +10,26 @@ from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
 from agentlora.plugins.trainers.layout import IGNORE
 
 
-def trained_positions_loss(model: Any, batch: Mapping[str, Any], num_items_in_batch: Any) -> Any:
+def trained_positions_loss(
+    model: Any, batch: Mapping[str, Any], num_items_in_batch: Any, within: Any = None
+) -> Any:
     """Cross-entropy summed with the tokens' weights, over the number of trained tokens (of the whole update
     when `num_items_in_batch` is given). With weights of 1 that is TRL's loss.
 
     The model's own forward scores only the positions before a trained token, of any row in the plain layout, so
     scaling and soft-capping of logits stay the model's business and the [rows, length, vocab] logits are never built.
+
+    Args:
+        within: the model itself, where `model` is what wraps it for several processes.
     """
     from agentlora.plugins.trainers.fused import weighted_cross_entropy
 
     at = (batch["labels"] != IGNORE).any(0).nonzero().squeeze(1)
     labels, weights = batch["labels"][:, at], batch["weights"][:, at]
-    inputs = model_inputs(model, batch)
-    before = at - 1 + virtual_tokens(model)
-    if takes_positions(model):
+    within = model if within is None else within
+    inputs = model_inputs(within, batch)
+    before = at - 1 + virtual_tokens(within)
+    if takes_positions(within):
         logits = model(**inputs, logits_to_keep=before, use_cache=False).logits
     else:
         logits = model(**inputs, use_cache=False).logits[:, before]

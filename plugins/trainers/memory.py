@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def _pass_bytes(
 
 
 def free_memory_bytes() -> int:
-    """Free memory of the device that will train: the GPU's, or what Linux calls available."""
+    """Free memory of the device that will train: the GPU's, or this process' share of what Linux calls available."""
     import torch
 
     if torch.cuda.is_available():
@@ -71,5 +72,5 @@ def free_memory_bytes() -> int:
     meminfo = Path("/proc/meminfo")
     for line in meminfo.read_text().splitlines() if meminfo.is_file() else ():
         if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
+            return int(line.split()[1]) * 1024 // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return 4 << 30  # not Linux: a cautious guess

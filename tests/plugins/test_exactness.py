@@ -13,7 +13,7 @@ import transformers
 
 from agentlora.core.types import Base, BaseIdentity, Example, Expected
 from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
-from agentlora.plugins.trainers.layout import forward_passes, lay_out
+from agentlora.plugins.trainers.layout import forward_passes, lay_out, training_passes
 from agentlora.plugins.trainers.loading import attention_for
 from agentlora.plugins.trainers.loss import trained_positions_loss
 from agentlora.plugins.trainers.rows import Row, encode
@@ -111,7 +111,7 @@ def assert_same(found: tuple[float, dict[str, Any]], expected: tuple[float, dict
 
 def shared_update(model: Any, rows: Sequence[Row], most: int) -> tuple[float, dict[str, torch.Tensor]]:
     """Loss and gradients of one update over `rows`, accumulated over forward passes of `most` rows."""
-    passes = [[rows[i] for i in members] for members in forward_passes(rows, most, seed=0)]
+    passes = [[rows[i] for i in members] for members in forward_passes(rows, most)]
     trained, total = sum(len(row.ids) - row.start for row in rows), 0.0
     for members in passes:
         loss = trained_positions_loss(model, lay_out(members), trained)
@@ -215,14 +215,43 @@ def test_rows_that_share_nothing_are_packed_and_blind_to_each_other(rows: list[R
     assert losses([*other, alone[0]])[-1] == pytest.approx(losses(alone)[0], rel=1e-6)
 
 
-@pytest.mark.parametrize("most", [2, 4, 8])
-def test_every_pass_but_one_is_full_and_every_row_comes_once(most: int) -> None:
-    sizes = (1, 3, 4, 5, 8, 2, 7, 1, 4, 9)
-    rows = [Row((i, i), 1, str(group)) for group, size in enumerate(sizes) for i in range(size)]
-    passes = forward_passes(rows, most, seed=3)
-    assert sorted(index for members in passes for index in members) == list(range(len(rows)))
-    assert sorted(map(len, passes)) == sorted(
-        [len(rows) % most or most, *[most] * (-(-len(rows) // most) - 1)]
-    )
-    assert passes == forward_passes(rows, most, seed=3)
-    assert passes != forward_passes(rows, most, seed=4)
+UNEVEN = [
+    Row((group, i), 1, str(group))
+    for group, size in enumerate((1, 3, 4, 5, 8, 2, 7, 1, 4, 9))
+    for i in range(size)
+]  # 44
+
+
+@pytest.mark.parametrize("micro", [1, 4, 8])
+def test_every_update_has_its_batch_and_every_row_comes_once_an_epoch(micro: int) -> None:
+    passes = training_passes(UNEVEN, 8, micro, seed=3, total=2 * len(UNEVEN))
+    a_pass = 8 // micro
+    whole = [sorted(i for p in passes[u : u + a_pass] for i in p) for u in range(0, len(passes), a_pass)]
+    assert [len(update) for update in whole] == [8] * 11
+    assert all(len(members) == micro for members in passes)
+    seen = [i for update in whole for i in update]
+    assert sorted(seen) == sorted([*range(44)] * 2)
+    assert len(set(seen[:40])) == 40  # none twice before all came once
+    # what an update holds is the same however it is divided
+    one_by_one = training_passes(UNEVEN, 8, 1, seed=3, total=88)
+    assert whole == [sorted(i for p in one_by_one[u : u + 8] for i in p) for u in range(0, 88, 8)]
+    assert passes == training_passes(UNEVEN, 8, micro, seed=3, total=88)
+    assert passes != training_passes(UNEVEN, 8, micro, seed=4, total=88)
+
+
+def test_an_epoch_that_no_batch_divides_ends_with_a_smaller_update() -> None:
+    passes = training_passes(UNEVEN, 16, 4, seed=0, total=44)
+    assert [len(members) for members in passes] == [4] * 11
+    assert sorted(i for members in passes for i in members) == list(range(44))
+    few = training_passes(UNEVEN[:5], 8, 4, seed=0, total=12)  # more than two epochs in two updates
+    assert sorted(map(len, few)) == [4, 4, 4]
+
+
+def test_groups_that_divide_a_batch_stay_whole() -> None:
+    rows = [row for row in UNEVEN if len([r for r in UNEVEN if r.group == row.group]) in (1, 2, 4, 8)]
+    passes = training_passes(rows, 8, 8, seed=0, total=len(rows))
+    of_group = {
+        row.group: [p for p, m in enumerate(passes) if any(rows[i].group == row.group for i in m)]
+        for row in rows
+    }
+    assert all(len(found) == 1 for found in of_group.values())
