@@ -17,6 +17,7 @@ from agentlora.core.home import home
 from agentlora.core.manager import Plugins
 from agentlora.core.oom import oom_kills
 from agentlora.core.presets import overlay_of
+from agentlora.core.processes import check_processes, follow_first, process_index, start_others, together
 from agentlora.core.provenance import redact
 from agentlora.core.run import Run
 from agentlora.core.types import (
@@ -71,6 +72,7 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
         for config in parsed:
             checking(partial(_check_serving, plugins, config))
             checking(partial(check_trackers, config.trackers))
+            checking(partial(check_processes, config))
     (config,) = parsed
     if config.task != task_name:
         raise ConfigError(f"the configuration is for task {config.task!r}, the command for {task_name!r}.")
@@ -202,6 +204,7 @@ def train(run: Run, plugins: Plugins) -> Path:
     from agentlora.plugins.trackers.known import check_trackers
 
     check_trackers(run.config.trackers)
+    check_processes(run.config)
     with run.alone(), run.stage("train"):
         base = resolve_base(run.config.model, plugins, home())
         method: Method = plugins.get("peft_methods", run.config.method.name)
@@ -209,12 +212,20 @@ def train(run: Run, plugins: Plugins) -> Path:
             refuse_another_base(run, base)
         run.add_facts(base=base_facts(base), oom_kills=oom_kills())
         trainer = plugins.get("trainers", run.config.trainer)
-        with boundary(TrainError, f"trainer {run.config.trainer!r}"):
+        if not process_index():
+            start_others(run)
+        with together(), boundary(TrainError, f"trainer {run.config.trainer!r}"):
             directory: Path = trainer.fit(run, base, method, run.examples("train"))
         # the GPU is known once torch is loaded
         made_with = {**run.facts().get("provenance", {}), "device": device()}
         run.add_facts(adapter_digest=directory_digest(directory), provenance=made_with)
     return directory
+
+
+def train_along(plugins: Plugins) -> None:
+    """In another process than a training's first: train what that trains. Raises as `train`."""
+    with follow_first() as run:
+        train(run, plugins)
 
 
 def resume(run: Run, plugins: Plugins) -> Path:

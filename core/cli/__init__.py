@@ -107,6 +107,12 @@ def cli(debug: bool) -> None:
         os.environ["AGENTLORA_DEBUG"] = "1"
 
 
+def _process() -> str:
+    """Who speaks, where several processes train together."""
+    index = os.environ.get("RANK", "0")
+    return "" if index == "0" else f"process {index}: "
+
+
 def _trains(words: Sequence[str]) -> bool:
     named = [word for word in words if not word.startswith("-")]
     return named[:1] in (["train"], ["sweep"]) or named[:2] == ["runs", "resume"]
@@ -135,13 +141,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     except AgentLoraError as exc:
         if os.environ.get("AGENTLORA_DEBUG"):
             raise
-        click.secho("error: ", fg="red", bold=True, err=True, nl=False)
+        click.secho(f"{_process()}error: ", fg="red", bold=True, err=True, nl=False)
         click.echo(str(exc), err=True)
         code = exc.exit_code
     except OSError as exc:
         if os.environ.get("AGENTLORA_DEBUG"):
             raise
-        click.secho("error: ", fg="red", bold=True, err=True, nl=False)
+        click.secho(f"{_process()}error: ", fg="red", bold=True, err=True, nl=False)
         where = f" {str(exc.filename)!r}" if exc.filename else ""
         click.echo(
             f"the system refused{where}: {exc.strerror or exc}. Make room or give access there (agentlora keeps its "
@@ -152,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except Exception as exc:
         if os.environ.get("AGENTLORA_DEBUG"):
             raise
-        click.secho("internal error: ", fg="red", bold=True, err=True, nl=False)
+        click.secho(f"{_process()}internal error: ", fg="red", bold=True, err=True, nl=False)
         click.echo(
             f"{type(exc).__name__}: {exc}\nRun again with `agentlora --debug …` for the traceback.", err=True
         )

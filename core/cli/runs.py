@@ -94,9 +94,14 @@ def resume(run: str) -> None:
     from agentlora.core.cli.progress import show
     from agentlora.core.manager import default_plugins
     from agentlora.core.pipeline import resume as go_on
+    from agentlora.core.pipeline import train_along
+    from agentlora.core.processes import process_index
     from agentlora.core.run import open_run
 
     plugins = default_plugins()
+    if process_index():
+        train_along(plugins)
+        return
     with show(plugins) as emit:
         opened = open_run(run, emit)
         directory = go_on(opened, plugins)

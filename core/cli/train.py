@@ -31,12 +31,17 @@ def train(
     from agentlora.core.config import merge
     from agentlora.core.home import home
     from agentlora.core.manager import default_plugins
-    from agentlora.core.pipeline import build_data, resolve_config
+    from agentlora.core.pipeline import build_data, resolve_config, train_along
     from agentlora.core.pipeline import train as fit
+    from agentlora.core.processes import process_index
     from agentlora.core.run import create_run, kept_if_begun
     from agentlora.plugins.bases.resolve import check_model, resolve_base
 
     plugins = default_plugins()
+    if process_index():
+        if not dry_run:
+            train_along(plugins)
+        return
     resolved = resolve_config(plugins, task, config, *layers_of(options), sets)
     check_model(resolved.model, plugins)
     if dry_run:

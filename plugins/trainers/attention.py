@@ -16,6 +16,10 @@ Span = tuple[int, int, tuple[int, ...]]
 """Where a tree begins, the length of its prefix, the length of each of its suffixes."""
 
 
+class NarrowWindow(ValueError):
+    """A layer attends to fewer tokens than a row has."""
+
+
 def use_tree_attention(model: Any) -> None:
     """Let `model` compute attention with `tree_attention` wherever its forward is given ``spans``."""
     from transformers import AttentionInterface
@@ -36,15 +40,18 @@ def tree_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     spans: Sequence[Span] | None = None,
+    sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[Any, None]:
     """An attention function of transformers: query [1, heads, length, size], key and value [1, kv heads, …].
 
-    Without `spans` torch's own with the given mask. Spans describe full attention: a model with a window narrower
-    than its rows does not pass the trainer's check.
+    Without `spans` torch's own with the given mask.
 
     Returns:
         [1, length, heads, size], None.
+
+    Raises:
+        NarrowWindow: `sliding_window` hides a part of a row; spans describe full attention.
     """
     import torch
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -54,6 +61,9 @@ def tree_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return out, None
+    longest = max(shared + max(lengths) for _, shared, lengths in spans)
+    if sliding_window is not None and sliding_window < longest:
+        raise NarrowWindow(f"a window of {sliding_window} tokens is narrower than a row of {longest}")
     if query.device.type == "cpu" and not dropout:
         from agentlora.plugins.trainers.fused import tree_attention as attend
     else:

@@ -71,9 +71,7 @@ class DevLoss:
         pad_id: int,
         autocast: Callable[[], AbstractContextManager[Any]],
     ) -> None:
-        self._passes = [
-            [rows[i] for i in members] for members in forward_passes(rows, micro_batch_size, seed=0)
-        ]
+        self._passes = [[rows[i] for i in members] for members in forward_passes(rows, micro_batch_size)]
         self._every, self._total_steps = every, total_steps
         self._sharing, self._pad_id, self._autocast = sharing, pad_id, autocast
 

@@ -8,8 +8,9 @@ other. Loss and gradients equal those of the plain layout; the prefix is compute
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from agentlora.plugins.trainers.attention import Span
@@ -53,22 +54,66 @@ def trees(rows: Iterable[Row]) -> list[Tree]:
     return [Tree(common_prefix(members), tuple(members)) for members in groups.values()]
 
 
-def forward_passes(rows: Sequence[Row], most: int, seed: int) -> list[list[int]]:
-    """Which rows (by index) go through the model together: whole groups, in random order, as many as make up
-    `most` rows. Only a group of more than `most` rows is divided.
+def training_passes(
+    rows: Sequence[Row], batch_size: int, micro_batch: int, seed: int, total: int
+) -> list[list[int]]:
+    """Which rows (by index) go through the model together, forward pass after forward pass of a whole training.
+
+    An update has `batch_size` rows in passes of `micro_batch`, which divides it; only the last may have fewer, so that
+    `total` rows are trained. What an update holds depends on neither the passes nor the processes that share them.
     """
+    passes: list[list[int]] = []
+    stream = updates(rows, batch_size, seed)
+    for done in range(0, total, batch_size):
+        update = next(stream)[: total - done]
+        of_update = forward_passes([rows[i] for i in update], micro_batch)
+        passes += [[update[i] for i in members] for members in of_update]
+    return passes
+
+
+def updates(rows: Sequence[Row], batch_size: int, seed: int) -> Iterator[list[int]]:
+    """Without end, the rows of one update after the other: every row once an epoch, groups whole as far as they go.
+
+    An epoch's rows that make up no update begin the next epoch's first one.
+    """
+    groups = [
+        members[i : i + batch_size] for members in _groups(rows) for i in range(0, len(members), batch_size)
+    ]
+    left: list[int] = []
+    for epoch in count():
+        rng = random.Random(f"{seed}/{epoch}")
+        rng.shuffle(groups)
+        # sizes that divide an update come first, the largest in front: cut are those that fit in no case
+        ordered = sorted(groups, key=lambda group: (batch_size % len(group) > 0, -len(group)))
+        order = [index for group in ordered for index in group]
+        missing = batch_size - len(left)
+        first = left + order[-missing:] if left else []
+        order = order[:-missing] if left else order
+        parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+        left = parts.pop() if parts and len(parts[-1]) < batch_size else []
+        rng.shuffle(parts)
+        if first and len(first) < batch_size:
+            left = first
+        elif first:
+            yield first
+        yield from parts
+
+
+def forward_passes(rows: Sequence[Row], most: int) -> list[list[int]]:
+    """Rows (by index) in passes of `most`, the last of the rest. Groups stay whole where they fill a pass; smaller
+    ones follow each other, and one that does not fit to its end goes on in the next pass.
+    """
+    parts = [members[i : i + most] for members in _groups(rows) for i in range(0, len(members), most)]
+    passes = [part for part in parts if len(part) == most]
+    rest = [index for part in parts if len(part) < most for index in part]
+    return passes + [rest[i : i + most] for i in range(0, len(rest), most)]
+
+
+def _groups(rows: Sequence[Row]) -> list[list[int]]:
     groups: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         groups.setdefault(row.group, []).append(index)
-    parts = [members[i : i + most] for members in groups.values() for i in range(0, len(members), most)]
-    random.Random(seed).shuffle(parts)
-    passes: list[list[int]] = []
-    for part in parts:
-        if passes and len(passes[-1]) + len(part) <= most:
-            passes[-1] += part
-        else:
-            passes.append(list(part))
-    return passes
+    return list(groups.values())
 
 
 def computed_tokens(rows: Iterable[Row]) -> int:

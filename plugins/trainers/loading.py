@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -31,10 +32,19 @@ def load_model(base: Base, method: Method, params: Any, training: TrainingConfig
             f"base model {base.name!r} is quantized already, and the method would quantize it again: train with "
             "--method lora, or on the base in full precision."
         )
-    kwargs = {"dtype": dtype, "attn_implementation": "sdpa", "use_safetensors": True}
+    kwargs = {"dtype": dtype, "use_safetensors": True, "attn_implementation": attention_for(base)}
     if torch.cuda.is_available():
-        kwargs["device_map"] = {"": 0}
+        kwargs["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
     return AutoModelForCausalLM.from_pretrained(base.model_dir, **{**kwargs, **of_method})
+
+
+def attention_for(base: Base) -> str | None:
+    """An attention implementation of transformers; None is the fastest that the model has.
+
+    torch's own (sdpa) knows no soft-capping of scores and leaves it out without a word: Gemma 2 would be another model.
+    """
+    config = read_json(base.model_dir / "config.json")
+    return "eager" if config.get("attn_logit_softcapping") else None
 
 
 def casting_left_to_autocast(model: Any) -> AbstractContextManager[None]:

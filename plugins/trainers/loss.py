@@ -34,16 +34,22 @@ class Targets:
         return cls(at, where, labels[trained], weights[trained])
 
 
-def trained_positions_loss(model: Any, batch: Mapping[str, Any], num_items_in_batch: Any) -> Any:
+def trained_positions_loss(
+    model: Any, batch: Mapping[str, Any], num_items_in_batch: Any, within: Any = None
+) -> Any:
     """Cross-entropy summed with the tokens' weights, over the number of trained tokens (of the whole update
     when `num_items_in_batch` is given). With weights of 1 that is TRL's loss.
+
+    Args:
+        within: the model itself, where `model` is what wraps it for several processes.
     """
+    within = model if within is None else within
     targets = Targets.of(batch["labels"], batch["weights"])
-    total = summed_loss(model, model_inputs(model, batch), targets)
+    total = summed_loss(model, model_inputs(within, batch), targets, within)
     return total / (len(targets.labels) if num_items_in_batch is None else num_items_in_batch)
 
 
-def summed_loss(model: Any, inputs: Mapping[str, Any], targets: Targets) -> Any:
+def summed_loss(model: Any, inputs: Mapping[str, Any], targets: Targets, within: Any) -> Any:
     """The weighted sum of the targets' cross-entropy.
 
     The model's own forward scores only the positions before a trained token, of any row in the plain layout, so
@@ -51,8 +57,8 @@ def summed_loss(model: Any, inputs: Mapping[str, Any], targets: Targets) -> Any:
     """
     from agentlora.plugins.trainers.fused import weighted_cross_entropy
 
-    before = targets.at - 1 + virtual_tokens(model)
-    if takes_positions(model):
+    before = targets.at - 1 + virtual_tokens(within)
+    if takes_positions(within):
         logits = model(**inputs, logits_to_keep=before, use_cache=False).logits
     else:
         logits = model(**inputs, use_cache=False).logits[:, before]
@@ -62,10 +68,18 @@ def summed_loss(model: Any, inputs: Mapping[str, Any], targets: Targets) -> Any:
 
 def model_inputs(model: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
     """What the forward of `model` takes of a batch: ids, mask, and where prefixes are shared, positions and spans."""
+    import torch
+
     keys = ["input_ids", "attention_mask", "position_ids"]
-    if model.config.get_text_config()._attn_implementation == TREE_ATTENTION:
+    implementation = model.config.get_text_config()._attn_implementation
+    if implementation == TREE_ATTENTION:
         keys.append("spans")
-    return {key: batch[key] for key in keys if key in batch}
+    inputs = {key: batch[key] for key in keys if key in batch}
+    if implementation == "eager" and inputs["attention_mask"].dtype == torch.bool:
+        # written out in Python it adds the mask to the scores
+        hidden = torch.zeros((), dtype=model.dtype, device=model.device)
+        inputs["attention_mask"] = hidden.where(inputs["attention_mask"], torch.finfo(model.dtype).min)
+    return inputs
 
 
 def virtual_tokens(model: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,19 +32,18 @@ def choose_micro_batch(
     rows: Sequence[Row],
     config: Any,
     batch_size: int,
-    group_size: int,
+    at_once: int,
     value_bytes: int,
     checkpointing: bool,
     sharing: bool,
 ) -> int:
-    """The largest divisor of `batch_size`, up to one group, whose heaviest forward pass fits into free memory.
+    """The largest divisor of `batch_size`, up to `at_once`, whose heaviest forward pass fits into free memory.
 
-    More than a group at once gains nothing: nothing more is shared, and attention's cost grows with the
-    square of the length. Without sharing, rows are padded to the longest, and a position that is trained in one
+    Without sharing, rows are padded to the longest, and a position that is trained in one
     has logits in all.
     """
     budget = int(SAFETY * free_memory_bytes())
-    candidates = [m for m in range(min(batch_size, group_size), 0, -1) if batch_size % m == 0]
+    candidates = [m for m in range(min(batch_size, at_once), 0, -1) if batch_size % m == 0]
     for micro in candidates:
         parts = [rows[i : i + micro] for i in range(0, len(rows), micro)]
         if max(_pass_bytes(part, config, value_bytes, checkpointing, sharing) for part in parts) <= budget:
@@ -71,7 +71,7 @@ def _pass_bytes(
 
 
 def free_memory_bytes() -> int:
-    """Free memory of the device that will train: the GPU's, or what Linux calls available."""
+    """Free memory of the device that will train: the GPU's, or this process' share of what Linux calls available."""
     import torch
 
     if torch.cuda.is_available():
@@ -79,5 +79,5 @@ def free_memory_bytes() -> int:
     meminfo = Path("/proc/meminfo")
     for line in meminfo.read_text().splitlines() if meminfo.is_file() else ():
         if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
+            return int(line.split()[1]) * 1024 // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return 4 << 30  # not Linux: a cautious guess

@@ -15,10 +15,10 @@ from typing import Any
 from agentlora.core.config import RunConfig, TrainingConfig
 from agentlora.core.libraries import best_dtype
 from agentlora.core.types import JSON, Method
-from agentlora.plugins.trainers.layout import computed_tokens, forward_passes, lay_out, pad
+from agentlora.plugins.trainers.layout import computed_tokens, lay_out, pad, training_passes
 from agentlora.plugins.trainers.memory import activation_bytes, choose_micro_batch, heaviest
 from agentlora.plugins.trainers.rows import Row
-from agentlora.plugins.trainers.sharing import group_size
+from agentlora.plugins.trainers.sharing import rows_at_once
 
 SHALLOW, DEEP = 2, 4  # layers that are simulated; every further one adds what the third and fourth added
 
@@ -77,14 +77,14 @@ def predict(
     value_bytes = torch.finfo(getattr(torch, dtype_of(training))).bits // 8
     if sharing is None:
         sharing = training.shared_prefix and _sees_everything(of_model) and not _has_prompt(model)
-    most = group_size(rows) if sharing else training.batch_size
+    most = rows_at_once(rows) if sharing else training.batch_size
     checkpointing = training.gradient_checkpointing
     micro = training.micro_batch_size or (training.grad_accum and training.batch_size // training.grad_accum)
     micro = micro or choose_micro_batch(
         rows, of_model, training.batch_size, most, value_bytes, checkpointing, sharing
     )
     accumulate = training.batch_size // micro
-    passes = forward_passes(rows, micro, config.seed)
+    passes = training_passes(rows, training.batch_size, micro, config.seed, len(rows))
     updates = training.max_steps or ceil(len(passes) / part / accumulate * training.epochs)
     parts = [[rows[i] for i in part] for part in passes]
     worst = heaviest(parts, of_model, value_bytes, checkpointing, sharing)

@@ -12,18 +12,19 @@ from agentlora.core.config import parse
 from agentlora.core.errors import TrainError, needs_extra
 from agentlora.core.libraries import prepare_libraries
 from agentlora.core.oom import memory_explained
+from agentlora.core.processes import from_first, process_count, process_index
 from agentlora.core.run import Run
 from agentlora.core.types import Base, Example, Method
 from agentlora.plugins.trainers.checkpoints import Prover, last_whole
 from agentlora.plugins.trainers.dev_loss import DevLoss, dev_sample, steps_between
 from agentlora.plugins.trainers.exporting import convert, export
-from agentlora.plugins.trainers.layout import computed_tokens, forward_passes, lay_out, pad
+from agentlora.plugins.trainers.layout import IGNORE, computed_tokens, lay_out, pad, training_passes
 from agentlora.plugins.trainers.loading import casting_left_to_autocast, count_parameters, load_model
 from agentlora.plugins.trainers.loss import trained_positions_loss
 from agentlora.plugins.trainers.memory import choose_micro_batch
 from agentlora.plugins.trainers.progress import StepLog
 from agentlora.plugins.trainers.rows import Encoded, Row, encode
-from agentlora.plugins.trainers.sharing import group_size, shares_prefixes
+from agentlora.plugins.trainers.sharing import rows_at_once, shares_prefixes
 
 METHOD_STATE = "method.safetensors"  # what a method keeps beside its weights, in a checkpoint
 
@@ -100,7 +101,7 @@ def _make_trainer(
     from transformers import PrinterCallback, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    training, rows = run.config.training, encoded.rows
+    training, rows, processes = run.config.training, encoded.rows, process_count()
     sharing = training.shared_prefix and shares_prefixes(model, (*rows, *dev))
     if training.shared_prefix and not sharing:
         run.note(
@@ -113,21 +114,26 @@ def _make_trainer(
         micro = choose_micro_batch(
             rows,
             model.config.get_text_config(),
-            training.batch_size,
-            group_size(rows) if sharing else training.batch_size,
+            training.batch_size // processes,
+            rows_at_once(rows) if sharing else training.batch_size // processes,
             torch.finfo(model.dtype).bits // 8,
             training.gradient_checkpointing,
             sharing,
         )
-    prover.micro_batch_size = micro
+    prover.micro_batch_size = micro = from_first(micro)
     accumulate = training.batch_size // micro
-    passes = forward_passes(rows, micro, run.config.seed)
-    plain_tokens = sum(len(row.ids) for row in rows)
+    total_rows = round(len(rows) * training.epochs)
+    if training.max_steps:
+        total_rows = training.max_steps * training.batch_size
+    total_steps = math.ceil(total_rows / training.batch_size)
+    passes = training_passes(rows, training.batch_size, micro, run.config.seed, total_rows)
+    plain_tokens = sum(len(rows[i].ids) for members in passes for i in members)
     computed = sum(computed_tokens([rows[i] for i in members]) for members in passes)
     run.note(
         "train",
         "layout",
         message=f"{micro} examples a forward pass, {accumulate} passes an update"
+        + (f" over {processes} processes" if processes > 1 else "")
         + (
             f"; shared prefixes leave {computed / plain_tokens:.0%} of the tokens to compute"
             if sharing
@@ -141,11 +147,11 @@ def _make_trainer(
     autocast = partial(
         torch.autocast, model.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16
     )
-    total_steps = training.max_steps or math.ceil(len(passes) / accumulate * training.epochs)
     args = SFTConfig(
         output_dir=str(run.checkpoints_dir),
         per_device_train_batch_size=1,  # an item of the data set is a whole forward pass
-        gradient_accumulation_steps=accumulate,
+        gradient_accumulation_steps=accumulate // processes,
+        train_sampling_strategy="sequential",  # the order is ours
         max_steps=total_steps,
         learning_rate=training.lr,
         lr_scheduler_type=training.schedule,
@@ -175,16 +181,20 @@ def _make_trainer(
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            log.batch(*inputs.pop("token_counts"))
+            log.batch(*self.accelerator.reduce(inputs.pop("token_counts")).tolist())
             # adapters compute in bfloat16 like their base and are stored in float32
             with autocast():
-                loss = trained_positions_loss(model, inputs, num_items_in_batch)
+                loss = trained_positions_loss(model, inputs, num_items_in_batch, self.model)
+            if num_items_in_batch is not None:
+                loss = loss * processes  # the items are those of all, and gradients are averaged
             penalty = method.penalty(model) if hasattr(method, "penalty") else None
             if penalty is None:
                 return loss
             # its gradient and not its value: what is logged stays nats a token. Without a number of items the trainer
             # divides the whole by the passes itself.
-            return loss + (penalty - penalty.detach()) / (1 if num_items_in_batch is None else accumulate)
+            return loss + (penalty - penalty.detach()) / (
+                1 if num_items_in_batch is None else self.args.gradient_accumulation_steps
+            )
 
         def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
             if getattr(self, "optimizer", None) is None and hasattr(method, "optimizer"):
@@ -196,7 +206,8 @@ def _make_trainer(
             ids = inputs["input_ids"]
             prover.before_pass(model, self.optimizer)
             loss = super().training_step(model, inputs, *args, **kwargs)
-            prover.after_pass(ids, loss)
+            if process_index() == 0:
+                prover.after_pass(ids, loss)
             if not torch.isfinite(loss):
                 raise TrainError(
                     f"the loss became {loss.item()} at update {self.state.global_step + 1}. Lower --lr "
@@ -211,6 +222,9 @@ def _make_trainer(
 
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()  # each has written its random state
+            if process_index():
+                return
             checkpoint = run.checkpoints_dir / f"checkpoint-{self.state.global_step}"
             if hasattr(method, "state"):
                 save_file(
@@ -233,10 +247,17 @@ def _make_trainer(
 
     def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
         batch = [rows[i] for item in items for i in item["rows"]]
-        tokens = sum(len(row.ids) for row in batch)
-        tensors = lay_out(batch) if sharing else pad(batch, tokenizer.pad_token_id or 0)
-        return {**tensors, "token_counts": (tokens, tensors["input_ids"].numel())}
+        tensors = (
+            lay_out(batch or shortest) if sharing else pad(batch or shortest, tokenizer.pad_token_id or 0)
+        )
+        if not batch:
+            tensors["labels"].fill_(IGNORE)
+        counts = sum(len(row.ids) for row in batch), tensors["input_ids"].numel() if batch else 0
+        return {**tensors, "token_counts": torch.tensor(counts)}
 
+    # a last update with fewer passes than processes: who has none computes one that trains nothing, to be there
+    shortest = [min(rows, key=lambda row: len(row.ids))]
+    passes += [[]] * (-len(passes) % processes)
     dataset = Dataset.from_dict({"rows": passes, "labels": [[0]] * len(passes)})
     look = None
     if dev:

@@ -5,65 +5,104 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from agentlora.plugins.trainers.attention import use_tree_attention
-from agentlora.plugins.trainers.layout import IGNORE, lay_out
+from agentlora.plugins.trainers.attention import NarrowWindow, use_tree_attention
+from agentlora.plugins.trainers.layout import computed_tokens, lay_out, trees
 from agentlora.plugins.trainers.loss import model_inputs
 from agentlora.plugins.trainers.rows import Row
 
+# Root mean square of the difference in logits, in units of their spread: over all tokens, and at the worst of them. A
+# recurrent layer reaches a few tokens behind a suffix's begin: little on the mean, everything there.
+TOLERANCE = {"float32": (1e-4, 1e-3), "bfloat16": (0.05, 0.3)}
+PASS_TOKENS = 1024  # a forward pass of fewer wastes a processor's time
 
-def group_size(rows: Sequence[Row]) -> int:
-    """The most rows that any group has."""
+
+def rows_at_once(rows: Sequence[Row]) -> int:
+    """How many rows a forward pass should take: the largest group, or as many as make up `PASS_TOKENS`."""
     counts: dict[str, int] = {}
     for row in rows:
         counts[row.group] = counts.get(row.group, 0) + 1
-    return max(counts.values())
+    return max(*counts.values(), PASS_TOKENS * len(rows) // computed_tokens(rows))
 
 
 def shares_prefixes(model: Any, rows: Sequence[Row]) -> bool:
     """Make `model` ready for the shared-prefix layout, with the fastest attention that is exact for it; False
     where none is.
     """
-    before = model.config.get_text_config()._attn_implementation
+    members = _sample(rows)
+    own = model.config.get_text_config()._attn_implementation
+    expected = _row_by_row(model, members)  # with its own attention: ours might leave out what that does
     try:
         use_tree_attention(model)
-        if shares_prefixes_exactly(model, rows):
+        if shares_prefixes_exactly(model, members, expected):
             return True
-        model.set_attn_implementation(before)
+        model.set_attn_implementation(own)
+    except NarrowWindow:
+        model.set_attn_implementation(own)
+        return False
     except (ValueError, AttributeError):
         pass  # the model has an attention of its own
-    return shares_prefixes_exactly(model, rows)
+    return shares_prefixes_exactly(model, members, expected)
 
 
-def shares_prefixes_exactly(model: Any, rows: Sequence[Row]) -> bool:
-    """Whether this model computes the same next-token logits in the shared-prefix layout as row by row.
+def shares_prefixes_exactly(model: Any, members: Sequence[Row], expected: Any = None) -> bool:
+    """Whether this model computes the same next-token logits for rows in the shared-prefix layout as row by row.
 
-    Sliding windows, recurrent layers and attention that ignores a given mask show here, whatever their name.
+    Recurrent layers, and attention that ignores a given mask, show here, whatever their name.
+
+    Args:
+        members: rows, those of a group next to each other. expected: see `_row_by_row`.
+
+    Raises:
+        NarrowWindow: the model attends to fewer tokens than a row has.
     """
     import torch
 
-    longest = max(rows, key=lambda row: len(row.ids))  # a window that is narrower would show
-    members = [longest, *(row for row in rows if row.group == longest.group and row is not longest)][:2]
     batch = {k: v.to(model.device) if k != "spans" else v for k, v in lay_out(members).items()}
-    labels = batch["labels"]
+    plain = _row_by_row(model, members) if expected is None else expected
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            shared = model(**model_inputs(model, batch), use_cache=False).logits[0][
-                (labels[0] != IGNORE).roll(-1)
-            ]
-            plain = torch.cat(
-                [
-                    model(torch.tensor([row.ids], device=model.device), use_cache=False).logits[0][
-                        row.start - 1 : -1
-                    ]
-                    for row in members
-                ]
-            )
+            logits = model(**model_inputs(model, batch), use_cache=False).logits[0]
+            found = torch.cat([logits[at + n : at + n + sum(own)] for at, n, own in batch["spans"]]).float()
+    except NarrowWindow:
+        raise
     except (RuntimeError, ValueError, TypeError, IndexError):
         return False  # the model cannot take a 4-D mask at all
     finally:
         model.train(was_training)
-    tolerance = 1e-4 if shared.dtype == torch.float32 else 0.05
-    shared, plain = shared.float(), plain.float()
-    return bool((shared - plain).square().mean() <= tolerance**2 * plain.var())
+    if found.shape != plain.shape:
+        return False  # a method puts tokens of its own before the prompt
+    mean, worst = TOLERANCE["float32" if model.dtype == torch.float32 else "bfloat16"]
+    error = (found - plain).square().mean(-1)
+    return bool(error.mean() <= mean**2 * plain.var() and error.max() <= worst**2 * plain.var())
+
+
+def _sample(rows: Sequence[Row]) -> list[Row]:
+    """The longest row, which shows a window that is narrower, and a short one of another group, each with one of its
+    group where there is one: what shares a prefix, and what is packed.
+    """
+
+    def pair(candidates: list[Row]) -> list[Row]:
+        return [row for row in candidates if row.group == candidates[0].group][:2]
+
+    shortest = sorted(rows, key=lambda row: len(row.ids))
+    longest = pair(shortest[::-1])
+    others = [row for row in shortest if row.group != longest[0].group]
+    return longest + (pair(others) if others else [])
+
+
+def _row_by_row(model: Any, members: Sequence[Row]) -> Any:
+    """Logits of every row behind its group's common prefix: float32 [tokens, vocabulary]."""
+    import torch
+
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        parts = [
+            model(torch.tensor([row.ids], device=model.device), use_cache=False).logits[0, len(tree.prefix) :]
+            for tree in trees(members)
+            for row in tree.rows
+        ]
+    model.train(was_training)
+    return torch.cat(parts).float()

@@ -155,7 +155,7 @@ def simulate(
             update_seconds, state = meter.seconds, meter.others
             meter.restart()
             with autocast():
-                loss = summed_loss(model, model_inputs(model, batch), targets)
+                loss = summed_loss(model, model_inputs(model, batch), targets, model)
             forward = len(meter.history)
             loss.backward()
     # half of the last layer's part of the way back: what the layers kept is all there still

@@ -1,0 +1,175 @@
+"""Two processes train as one does, and leave one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from agentlora.core import journal
+from agentlora.core.cli import cli
+from agentlora.core.config import RunConfig, parse
+from agentlora.core.errors import ConfigError
+from agentlora.core.files import write_json
+from agentlora.core.processes import check_processes, shadow
+from agentlora.core.run import create_run
+from agentlora.core.types import Example
+
+TOGETHER = [
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--nproc-per-node",
+    "2",
+    "-m",
+    "agentlora",
+]
+RATES = ["--lr", "5e-3", "--dtype", "float32", "--set", "training.save_steps=2"]
+
+
+@pytest.fixture
+def data(examples: list[Example], tmp_path: Path) -> Path:
+    """26 rows in groups of 3 and of 4: an epoch is no multiple of the batch."""
+    rows = []
+    for i in range(26):
+        example = examples[i % len(examples)]
+        (call,) = example.expected.calls
+        called = {"function": {"name": call.name, "arguments": json.dumps(dict(call.arguments))}}
+        asked = {"role": "user", "content": f"{example.messages[0]['content']} ({i})"}
+        messages = [asked, {"role": "assistant", "tool_calls": [called]}]
+        group = example.group + ("" if i < 12 else "+")
+        rows.append({"messages": messages, "tools": list(example.tools), "group": group, "weight": 1 + i % 2})
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def command(data: Path, tiny: Path, output: Path, *more: str) -> list[str]:
+    shares = ["--set", "data.params.dev_share=0", "--set", "data.params.test_share=0"]
+    words = ["train", "tool-calling", "--data", str(data), "--model", str(tiny), "--batch-size", "8"]
+    return [*words, "--output", str(output), *shares, *RATES, *more]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "LD_PRELOAD": ""}
+
+
+def losses(run: Path) -> list[float]:
+    return [row["loss"] for row in journal.read(run / "metrics.jsonl") if "loss" in row]
+
+
+def events(run: Path) -> list[str]:
+    return [f"{e['stage']} {e['event']}" for e in journal.read(run / "journal.jsonl") if "stage" in e]
+
+
+def assert_same_training(run: Path, alone: Path) -> None:
+    assert losses(run) == pytest.approx(losses(alone), rel=1e-5)
+    weights, expected = (load_file(path / "adapter" / "adapter_model.safetensors") for path in (run, alone))
+    assert weights.keys() == expected.keys()
+    for name, weight in expected.items():
+        assert (weights[name] - weight).norm() <= 1e-4 * weight.norm(), name
+
+
+def test_two_processes_train_as_one_and_write_as_one(
+    data: Path, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    done = CliRunner().invoke(cli, command(data, tiny_model_dir, alone, "--epochs", "2"))
+    assert done.exit_code == 0, done.output
+    assert len(losses(alone)) == 7  # 52 rows: the last update has four
+
+    words = [*TOGETHER, *command(data, tiny_model_dir, both, "--epochs", "2")]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert_same_training(both, alone)
+    seen, expected = (
+        [row["computed_tokens"] for row in journal.read(run / "metrics.jsonl") if "loss" in row]
+        for run in (both, alone)
+    )
+    assert all(0.5 < one / other < 2 for one, other in zip(seen, expected, strict=True))  # of both processes
+    assert events(both).count("train started") == events(both).count("data built") == 1
+    assert done.stderr.count("train: started") == done.stdout.count("Trained tool-calling") == 1
+    assert {path.name for path in both.iterdir()} == {path.name for path in alone.iterdir()}
+    assert (both / "checkpoints" / "checkpoint-6" / "proof.json").is_file()
+    assert len(list((both / "checkpoints" / "checkpoint-6").glob("rng_state_?.pth"))) == 2
+
+
+def process_of(launcher: int, index: int) -> int:
+    """The id of a training's process, a child of its launcher."""
+    for task in Path(f"/proc/{launcher}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if f"RANK={index}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
+                return int(child)
+    raise LookupError(f"{launcher} has no process {index}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", [0, 1])
+def test_one_that_is_killed_ends_all_and_they_go_on_together(
+    index: int, data: Path, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENTLORA_HOME", str(tmp_path / "home"))
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    done = CliRunner().invoke(cli, command(data, tiny_model_dir, alone, "--max-steps", "40"))
+    assert done.exit_code == 0, done.output
+    words = [*TOGETHER, *command(data, tiny_model_dir, killed, "--max-steps", "40")]
+    with (tmp_path / "said").open("w") as said:
+        launcher = subprocess.Popen(words, env=environment(), stdout=said, stderr=said)
+        deadline = time.monotonic() + 600
+        while not (killed / "checkpoints" / "checkpoint-4").exists() and time.monotonic() < deadline:
+            assert launcher.poll() is None, (tmp_path / "said").read_text()
+            time.sleep(0.005)
+        os.kill(process_of(launcher.pid, index), signal.SIGKILL)
+        assert launcher.wait() != 0
+    assert not (killed / "adapter").exists()
+    assert "another process of this training failed or was killed" in (tmp_path / "said").read_text()
+    words = [*TOGETHER, "runs", "resume", str(killed)]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("going on after update") == 1
+    assert_same_training(killed, alone)
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"batch_size": 9}, r"cannot be divided among 2 processes.*multiple of 2 \(--batch-size\)"),
+        ({"batch_size": 6, "micro_batch_size": 6}, r"multiple of 12"),
+        ({"batch_size": 6, "grad_accum": 3}, r"multiple of 2 \(--grad-accum\)"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused(
+    settings: dict[str, Any], what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = parse(RunConfig, {"task": "tool-calling", "training": settings})
+    check_processes(config)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match=what):
+        check_processes(config)
+
+
+def test_a_shadow_reads_the_run_and_leaves_it_as_it_is(tmp_path: Path, examples: list[Example]) -> None:
+    run = create_run(parse(RunConfig, {"task": "tool-calling"}), tmp_path / "run")
+    run.write_examples("train", examples)
+    run.checkpoints_dir.mkdir()
+    (tmp_path / "other").mkdir()
+    other = shadow(run, tmp_path / "other")
+    before = {path: path.read_bytes() for path in run.directory.rglob("*") if path.is_file()}
+    assert other.id == run.id
+    assert other.examples("train") == examples
+    other.note("train", "started")
+    other.add_facts(base="x")
+    write_json(other.adapter_dir / "adapter_config.json", {})
+    assert before == {path: path.read_bytes() for path in run.directory.rglob("*") if path.is_file()}
+    (other.checkpoints_dir / "rng_state_1.pth").touch()  # but of the checkpoints each writes its part
+    assert (run.checkpoints_dir / "rng_state_1.pth").is_file()
