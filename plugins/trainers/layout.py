@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from agentlora.core.config import TrainingConfig
 from agentlora.plugins.trainers.attention import Span
 from agentlora.plugins.trainers.rows import Row
 
 IGNORE = -100
+PASS_TOKENS = 1024  # a forward pass of fewer wastes a processor's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,21 @@ def _groups(rows: Sequence[Row]) -> list[list[int]]:
     for index, row in enumerate(rows):
         groups.setdefault(row.group, []).append(index)
     return list(groups.values())
+
+
+def rows_at_once(rows: Sequence[Row]) -> int:
+    """How many rows a forward pass should take: the largest group, or as many as make up `PASS_TOKENS`."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row.group] = counts.get(row.group, 0) + 1
+    return max(*counts.values(), PASS_TOKENS * len(rows) // computed_tokens(rows))
+
+
+def rows_in_all(training: TrainingConfig, rows: int) -> int:
+    """How many rows a training goes through that has `rows` of them, each time that it comes by counted."""
+    if training.max_steps:
+        return training.max_steps * training.batch_size
+    return round(rows * training.epochs)
 
 
 def computed_tokens(rows: Iterable[Row]) -> int:

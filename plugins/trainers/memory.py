@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agentlora.plugins.trainers.layout import computed_tokens
+from agentlora.core.config import TrainingConfig
+from agentlora.plugins.trainers.layout import computed_tokens, rows_at_once
 from agentlora.plugins.trainers.rows import Row
 
 # Values kept for the backward pass for a token and layer, in units of the hidden and of the intermediate
@@ -26,6 +27,26 @@ def activation_bytes(config: Any, tokens: int, trained: int, value_bytes: int, c
     kept = layers * tokens * hidden * value_bytes + layer if checkpointing else layers * layer
     logits = 3 * 4 * trained * config.vocab_size  # logits, log-softmax and its gradient, in float32
     return int(kept + logits)
+
+
+def micro_batch_of(
+    training: TrainingConfig,
+    rows: Sequence[Row],
+    config: Any,
+    value_bytes: int,
+    sharing: bool,
+    processes: int = 1,
+) -> int:
+    """Examples a forward pass: as the configuration says, or as many as fit."""
+    if training.micro_batch_size is not None:
+        return training.micro_batch_size
+    if training.grad_accum is not None:
+        return training.batch_size // training.grad_accum
+    of_process = training.batch_size // processes
+    at_once = rows_at_once(rows) if sharing else of_process
+    return choose_micro_batch(
+        rows, config, of_process, at_once, value_bytes, training.gradient_checkpointing, sharing
+    )
 
 
 def choose_micro_batch(

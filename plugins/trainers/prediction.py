@@ -15,10 +15,9 @@ from typing import Any
 from agentlora.core.config import RunConfig, TrainingConfig
 from agentlora.core.libraries import best_dtype
 from agentlora.core.types import JSON, Method
-from agentlora.plugins.trainers.layout import computed_tokens, lay_out, pad, training_passes
-from agentlora.plugins.trainers.memory import activation_bytes, choose_micro_batch, heaviest
+from agentlora.plugins.trainers.layout import computed_tokens, lay_out, pad, rows_in_all, training_passes
+from agentlora.plugins.trainers.memory import activation_bytes, heaviest, micro_batch_of
 from agentlora.plugins.trainers.rows import Row
-from agentlora.plugins.trainers.sharing import rows_at_once
 
 SHALLOW, DEEP = 2, 4  # layers that are simulated; every further one adds what the third and fourth added
 
@@ -59,6 +58,7 @@ def predict(
     params: Any,
     rows: Sequence[Row],
     sharing: bool | None = None,
+    micro_batch: int | None = None,
     part: float = 1.0,
 ) -> Prediction:
     """What training on `rows` will need on this device; nothing is computed and no weight is read.
@@ -66,7 +66,7 @@ def predict(
     Args:
         model_dir: has a ``config.json``; weights are not needed.
         params: an instance of ``method.Params``.
-        sharing: whether the model can share prefixes, where that is known.
+        sharing: whether the model can share prefixes, and micro_batch: rows a forward pass, where that is known.
         part: how much of all there is to train on `rows` are.
     """
     import torch
@@ -77,15 +77,11 @@ def predict(
     value_bytes = torch.finfo(getattr(torch, dtype_of(training))).bits // 8
     if sharing is None:
         sharing = training.shared_prefix and _sees_everything(of_model) and not _has_prompt(model)
-    most = rows_at_once(rows) if sharing else training.batch_size
     checkpointing = training.gradient_checkpointing
-    micro = training.micro_batch_size or (training.grad_accum and training.batch_size // training.grad_accum)
-    micro = micro or choose_micro_batch(
-        rows, of_model, training.batch_size, most, value_bytes, checkpointing, sharing
-    )
+    micro = micro_batch or micro_batch_of(training, rows, of_model, value_bytes, sharing)
     accumulate = training.batch_size // micro
     passes = training_passes(rows, training.batch_size, micro, config.seed, len(rows))
-    updates = training.max_steps or ceil(len(passes) / part / accumulate * training.epochs)
+    updates = ceil(rows_in_all(training, round(len(rows) / part)) / training.batch_size)
     parts = [[rows[i] for i in part] for part in passes]
     worst = heaviest(parts, of_model, value_bytes, checkpointing, sharing)
     memory = {"process": resident_bytes(), **_weights(model, method.load_kwargs(params))}

@@ -18,13 +18,20 @@ from agentlora.core.types import Base, Example, Method
 from agentlora.plugins.trainers.checkpoints import Prover, last_whole
 from agentlora.plugins.trainers.dev_loss import DevLoss, dev_sample, steps_between
 from agentlora.plugins.trainers.exporting import convert, export
-from agentlora.plugins.trainers.layout import IGNORE, computed_tokens, lay_out, pad, training_passes
+from agentlora.plugins.trainers.layout import (
+    IGNORE,
+    computed_tokens,
+    lay_out,
+    pad,
+    rows_in_all,
+    training_passes,
+)
 from agentlora.plugins.trainers.loading import casting_left_to_autocast, count_parameters, load_model
 from agentlora.plugins.trainers.loss import trained_positions_loss
-from agentlora.plugins.trainers.memory import choose_micro_batch
+from agentlora.plugins.trainers.memory import micro_batch_of
 from agentlora.plugins.trainers.progress import StepLog
 from agentlora.plugins.trainers.rows import Encoded, Row, encode
-from agentlora.plugins.trainers.sharing import rows_at_once, shares_prefixes
+from agentlora.plugins.trainers.sharing import shares_prefixes
 
 METHOD_STATE = "method.safetensors"  # what a method keeps beside its weights, in a checkpoint
 
@@ -108,23 +115,14 @@ def _make_trainer(
             "train", "plain", message="this model cannot share prefixes; training every example on its own"
         )
     micro = training.micro_batch_size or prover.micro_batch_size
-    if micro is None and training.grad_accum is not None:
-        micro = training.batch_size // training.grad_accum
     if micro is None:
-        micro = choose_micro_batch(
-            rows,
-            model.config.get_text_config(),
-            training.batch_size // processes,
-            rows_at_once(rows) if sharing else training.batch_size // processes,
-            torch.finfo(model.dtype).bits // 8,
-            training.gradient_checkpointing,
-            sharing,
+        value_bytes = torch.finfo(model.dtype).bits // 8
+        micro = micro_batch_of(
+            training, rows, model.config.get_text_config(), value_bytes, sharing, processes
         )
     prover.micro_batch_size = micro = from_first(micro)
     accumulate = training.batch_size // micro
-    total_rows = round(len(rows) * training.epochs)
-    if training.max_steps:
-        total_rows = training.max_steps * training.batch_size
+    total_rows = rows_in_all(training, len(rows))
     total_steps = math.ceil(total_rows / training.batch_size)
     passes = training_passes(rows, training.batch_size, micro, run.config.seed, total_rows)
     plain_tokens = sum(len(rows[i].ids) for members in passes for i in members)

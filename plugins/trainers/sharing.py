@@ -6,22 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentlora.plugins.trainers.attention import NarrowWindow, use_tree_attention
-from agentlora.plugins.trainers.layout import computed_tokens, lay_out, trees
+from agentlora.plugins.trainers.layout import lay_out, trees
 from agentlora.plugins.trainers.loss import model_inputs
 from agentlora.plugins.trainers.rows import Row
 
 # Root mean square of the difference in logits, in units of their spread: over all tokens, and at the worst of them. A
 # recurrent layer reaches a few tokens behind a suffix's begin: little on the mean, everything there.
 TOLERANCE = {"float32": (1e-4, 1e-3), "bfloat16": (0.05, 0.3)}
-PASS_TOKENS = 1024  # a forward pass of fewer wastes a processor's time
-
-
-def rows_at_once(rows: Sequence[Row]) -> int:
-    """How many rows a forward pass should take: the largest group, or as many as make up `PASS_TOKENS`."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row.group] = counts.get(row.group, 0) + 1
-    return max(*counts.values(), PASS_TOKENS * len(rows) // computed_tokens(rows))
 
 
 def shares_prefixes(model: Any, rows: Sequence[Row]) -> bool:

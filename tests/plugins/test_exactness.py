@@ -13,11 +13,11 @@ import transformers
 
 from agentlora.core.types import Base, BaseIdentity, Example, Expected
 from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
-from agentlora.plugins.trainers.layout import forward_passes, lay_out, training_passes
+from agentlora.plugins.trainers.layout import forward_passes, lay_out, rows_at_once, training_passes
 from agentlora.plugins.trainers.loading import attention_for
 from agentlora.plugins.trainers.loss import trained_positions_loss
 from agentlora.plugins.trainers.rows import Row, encode
-from agentlora.plugins.trainers.sharing import rows_at_once, shares_prefixes
+from agentlora.plugins.trainers.sharing import shares_prefixes
 
 SMALL = {
     "vocab_size": 128, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
