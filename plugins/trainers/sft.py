@@ -204,8 +204,7 @@ def _make_trainer(
             ids = inputs["input_ids"]
             prover.before_pass(model, self.optimizer)
             loss = super().training_step(model, inputs, *args, **kwargs)
-            if process_index() == 0:
-                prover.after_pass(ids, loss)
+            prover.after_pass(ids, loss)
             if not torch.isfinite(loss):
                 raise TrainError(
                     f"the loss became {loss.item()} at update {self.state.global_step + 1}. Lower --lr "
