@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from agentlora.core.config import TrainingConfig
@@ -32,18 +33,18 @@ def load_model(base: Base, method: Method, params: Any, training: TrainingConfig
             f"base model {base.name!r} is quantized already, and the method would quantize it again: train with "
             "--method lora, or on the base in full precision."
         )
-    kwargs = {"dtype": dtype, "use_safetensors": True, "attn_implementation": attention_for(base)}
+    kwargs = {"dtype": dtype, "use_safetensors": True, "attn_implementation": attention_for(base.model_dir)}
     if torch.cuda.is_available():
         kwargs["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
     return AutoModelForCausalLM.from_pretrained(base.model_dir, **{**kwargs, **of_method})
 
 
-def attention_for(base: Base) -> str | None:
+def attention_for(model_dir: Path) -> str | None:
     """An attention implementation of transformers; None is the fastest that the model has.
 
     torch's own (sdpa) knows no soft-capping of scores and leaves it out without a word: Gemma 2 would be another model.
     """
-    config = read_json(base.model_dir / "config.json")
+    config = read_json(model_dir / "config.json")
     return "eager" if config.get("attn_logit_softcapping") else None
 
 

@@ -16,6 +16,7 @@ from agentlora.core.config import RunConfig, TrainingConfig
 from agentlora.core.libraries import best_dtype
 from agentlora.core.types import JSON, Method
 from agentlora.plugins.trainers.layout import computed_tokens, lay_out, pad, rows_in_all, training_passes
+from agentlora.plugins.trainers.loading import attention_for
 from agentlora.plugins.trainers.memory import activation_bytes, heaviest, micro_batch_of
 from agentlora.plugins.trainers.rows import Row
 
@@ -59,6 +60,8 @@ def predict(
     rows: Sequence[Row],
     sharing: bool | None = None,
     micro_batch: int | None = None,
+    process: int | None = None,
+    arguments: Any = None,
     part: float = 1.0,
 ) -> Prediction:
     """What training on `rows` will need on this device; nothing is computed and no weight is read.
@@ -67,6 +70,8 @@ def predict(
         model_dir: has a ``config.json``; weights are not needed.
         params: an instance of ``method.Params``.
         sharing: whether the model can share prefixes, and micro_batch: rows a forward pass, where that is known.
+        process: bytes that the process has before it loads the model; as now when not given.
+        arguments: the ``TrainingArguments``, where they are made already: making them resets what accelerate knows.
         part: how much of all there is to train on `rows` are.
     """
     import torch
@@ -84,11 +89,14 @@ def predict(
     updates = ceil(rows_in_all(training, round(len(rows) / part)) / training.batch_size)
     parts = [[rows[i] for i in part] for part in passes]
     worst = heaviest(parts, of_model, value_bytes, checkpointing, sharing)
-    memory = {"process": resident_bytes(), **_weights(model, method.load_kwargs(params))}
+    memory = {
+        "process": resident_bytes() if process is None else process,
+        **_weights(model, method.load_kwargs(params)),
+    }
     trained = [p for p in model.parameters() if p.requires_grad]
     seconds = None
     try:
-        found = simulated(model_dir, method, params, training, worst, sharing)
+        found = simulated(model_dir, method, params, training, worst, sharing, arguments)
     except (RuntimeError, NotImplementedError):  # what torch raises where a model looks at values
         kept = activation_bytes(
             of_model, computed_tokens(worst), 0, value_bytes, training.gradient_checkpointing
@@ -116,7 +124,13 @@ def predict(
 
 
 def simulated(
-    model_dir: Path, method: Method, params: Any, training: TrainingConfig, rows: Sequence[Row], sharing: bool
+    model_dir: Path,
+    method: Method,
+    params: Any,
+    training: TrainingConfig,
+    rows: Sequence[Row],
+    sharing: bool,
+    arguments: Any,
 ) -> Any:
     """The `Simulated` of a forward pass over `rows`, extrapolated from a shallow model to the whole one."""
     import torch
@@ -131,7 +145,8 @@ def simulated(
     config = AutoConfig.from_pretrained(model_dir).get_text_config()
     inner = getattr(config, "intermediate_size", 4 * config.hidden_size)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    speed = measured_speed(dtype, device, batch["input_ids"].numel(), config.hidden_size, inner)
+    tokens = 1 << batch["input_ids"].numel().bit_length()  # rounded, so that one measurement serves for many
+    speed = measured_speed(dtype, device, tokens, config.hidden_size, inner)
 
     def at(depth: int | None) -> Any:
         model = meta_model(model_dir, method, params, training, depth)
@@ -140,7 +155,7 @@ def simulated(
         return simulate(
             model,
             batch,
-            partial(_optimizer, method, params, training),
+            partial(_optimizer, method, params, arguments),
             partial(torch.autocast, "cpu", torch.bfloat16, enabled=dtype == torch.bfloat16),
             speed,
             fused="quantization_config" not in method.load_kwargs(params),
@@ -165,7 +180,9 @@ def meta_model(
             of_text.layer_types = of_text.layer_types[:depth]
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(
-            config, dtype=getattr(torch, dtype_of(training)), attn_implementation="sdpa"
+            config,
+            dtype=getattr(torch, dtype_of(training)),
+            attn_implementation=attention_for(model_dir),
         )
         model = method.apply(model, params)
     if training.gradient_checkpointing:
@@ -191,14 +208,16 @@ def resident_bytes() -> int:
     return int(re.search(r"VmRSS:\s+(\d+)", status.read_text())[1]) * 1024  # type: ignore[index]
 
 
-def _optimizer(method: Method, params: Any, training: TrainingConfig, model: Any) -> Any:
+def _optimizer(method: Method, params: Any, arguments: Any, model: Any) -> Any:
     from torch.optim import AdamW
     from transformers import TrainingArguments
 
     made = None
     if hasattr(method, "optimizer"):
         with suppress(Exception):  # one that needs values, or a device that is not here
-            made = method.optimizer(model, params, TrainingArguments(use_cpu=True, max_steps=100))
+            made = method.optimizer(
+                model, params, arguments or TrainingArguments(use_cpu=True, max_steps=100)
+            )
     return made or AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
 
 

@@ -15,6 +15,7 @@ from agentlora.core.oom import memory_explained
 from agentlora.core.processes import from_first, process_count, process_index
 from agentlora.core.run import Run
 from agentlora.core.types import Base, Example, Method
+from agentlora.plugins.trainers.account import accounted
 from agentlora.plugins.trainers.checkpoints import Prover, last_whole
 from agentlora.plugins.trainers.dev_loss import DevLoss, dev_sample, steps_between
 from agentlora.plugins.trainers.exporting import convert, export
@@ -29,6 +30,7 @@ from agentlora.plugins.trainers.layout import (
 from agentlora.plugins.trainers.loading import casting_left_to_autocast, count_parameters, load_model
 from agentlora.plugins.trainers.loss import trained_positions_loss
 from agentlora.plugins.trainers.memory import micro_batch_of
+from agentlora.plugins.trainers.prediction import Prediction, predict, resident_bytes
 from agentlora.plugins.trainers.progress import StepLog
 from agentlora.plugins.trainers.rows import Encoded, Row, encode
 from agentlora.plugins.trainers.sharing import shares_prefixes
@@ -61,6 +63,7 @@ class SFT:
         encoded = encode(examples, tokenizer, base.chat_template, training.max_len)
         run.note("train", "data", message=encoded.summary(), too_long=encoded.too_long)
         params = parse(method.Params, run.config.method.params, "method.params")
+        process = resident_bytes()
         model = load_model(base, method, params, training)
         model = method.apply(model, params)
         trainable, total = count_parameters(model)
@@ -73,11 +76,24 @@ class SFT:
         log = StepLog(run, run.config.method.name, trainable, total, resumed_at=done)
         dev = dev_sample(run, tokenizer, base)
         prover = Prover(checkpoint)
-        trainer = _make_trainer(run, model, tokenizer, encoded, dev, log, prover, method, params)
+        trainer, sharing = _make_trainer(run, model, tokenizer, encoded, dev, log, prover, method, params)
         from agentlora.plugins.trainers.fused import fused_lora
 
+        def predicted() -> Prediction:
+            return predict(
+                base.model_dir,
+                run.config,
+                method,
+                params,
+                encoded.rows,
+                sharing=sharing,
+                micro_batch=prover.micro_batch_size,
+                process=process,
+                arguments=trainer.args,
+            )
+
         explained = memory_explained(training, lambda: prover.micro_batch_size)
-        with explained, casting_left_to_autocast(model), fused_lora(model):
+        with explained, accounted(run, predicted), casting_left_to_autocast(model), fused_lora(model):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         model.eval()
         if run.config.convert:
@@ -101,7 +117,8 @@ def _make_trainer(
     prover: Prover,
     method: Any,
     params: Any,
-) -> Any:
+) -> tuple[Any, bool]:
+    """The trainer, and whether it shares prefixes."""
     import torch
     from datasets import Dataset
     from safetensors.torch import load_file, save_file
@@ -274,7 +291,7 @@ def _make_trainer(
         if parameter.requires_grad and parameter.dtype == torch.bfloat16:
             parameter.data = parameter.data.float()
     trainer.remove_callback(PrinterCallback)  # prints every log as a dict; the run's events say it better
-    return trainer
+    return trainer, sharing
 
 
 def begin_with_second(scheduler: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 SECONDS = 0.3  # of each measurement
@@ -26,6 +27,7 @@ class Speed:
         return max(flops / self.flops, moved / self.moved) + self.call
 
 
+@cache
 def measured_speed(dtype: Any, device: Any, tokens: int, width: int, inner: int) -> Speed:
     """This device's, by the products that a model makes.
 

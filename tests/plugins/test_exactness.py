@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 
-from agentlora.core.types import Base, BaseIdentity, Example, Expected
+from agentlora.core.types import Example, Expected
 from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
 from agentlora.plugins.trainers.layout import forward_passes, lay_out, rows_at_once, training_passes
 from agentlora.plugins.trainers.loading import attention_for
@@ -159,8 +159,7 @@ def test_capped_scores_are_computed_by_the_attention_that_caps_them(rows: list[R
     assert shares_prefixes(model, rows)
     assert model.config._attn_implementation == "eager"
     model.save_pretrained(tmp_path)
-    identity = BaseIdentity("x", *["0"] * 5)
-    assert attention_for(Base("x", tmp_path, "", "hermes", identity)) == "eager"
+    assert attention_for(tmp_path) == "eager"
 
 
 def test_the_tree_attention_is_used_where_it_can_be(rows: list[Row]) -> None:
