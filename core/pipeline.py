@@ -130,6 +130,21 @@ def _check_serving(plugins: Plugins, config: RunConfig) -> None:
         )
 
 
+def check_training(config: RunConfig, plugins: Plugins) -> None:
+    """Make the base model ready, and find what can be found before anything is built or loaded.
+
+    Raises:
+        ConfigError: there is no such model, or the trainer or the method cannot take it.
+    """
+    from agentlora.plugins.bases.resolve import resolve_base
+
+    base = resolve_base(config.model, plugins, home())
+    trainer = plugins.get("trainers", config.trainer)
+    if hasattr(trainer, "check"):
+        with boundary(TrainError, f"trainer {config.trainer!r}"):
+            trainer.check(config, base, plugins.get("peft_methods", config.method.name))
+
+
 def served_places(config: RunConfig, card: MethodCard) -> tuple[ServeOn, ...]:
     """Where what the run exports runs as it is: what was converted to LoRA, everywhere."""
     return ("vllm", "transformers") if config.convert else card.serve_on

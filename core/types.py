@@ -307,7 +307,11 @@ class Method(Protocol):
 
 @runtime_checkable
 class Trainer(Protocol):
-    """Fits a method's parameters to examples."""
+    """Fits a method's parameters to examples.
+
+    It may have ``check(config, base, method)``, which raises ConfigError where these cannot go together; it is asked
+    before data is built and before weights are read.
+    """
 
     def fit(self, run: Run, base: Base, method: Method, examples: Sequence[Example]) -> Path:
         """Train and return the directory of the exported adapter. Settings are in ``run.config``.

@@ -48,12 +48,12 @@ def sweep(
 
     from agentlora.core.cli.progress import show
     from agentlora.core.errors import AgentLoraError, ConfigError, TrainError
-    from agentlora.core.home import home
     from agentlora.core.manager import default_plugins
-    from agentlora.core.pipeline import resolve_config
+    from agentlora.core.pipeline import check_training, resolve_config
+    from agentlora.core.processes import process_count
     from agentlora.core.sweep import combinations, members_of, run_member
     from agentlora.eval.standings import standings
-    from agentlora.plugins.bases.resolve import check_model, resolve_base
+    from agentlora.plugins.bases.resolve import check_model
 
     plugins = default_plugins()
     name = engine or ("vllm" if url else None)
@@ -63,9 +63,13 @@ def sweep(
     resolved = [
         (label, resolve_config(plugins, task, *layers, layer)) for label, layer in combinations(grids, KEYS)
     ]
-    for model in dict.fromkeys(found.model for _, found in resolved):
-        check_model(model, plugins)
-        resolve_base(model, plugins, home())
+    if process_count() > 1:
+        raise ConfigError(
+            "a sweep trains one run after the other in one process; start it without a launcher."
+        )
+    for _, found in resolved:
+        check_model(found.model, plugins)
+        check_training(found, plugins)
     members = members_of(resolved, output.expanduser().absolute())
     done, failed = [], {}
     for number, member in enumerate(members, 1):

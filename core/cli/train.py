@@ -29,13 +29,12 @@ def train(
     """Train a skill for TASK: build the data, fit the adapter, leave a run directory."""
     from agentlora.core.cli.progress import show
     from agentlora.core.config import merge
-    from agentlora.core.home import home
     from agentlora.core.manager import default_plugins
-    from agentlora.core.pipeline import build_data, resolve_config, train_along
+    from agentlora.core.pipeline import build_data, check_training, resolve_config, train_along
     from agentlora.core.pipeline import train as fit
     from agentlora.core.processes import process_index
     from agentlora.core.run import create_run, kept_if_begun
-    from agentlora.plugins.bases.resolve import check_model, resolve_base
+    from agentlora.plugins.bases.resolve import check_model
 
     plugins = default_plugins()
     if process_index():
@@ -47,7 +46,7 @@ def train(
     if dry_run:
         click.echo(resolved.model_dump_json(indent=2))
         return
-    resolve_base(resolved.model, plugins, home())  # a model that is none is told before data is built
+    check_training(resolved, plugins)
     with show(plugins, quiet=as_json) as emit:
         run = create_run(resolved, output, emit)
         name = run.id if output is None else str(output)

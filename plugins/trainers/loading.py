@@ -11,7 +11,7 @@ from agentlora.core.config import TrainingConfig
 from agentlora.core.errors import ConfigError
 from agentlora.core.files import read_json
 from agentlora.core.libraries import best_dtype
-from agentlora.core.types import Base, Method
+from agentlora.core.types import JSON, Base, Method
 
 
 def load_model(base: Base, method: Method, params: Any, training: TrainingConfig) -> Any:
@@ -26,6 +26,15 @@ def load_model(base: Base, method: Method, params: Any, training: TrainingConfig
     logging.disable_progress_bar()
     dtype = getattr(torch, best_dtype() if training.dtype == "auto" else training.dtype)
     of_method = method.load_kwargs(params)
+    refuse_quantized_twice(base, of_method)
+    kwargs = {"dtype": dtype, "use_safetensors": True, "attn_implementation": attention_for(base.model_dir)}
+    if torch.cuda.is_available():
+        kwargs["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
+    return AutoModelForCausalLM.from_pretrained(base.model_dir, **{**kwargs, **of_method})
+
+
+def refuse_quantized_twice(base: Base, of_method: JSON) -> None:
+    """Raises ConfigError when the method quantizes a base that is quantized already."""
     if "quantization_config" in of_method and "quantization_config" in read_json(
         base.model_dir / "config.json"
     ):
@@ -33,10 +42,6 @@ def load_model(base: Base, method: Method, params: Any, training: TrainingConfig
             f"base model {base.name!r} is quantized already, and the method would quantize it again: train with "
             "--method lora, or on the base in full precision."
         )
-    kwargs = {"dtype": dtype, "use_safetensors": True, "attn_implementation": attention_for(base.model_dir)}
-    if torch.cuda.is_available():
-        kwargs["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
-    return AutoModelForCausalLM.from_pretrained(base.model_dir, **{**kwargs, **of_method})
 
 
 def attention_for(model_dir: Path) -> str | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agentlora.core.config import parse
+from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import TrainError, needs_extra
 from agentlora.core.libraries import prepare_libraries
 from agentlora.core.oom import memory_explained
@@ -27,10 +28,15 @@ from agentlora.plugins.trainers.layout import (
     rows_in_all,
     training_passes,
 )
-from agentlora.plugins.trainers.loading import casting_left_to_autocast, count_parameters, load_model
+from agentlora.plugins.trainers.loading import (
+    casting_left_to_autocast,
+    count_parameters,
+    load_model,
+    refuse_quantized_twice,
+)
 from agentlora.plugins.trainers.loss import trained_positions_loss
 from agentlora.plugins.trainers.memory import micro_batch_of
-from agentlora.plugins.trainers.prediction import Prediction, predict, resident_bytes
+from agentlora.plugins.trainers.prediction import Prediction, meta_model, predict, resident_bytes
 from agentlora.plugins.trainers.progress import StepLog
 from agentlora.plugins.trainers.rows import Encoded, Row, encode
 from agentlora.plugins.trainers.sharing import shares_prefixes
@@ -40,6 +46,15 @@ METHOD_STATE = "method.safetensors"  # what a method keeps beside its weights, i
 
 class SFT:
     """Trains a method's parameters and exports them into ``run.adapter_dir``."""
+
+    def check(self, config: RunConfig, base: Base, method: Method) -> None:
+        """See `agentlora.core.types.Trainer`: the method is tried on the model's outline."""
+        prepare_libraries()
+        params = parse(method.Params, config.method.params, "method.params")
+        with needs_extra("train", "training"):
+            refuse_quantized_twice(base, method.load_kwargs(params))
+            with suppress(RuntimeError, NotImplementedError, AttributeError):  # one that must see weights
+                meta_model(base.model_dir, method, params, config.training)
 
     def fit(self, run: Run, base: Base, method: Method, examples: Sequence[Example]) -> Path:
         """See `agentlora.core.types.Trainer`. Goes on from the run's last whole checkpoint where there is one.

@@ -262,3 +262,11 @@ def test_plan_refuses_what_train_refuses(tmp_path: Path) -> None:
     ):
         done = SimpleNamespace(result=CliRunner().invoke(cli, words))
         assert said in str(done.result.exception or done.result.output)
+
+
+def test_what_cannot_be_trained_is_told_before_data_is_built(tiny_model_dir: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    words = ["train", "tool-calling", "--model", str(tiny_model_dir), "--output", str(output)]
+    done = CliRunner().invoke(cli, [*words, "--target", "q_porj"])
+    assert "q_proj" in str(done.exception)
+    assert not output.exists()
