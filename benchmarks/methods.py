@@ -1,0 +1,129 @@
+"""Every method and preset on the same data and the same updates: what it trains, needs, learns and forgets.
+
+Dev is the loss on a sample of dev after the last update (nats a token); forgetting is what the loss on general text
+(the Python reference that comes with Python) rose by. Each row is a training of the starter model in its own process.
+
+    .venv/bin/python benchmarks/methods.py [--updates 40] [--only lora,full] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+# of each its usual rate: full fine-tuning takes a tenth of LoRA's, scalings and prompts take more
+RATES = {"full": 1e-4, "galore": 1e-3, "ia3": 1e-2, "vera": 1e-2, "prompt-tuning": 3e-2, "prefix-tuning": 1e-2,
+         "adaption-prompt": 1e-2}  # fmt: skip
+PRESETS = ("budget", "efficient", "balanced", "high-quality", "adaptive")
+TEXTS, TEXT_TOKENS = 12, 256  # of general text
+
+
+def general_loss(model: Any, tokenizer: Any) -> float:
+    """Nats a token on general text."""
+    from pydoc_data.topics import topics
+
+    import torch
+
+    losses = []
+    for name in sorted(topics, key=lambda name: -len(topics[name]))[:TEXTS]:
+        ids = tokenizer(topics[name], return_tensors="pt")["input_ids"][:, :TEXT_TOKENS]
+        with torch.no_grad():
+            logits = model(input_ids=ids).logits[0]
+        logits = logits[-ids.shape[1] :]  # behind virtual tokens, where a method has any
+        losses.append(float(torch.nn.functional.cross_entropy(logits[:-1].float(), ids[0, 1:])))
+    return sum(losses) / len(losses)
+
+
+def one(name: str, updates: int) -> dict[str, Any]:
+    """Train with a method or a preset, and measure."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from agentlora.core.home import home
+    from agentlora.core.libraries import prepare_libraries
+    from agentlora.core.manager import default_plugins
+    from agentlora.core.pipeline import build_data, resolve_config, train
+    from agentlora.core.run import create_run
+    from agentlora.plugins.bases.resolve import resolve_base
+    from agentlora.plugins.methods.merged import load_trained
+
+    prepare_libraries()
+    plugins = default_plugins()
+    method = {} if name in PRESETS else {"method": {"name": name}}
+    config = resolve_config(
+        plugins,
+        "tool-calling",
+        {"preset": f"starter+{name}" if name in PRESETS else "starter", "serve_on": "none", **method},
+        {"data": {"params": {"examples": 16 * updates}}, "eval": {"engine": "transformers"}},
+        {
+            "training": {
+                "max_steps": updates,
+                "eval_steps": updates,
+                **({"lr": RATES[name]} if name in RATES else {}),
+            }
+        },
+    )
+    with tempfile.TemporaryDirectory() as directory:
+        run = create_run(config, Path(directory) / "run")
+        build_data(run, plugins)
+        train(run, plugins)
+        rows = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
+        base = resolve_base(config.model, plugins, home())
+        tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
+        before = general_loss(
+            AutoModelForCausalLM.from_pretrained(base.model_dir, dtype="float32").eval(), tokenizer
+        )
+        trained = load_trained(plugins.get("peft_methods", config.method.name), base, run.adapter_dir)
+        return {
+            "name": name,
+            "trainable_percent": rows[0]["trainable_percent"],
+            "peak_gb": run.facts()["measured"]["peak"] / 1e9,
+            "seconds": sum(row.get("seconds", 0) for row in rows[2:]) / (updates - 1),
+            "dev_loss": next(row["dev_loss"] for row in reversed(rows) if "dev_loss" in row),
+            "forgotten": general_loss(trained, tokenizer) - before,
+            "megabytes": sum(file.stat().st_size for file in run.adapter_dir.glob("*.safetensors")) / 1e6,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--updates", type=int, default=40)
+    parser.add_argument("--only", help="methods and presets, with commas between")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(one(args.one, args.updates)))
+        return
+    from agentlora.core.manager import default_plugins
+
+    names = (
+        args.only.split(",") if args.only else [*default_plugins().catalog.names("peft_methods"), *PRESETS]
+    )
+    table = []
+    for name in sorted(names, key=lambda name: (name != "full", name in PRESETS, name)):
+        command = [sys.executable, __file__, "--one", name, "--updates", str(args.updates)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            print(f"{name} failed:\n{done.stderr[-2000:]}", file=sys.stderr)
+            continue
+        table.append(row := json.loads(done.stdout.splitlines()[-1]))
+        if not args.json:
+            print(
+                f"{row['name']:16} {row['trainable_percent']:8.3f} % trained  {row['peak_gb']:5.2f} GB  "
+                f"{row['seconds']:6.2f} s an update  dev {row['dev_loss']:6.3f}  forgotten {row['forgotten']:+6.3f}  "
+                f"{row['megabytes']:7.1f} MB",
+                flush=True,
+            )
+    if args.json:
+        print(json.dumps(table, indent=2))
+
+
+if __name__ == "__main__":
+    main()
