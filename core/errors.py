@@ -7,6 +7,7 @@ A message says what happened, where, and what to do next, with the value quoted 
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -84,7 +85,21 @@ def boundary(error: type[AgentLoraError], doing: str) -> Iterator[None]:
     except AgentLoraError:
         raise
     except Exception as exc:
+        if _no_space(exc):
+            raise error(
+                f"{doing} failed: no space is left on the disk. Make room there; a training that had begun goes on "
+                "from its last checkpoint with: agentlora runs resume last"
+            ) from exc
         raise error(f"{doing} failed: {type(exc).__name__}: {exc}") from exc
+
+
+def _no_space(exc: BaseException | None) -> bool:
+    """Whether the disk was full: safetensors and torch say so in words alone."""
+    while exc is not None:
+        if getattr(exc, "errno", None) == errno.ENOSPC or "No space left on device" in str(exc):
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False
 
 
 @contextmanager

@@ -15,6 +15,8 @@ from typing import Any
 
 from agentlora.core.errors import ConfigError
 
+_HEADER_MAX_BYTES = 100_000_000  # what the safetensors format allows
+
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Replace `path` by `data`, or leave it as it was. Raises OSError (disk full, no permission)."""
@@ -118,3 +120,24 @@ def sha256_json(value: Any) -> str:
     """The hex digest of a value's canonical JSON (sorted keys, no spaces, UTF-8)."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return sha256_bytes(canonical.encode())
+
+
+def safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
+    """A safetensors file's entries by tensor, and where in the file their bytes begin.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is not a whole safetensors file.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= _HEADER_MAX_BYTES:
+            raise ValueError(f"its header claims {length} bytes")
+        raw = file.read(length)
+    try:
+        tensors = {name: entry for name, entry in json.loads(raw).items() if name != "__metadata__"}
+        end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
+    except (KeyError, TypeError, AttributeError, IndexError) as exc:
+        raise ValueError(f"its header is none: {exc}") from exc
+    if path.stat().st_size != 8 + length + end:
+        raise ValueError(f"it has {path.stat().st_size} bytes and its header says {8 + length + end}")
+    return tensors, 8 + length

@@ -179,6 +179,12 @@ def build_data(run: Run, plugins: Plugins) -> dict[str, Any]:
         }
         write_json(run.directory / "data" / "card.json", redact(card))
         run.note("data", "built", **card["counts"])
+        if not splits["test"]:
+            run.note(
+                "data",
+                "no test",
+                message="no test examples: what is trained can be neither evaluated nor published",
+            )
     return card
 
 
@@ -321,7 +327,10 @@ def evaluate(
         )
     examples = take(whole, limit or config.eval.limit)
     if not examples:
-        raise ConfigError(f"split {split!r} of run {run.id!r} is empty; there is nothing to evaluate.")
+        raise ConfigError(
+            f"split {split!r} of run {run.id!r} is empty; there is nothing to evaluate. "
+            "Train on more different rows (ten or more), or name another --split."
+        )
     digest = adapter_digest(run)
     if split == "test":
         _refuse_smaller_record(run, digest, len(examples))

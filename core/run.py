@@ -116,7 +116,7 @@ class Run:
 
     def status(self) -> str:
         """The last stage and how it stands, for people: started, finished or failed; a training that was started
-        and has not ended is running or interrupted.
+        and has not ended is running or interrupted, a publication that the gate did not pass was refused.
         """
         events = journal.read(self.directory / "journal.jsonl")
         marks = [event for event in events if event.get("event") in STAGE_MARKS]
@@ -125,6 +125,8 @@ class Run:
         stage, what = str(marks[-1].get("stage", "-")), marks[-1]["event"]
         if (stage, what) == ("train", "started"):
             what = "running" if self._is_held() else "interrupted"
+        if (stage, what) == ("publish", "failed") and str(marks[-1].get("reason")).startswith("GateRefused"):
+            what = "refused"
         return f"{stage} {what}"
 
     def _is_held(self) -> bool:

@@ -65,8 +65,12 @@ def main() -> None:
              "eval", str(run_dir), "--url", f"http://127.0.0.1:{backend}")  # fmt: skip
         step("4  Publish: through the gate, into the registry", "publish", str(run_dir))
         title('5  Ask, with the official openai client and model="auto"')
-        ask(gateway, "My parcel with the code QX-48213 should be here by now, where is it?", PARCEL_TOOLS)
+        calls = ask(
+            gateway, "My parcel with the code QX-48213 should be here by now, where is it?", PARCEL_TOOLS
+        )
         ask(gateway, "Give me one sentence about the sea.", None)
+    if not calls:
+        sys.exit("\nThe skill answered without a tool call, which it was trained for.")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     minutes = (time.monotonic() - started) / 60
     print(f"\nDone in {minutes:.1f} minutes; the largest single process took {peak:.1f} GB.")
@@ -118,8 +122,8 @@ def wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
     sys.exit("the server did not become ready within ten minutes")
 
 
-def ask(port: int, text: str, tools: list | None) -> None:
-    """One request; prints who answered and what."""
+def ask(port: int, text: str, tools: list | None) -> int:
+    """One request; prints who answered and what, and returns how many tools were called."""
     from openai import OpenAI, omit
 
     client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none")
@@ -138,6 +142,7 @@ def ask(port: int, text: str, tools: list | None) -> None:
         print("call      " + json.dumps(called, ensure_ascii=False))
     if message.content:
         print(f"text      {message.content.strip()}")
+    return len(message.tool_calls or [])
 
 
 def free_port() -> int:

@@ -7,16 +7,15 @@ answers wrongly. Both are reasons here.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agentlora.core.errors import RegistryError, needs_extra
+from agentlora.core.files import safetensors_header
 
 MAX_RANK = 512  # the largest --max-lora-rank that vLLM takes
-_HEADER_MAX_BYTES = 100_000_000  # what the safetensors format allows
 
 # Initialisations that leave the base's weights as they were, so that the saved adapter is plain LoRA.
 _PLAIN_INITS = frozenset({"gaussian", "eva", "orthogonal", "mica", "lora_ga"})
@@ -176,21 +175,11 @@ def _is_finite(content: Any, dtype: str, begin: int, end: int) -> bool:
 def _header(path: Path) -> tuple[dict[str, Any], int]:
     """The tensors' entries by name, and where in the file their bytes begin. Raises RegistryError as `tensor_names`."""
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= _HEADER_MAX_BYTES:
-                raise ValueError(f"its header claims {length} bytes")
-            raw = file.read(length)
-        header = json.loads(raw)
-        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        end = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-        if path.stat().st_size != 8 + length + end:
-            raise ValueError(f"it has {path.stat().st_size} bytes and its header says {8 + length + end}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as exc:
+        return safetensors_header(path)
+    except (OSError, ValueError) as exc:
         raise RegistryError(
             f"{path.name} is not a whole safetensors file ({exc}): look at the run's export."
         ) from exc
-    return tensors, 8 + length
 
 
 def _rank_problems(config: Mapping[str, Any], max_rank: int) -> list[str]:

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.errors import ConfigError
-from agentlora.core.files import read_json, sha256_bytes, sha256_file, sha256_json, write_json
+from agentlora.core.files import (
+    read_json,
+    safetensors_header,
+    sha256_bytes,
+    sha256_file,
+    sha256_json,
+    write_json,
+)
 from agentlora.core.home import home
 from agentlora.core.types import BaseIdentity
 
@@ -25,7 +32,7 @@ def identify(name: str, model_dir: Path, chat_template: str) -> BaseIdentity:
     Weights are hashed once: the digests are kept by path, size, mtime and inode in the home's cache.
 
     Raises:
-        ConfigError: the directory holds no ``config.json`` or no ``*.safetensors``, or the former is damaged.
+        ConfigError: the directory holds no ``config.json`` or no ``*.safetensors``, or one of them is damaged.
     """
     weights = sorted(model_dir.glob("*.safetensors"))
     config = model_dir / "config.json"
@@ -35,6 +42,11 @@ def identify(name: str, model_dir: Path, chat_template: str) -> BaseIdentity:
             f"{str(model_dir)!r} is not a model directory: it has no {lacks}. "
             "Give a directory that save_pretrained wrote, a hub id, or a registered base model."
         )
+    for path in weights:
+        try:
+            safetensors_header(path)
+        except (OSError, ValueError) as exc:
+            raise ConfigError(f"{str(path)!r} is not a whole safetensors file ({exc}): {MEND}.") from exc
     parts = {
         "weights": sha256_json([[path.name, _cached_digest(path)] for path in weights]),
         "config": sha256_json(_without_volatile(config)),

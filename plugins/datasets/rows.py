@@ -12,7 +12,7 @@ from typing import Any
 
 from agentlora.core.errors import DataError, nearest
 from agentlora.core.files import loads_strict, sha256_json
-from agentlora.core.schema import check_schema
+from agentlora.core.schema import check_schema, errors
 from agentlora.core.types import JSON, Example, Expected, ToolCall
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -253,6 +253,8 @@ def _problems(example: Example) -> Iterator[str]:
     for call in example.expected.calls:
         if call.name not in offered:
             yield f"the answer calls {call.name!r}, which is not among its tools: {', '.join(offered) or 'none'}"
+        elif wrong := errors(offered[call.name], dict(call.arguments)):
+            yield f"the answer's call of {call.name!r} does not fit that tool's parameters: {wrong[0]}"
     schema: Any = example.schema
     if schema is not None and not isinstance(schema, dict):
         yield f"'schema' is a JSON Schema, not {_short(schema)}"

@@ -18,9 +18,11 @@ def load_model(base: Base, method: Method, params: Any, training: TrainingConfig
     """The base as a causal LM in the dtype of the configuration, frozen by the method later.
 
     Raises:
-        ConfigError: the method quantizes a base that is quantized already.
+        ConfigError: the method quantizes a base that is quantized already, or the weights are not those of its
+            configuration.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, logging
 
     logging.disable_progress_bar()
@@ -30,7 +32,42 @@ def load_model(base: Base, method: Method, params: Any, training: TrainingConfig
     kwargs = {"dtype": dtype, "use_safetensors": True, "attn_implementation": attention_for(base.model_dir)}
     if torch.cuda.is_available():
         kwargs["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
-    return AutoModelForCausalLM.from_pretrained(base.model_dir, **{**kwargs, **of_method})
+    try:
+        model, told = AutoModelForCausalLM.from_pretrained(
+            base.model_dir, output_loading_info=True, **{**kwargs, **of_method}
+        )
+    except (RuntimeError, SafetensorError) as exc:
+        raise ConfigError(_damaged(base, str(exc).partition("\n")[0])) from exc
+    if lacking := sorted(map(str, (*told["missing_keys"], *told["mismatched_keys"]))):
+        # they would be made up at random
+        raise ConfigError(
+            _damaged(base, f"its files lack {len(lacking)} of its weights, {lacking[0]!r} among them")
+        )
+    return model
+
+
+def _damaged(base: Base, why: str) -> str:
+    return (
+        f"the weights in {str(base.model_dir)!r} do not fit its config.json: {why}. Mend the directory or fetch the "
+        "model again."
+    )
+
+
+def refuse_unknown_architecture(base: Base) -> None:
+    """Raises ConfigError when the installed transformers has no model of this kind."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import __version__ as version
+
+    kind = read_json(base.model_dir / "config.json").get("model_type")
+    try:
+        known = type(AutoConfig.from_pretrained(base.model_dir)) in AutoModelForCausalLM._model_mapping
+    except (ValueError, KeyError):
+        known = False
+    if not known:
+        raise ConfigError(
+            f"base model {base.name!r} is of the kind {kind!r}, and transformers {version} has no causal language "
+            "model of that kind. Choose another --model."
+        )
 
 
 def refuse_quantized_twice(base: Base, of_method: JSON) -> None:

@@ -33,6 +33,7 @@ from agentlora.plugins.trainers.loading import (
     count_parameters,
     load_model,
     refuse_quantized_twice,
+    refuse_unknown_architecture,
 )
 from agentlora.plugins.trainers.loss import trained_positions_loss
 from agentlora.plugins.trainers.memory import micro_batch_of
@@ -52,6 +53,7 @@ class SFT:
         prepare_libraries()
         params = parse(method.Params, config.method.params, "method.params")
         with needs_extra("train", "training"):
+            refuse_unknown_architecture(base)
             refuse_quantized_twice(base, method.load_kwargs(params))
             with suppress(RuntimeError, NotImplementedError, AttributeError):  # one that must see weights
                 meta_model(base.model_dir, method, params, config.training)

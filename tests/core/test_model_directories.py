@@ -14,7 +14,7 @@ from agentlora.plugins.bases.templates import chatml_tools
 
 FILES = {
     "config.json": "{}",
-    "model.safetensors": "weights",
+    "model.safetensors": "\x02" + 7 * "\0" + "{}",  # a whole file without tensors
     "tokenizer_config.json": "{}",
     "tokenizer.json": '{"added_tokens": [{"content": "<|im_start|>"}, "odd"]}',
 }
@@ -53,3 +53,10 @@ def test_a_damaged_cache_of_digests_is_made_again(text: str, model_dir: Path) ->
     first = resolve_base(str(model_dir), load_plugins(), home()).identity
     (home() / "cache" / "weights.json").write_text(text)
     assert resolve_base(str(model_dir), load_plugins(), home()).identity == first
+
+
+def test_weights_that_are_cut_off_are_named(model_dir: Path) -> None:
+    for damage in (b"", b"weights", b"\xff" * 20, b"\x40" + 7 * b"\0" + b"{}"):
+        (model_dir / "model.safetensors").write_bytes(damage)
+        with pytest.raises(ConfigError, match=r"model\.safetensors' is not a whole safetensors file"):
+            resolve_base(str(model_dir), load_plugins(), home())

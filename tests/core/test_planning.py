@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +17,12 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from agentlora.core.advice import RULES, Advice, Facts, advice
 from agentlora.core.cli import cli
 from agentlora.core.config import RunConfig, TrainingConfig, parse
+from agentlora.core.errors import ConfigError
 from agentlora.core.manager import default_plugins
 from agentlora.core.types import MethodCard
+from agentlora.plugins.bases.resolve import resolve_base
 from agentlora.plugins.trainers.layout import lay_out
+from agentlora.plugins.trainers.loading import load_model
 from agentlora.plugins.trainers.prediction import meta_model, predict
 from agentlora.plugins.trainers.rows import Row
 from agentlora.plugins.trainers.simulation import Meter
@@ -270,3 +274,28 @@ def test_what_cannot_be_trained_is_told_before_data_is_built(tiny_model_dir: Pat
     done = CliRunner().invoke(cli, [*words, "--target", "q_porj"])
     assert "q_proj" in str(done.exception)
     assert not output.exists()
+
+
+def copy_of(model_dir: Path, directory: Path, **settings: Any) -> Path:
+    """A model directory whose ``config.json`` says something else."""
+    shutil.copytree(model_dir, directory)
+    told = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**told, **settings}))
+    return directory
+
+
+def test_weights_that_are_not_the_configurations_are_never_made_up(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    for name, settings in (("deeper", {"num_hidden_layers": 3}), ("wider", {"intermediate_size": 96})):
+        directory = copy_of(tiny_model_dir, tmp_path / name, **settings)
+        base = resolve_base(str(directory), default_plugins(), tmp_path)
+        plugin = default_plugins().get("peft_methods", "lora")
+        with pytest.raises(ConfigError, match=r"do not fit its config\.json"):
+            load_model(base, plugin, parse(plugin.Params, {}), config().training)
+
+
+def test_an_architecture_that_is_not_known_is_told_at_once(tiny_model_dir: Path, tmp_path: Path) -> None:
+    directory = copy_of(tiny_model_dir, tmp_path / "odd", model_type="frobnicator")
+    done = CliRunner().invoke(cli, ["train", "tool-calling", "--model", str(directory)])
+    assert "of the kind 'frobnicator'" in str(done.exception)

@@ -11,7 +11,7 @@ import pytest
 
 from agentlora.core import journal
 from agentlora.core.config import RunConfig
-from agentlora.core.errors import ConfigError, DataError
+from agentlora.core.errors import ConfigError, DataError, GateRefused, TrainError, boundary
 from agentlora.core.pipeline import build_data, take
 from agentlora.core.provenance import REDACTED, device, redact, redact_argv
 from agentlora.core.run import create_run, list_runs, open_run, read_examples
@@ -382,3 +382,22 @@ def test_brackets_in_a_runs_name_are_shown(
         main(["runs", "list"])
     assert ended.value.code == 0
     assert "my[bold]run[" in capsys.readouterr().out
+
+
+def test_a_publication_that_the_gate_did_not_pass_was_refused(tmp_path: Path) -> None:
+    run = create_run(CONFIG, tmp_path / "run")
+    with pytest.raises(GateRefused), run.stage("publish"):
+        raise GateRefused("not better")
+    assert run.status() == "publish refused"
+
+
+def test_a_full_disk_is_told_whoever_says_it() -> None:
+    in_words = RuntimeError("I/O error: No space left on device (os error 28)")
+    behind_another = ValueError("could not write")
+    behind_another.__cause__ = OSError(28, "…")
+    for raised in (in_words, behind_another):
+        with (
+            pytest.raises(TrainError, match="no space is left on the disk"),
+            boundary(TrainError, "training"),
+        ):
+            raise raised

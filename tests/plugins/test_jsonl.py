@@ -290,3 +290,17 @@ def test_a_missing_or_empty_file_says_what_to_do(tmp_path: Path) -> None:
         Jsonl().card(params(tmp_path / "none.jsonl"))
     with pytest.raises(DataError, match="holds no row"):
         build(write(tmp_path, []))
+
+
+def test_a_gold_call_that_does_not_fit_its_tool_is_refused(tmp_path: Path) -> None:
+    strict = tool()
+    strict["function"]["parameters"] = {
+        "type": "object",
+        "properties": {"a": {"type": "string"}},
+        "required": ["a"],
+    }
+    path = write(tmp_path, [own(1), own(2, tools=[strict])])
+    with pytest.raises(
+        DataError, match=r"rows\.jsonl:2: the answer's call of 'f' does not fit that tool's parameters"
+    ):
+        build(path)
