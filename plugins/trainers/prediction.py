@@ -27,7 +27,7 @@ SHALLOW, DEEP = 2, 4  # layers that are simulated; every further one adds what t
 class Prediction:
     """Of one training. `memory`: bytes at its peak, by what holds them; `process` is what the process has before, where
     it trains on a CPU. `simulated`: whether the model could be run without values; if not, a formula stands in, and
-    there is no time.
+    there is no time. `tokens` and `computed_tokens` are of the whole training.
     """
 
     per_module: Mapping[str, int]
@@ -85,9 +85,12 @@ def predict(
     checkpointing = training.gradient_checkpointing
     micro = micro_batch or micro_batch_of(training, rows, of_model, value_bytes, sharing)
     accumulate = training.batch_size // micro
-    passes = training_passes(rows, training.batch_size, micro, config.seed, len(rows))
-    updates = ceil(rows_in_all(training, round(len(rows) / part)) / training.batch_size)
+    in_all = rows_in_all(training, round(len(rows) / part))
+    updates = ceil(in_all / training.batch_size)
+    # of a training that is shorter than its data, no more than it will see
+    passes = training_passes(rows, training.batch_size, micro, config.seed, min(in_all, len(rows)))
     parts = [[rows[i] for i in part] for part in passes]
+    seen = sum(map(len, parts))
     worst = heaviest(parts, of_model, value_bytes, checkpointing, sharing)
     memory = {
         "process": resident_bytes() if process is None else process,
@@ -115,8 +118,8 @@ def predict(
         micro_batch=micro,
         passes=accumulate,
         updates=updates,
-        tokens=round(sum(len(row.ids) for row in rows) / part),
-        computed_tokens=round(sum(map(_cost(sharing), parts)) / part),
+        tokens=round(sum(len(row.ids) for members in parts for row in members) * in_all / seen),
+        computed_tokens=round(sum(map(_cost(sharing), parts)) * in_all / seen),
         sharing=sharing,
         seconds=seconds,
         simulated=seconds is not None,
