@@ -10,22 +10,12 @@ from agentlora.core.oom import smaller_micro_batch
 from agentlora.core.types import MethodCard
 
 GB = 1e9
-LORA_LIKE = (
-    "lora",
-    "rslora",
-    "lora-plus",
-    "pissa",
-    "qlora",
-    "adalora",
-    "dora",
-)  # which have B·A, scaled by alpha
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What rules look at. `method`: its settings; `memory`: bytes at the peak, by what holds them; `free`: bytes."""
 
-    name: str
     card: MethodCard
     method: Mapping[str, Any]
     training: Any
@@ -53,10 +43,10 @@ class Facts:
         return 16 * self.parameters + self.memory.get("activations", 0) + self.memory.get("logits", 0)
 
     @property
-    def scaled(self) -> float | None:
-        """alpha / r, of a method that has both."""
+    def scaled(self) -> float:
+        """alpha / r of a method whose updates are low-rank products, scaled by it; 0 of any other."""
         r, alpha = self.method.get("r"), self.method.get("alpha")
-        return alpha / r if r and alpha is not None else None
+        return alpha / r if r and alpha else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +137,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "alpha / rank",
-        lambda f: _when((f.scaled or 0) > 4, f"alpha / rank is {f.scaled or 0:g}"),
+        lambda f: _when(f.scaled > 4, f"alpha / rank is {f.scaled:g}"),
         lambda f: f"--alpha {2 * f.method['r']:g}",
         "an update that is scaled that much tends to be unstable; 1 to 2 is usual",
         "common guidance",
@@ -155,7 +145,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "rank",
         lambda f: _when(
-            f.name in LORA_LIKE and f.method.get("r", 0) > 16 and f.examples < 1000,
+            f.scaled > 0 and f.method.get("r", 0) > 16 and f.examples < 1000,
             f"rank {f.method.get('r')} for {f.examples:,} examples",
         ),
         lambda f: "--rank 8 or 16",
@@ -165,7 +155,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "rank",
         lambda f: _when(
-            f.name in LORA_LIKE and f.method.get("r", 99) < 16 and f.examples >= 10_000,
+            f.scaled > 0 and f.method.get("r", 99) < 16 and f.examples >= 10_000,
             f"rank {f.method.get('r')} for {f.examples:,} examples",
         ),
         lambda f: "--rank 16 or 32",
@@ -175,7 +165,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "trained share",
         lambda f: _when(
-            f.name in LORA_LIKE and f.trainable > 0.05 * f.parameters,
+            f.scaled > 0 and f.trainable > 0.05 * f.parameters,
             f"{100 * f.trainable / f.parameters:.1f} % of all parameters are trained",
         ),
         lambda f: f"--rank {max(1, f.method['r'] // 2)} or --target attention",
@@ -207,7 +197,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "learning rate",
         lambda f: _when(
-            f.name in LORA_LIKE and f.training.lr < 5e-5, f"{f.training.lr:g} is a rate of full fine-tuning"
+            f.scaled > 0 and f.training.lr < 5e-5, f"{f.training.lr:g} is a rate of full fine-tuning"
         ),
         lambda f: f"--lr {10 * f.training.lr:.0e} or more",
         "LoRA takes about ten times the rate of full fine-tuning",
@@ -226,7 +216,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "batch size",
         lambda f: _when(
-            f.name in LORA_LIKE and f.training.batch_size > 32 and f.updates < 500,
+            f.scaled > 0 and f.training.batch_size > 32 and f.updates < 500,
             f"{f.training.batch_size} examples an update leave {f.updates:,} updates",
         ),
         lambda f: "--batch-size 16 or 32",
@@ -243,7 +233,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "target",
         lambda f: _when(
-            f.name in LORA_LIKE and f.method.get("target") == "minimal",
+            f.scaled > 0 and f.method.get("target") == "minimal",
             "only query and value projections are adapted",
         ),
         lambda f: "--target all-linear with a smaller --rank",
@@ -266,7 +256,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "quantized base",
         lambda f: _when(
-            f.name == "qlora" and 3 * f.parameters + f.needed < f.free / 2,
+            f.card.quantized_base and 3 * f.parameters + f.needed < f.free / 2,
             "the base fits in full precision with room to spare",
         ),
         lambda f: "--method lora",

@@ -52,11 +52,14 @@ def make_plan(config: RunConfig, plugins: Plugins) -> Plan:
     from agentlora.core.libraries import best_dtype
     from agentlora.plugins.bases.resolve import outline
     from agentlora.plugins.trainers.memory import free_memory_bytes
-    from agentlora.plugins.trainers.prediction import dtype_of, predict
+    from agentlora.plugins.trainers.prediction import dtype_of
     from agentlora.plugins.trainers.rows import encode
 
-    if config.trainer != "sft":
-        raise ConfigError(f"trainer {config.trainer!r} cannot be planned, only 'sft' can.")
+    trainer = plugins.get("trainers", config.trainer)
+    if not hasattr(trainer, "predict"):
+        raise ConfigError(
+            f"trainer {config.trainer!r} does not predict what it needs, and so cannot be planned."
+        )
     model_dir, template = outline(config.model, plugins, home())
     method = plugins.get("peft_methods", config.method.name)
     params = parse(method.Params, config.method.params, "method.params")
@@ -69,7 +72,7 @@ def make_plan(config: RunConfig, plugins: Plugins) -> Plan:
     taken = sampled(examples, SAMPLE)
     encoded = encode(taken, AutoTokenizer.from_pretrained(model_dir), template, config.training.max_len)
     part = len(taken) / len(examples)
-    prediction = predict(model_dir, config, method, params, encoded.rows, part=part)
+    prediction = trainer.predict(model_dir, config, method, params, encoded.rows, part=part)
     of_model = AutoConfig.from_pretrained(model_dir)
     data = {
         "examples": len(examples),
@@ -78,7 +81,6 @@ def make_plan(config: RunConfig, plugins: Plugins) -> Plan:
         "longest": encoded.longest,
     }
     facts = Facts(
-        name=config.method.name,
         card=method.card,
         method=params.model_dump(),
         training=config.training,

@@ -310,7 +310,8 @@ class Trainer(Protocol):
     """Fits a method's parameters to examples.
 
     It may have ``check(config, base, method)``, which raises ConfigError where these cannot go together; it is asked
-    before data is built and before weights are read.
+    before data is built and before weights are read. And ``predict``, which `agentlora plan` asks: see
+    `agentlora.plugins.trainers.prediction.predict`.
     """
 
     def fit(self, run: Run, base: Base, method: Method, examples: Sequence[Example]) -> Path:

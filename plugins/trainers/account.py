@@ -25,9 +25,8 @@ def accounted(run: Run, predict: Callable[[], Any]) -> Iterator[None]:
 
     predicted = None
     try:
-        with (
-            torch.random.fork_rng()
-        ):  # the training's dropout is the same, whatever was drawn for the prediction
+        # the training's dropout is the same, whatever was drawn for the prediction
+        with torch.random.fork_rng():
             predicted = predict().to_dict()
     except Exception as exc:
         log.warning("what this training needs could not be predicted: %s: %s", type(exc).__name__, exc)

@@ -82,7 +82,6 @@ def predict(
     value_bytes = torch.finfo(getattr(torch, dtype_of(training))).bits // 8
     if sharing is None:
         sharing = training.shared_prefix and _sees_everything(of_model) and not _has_prompt(model)
-    checkpointing = training.gradient_checkpointing
     micro = micro_batch or micro_batch_of(training, rows, of_model, value_bytes, sharing)
     accumulate = training.batch_size // micro
     in_all = rows_in_all(training, round(len(rows) / part))
@@ -91,25 +90,19 @@ def predict(
     passes = training_passes(rows, training.batch_size, micro, config.seed, min(in_all, len(rows)))
     parts = [[rows[i] for i in part] for part in passes]
     seen = sum(map(len, parts))
-    worst = heaviest(parts, of_model, value_bytes, checkpointing, sharing)
+    worst = heaviest(parts, of_model, value_bytes, training.gradient_checkpointing, sharing)
+    trained = [p for p in model.parameters() if p.requires_grad]
     memory = {
         "process": resident_bytes() if process is None else process,
         **_weights(model, method.load_kwargs(params)),
     }
-    trained = [p for p in model.parameters() if p.requires_grad]
-    seconds = None
-    try:
-        found = simulated(model_dir, method, params, training, worst, sharing, arguments)
-    except (RuntimeError, NotImplementedError):  # what torch raises where a model looks at values
-        kept = activation_bytes(
-            of_model, computed_tokens(worst), 0, value_bytes, training.gradient_checkpointing
-        )
-        logits = activation_bytes(of_model, 0, sum(len(r.ids) - r.start for r in worst), value_bytes, False)
-        memory |= {"optimizer": 8 * sum(p.numel() for p in trained), "activations": kept, "logits": logits}
+    found = simulated(model_dir, method, params, training, worst, sharing, arguments)
+    if found is None:
+        memory |= _by_formula(worst, of_model, value_bytes, training, trained)
     else:
         memory |= {"optimizer": found.optimizer, "activations": found.activations, "logits": found.logits}
-        of_mean = sum(map(_cost(sharing), parts)) / len(parts) / _cost(sharing)(worst)
-        seconds = updates * (accumulate * of_mean * found.pass_seconds + found.update_seconds)
+    cost = list(map(_cost(sharing), parts))
+    of_mean = sum(cost) / len(cost) / _cost(sharing)(worst)
     return Prediction(
         per_module=_per_module(model),
         trainable=sum(p.numel() for p in trained),
@@ -119,10 +112,10 @@ def predict(
         passes=accumulate,
         updates=updates,
         tokens=round(sum(len(row.ids) for members in parts for row in members) * in_all / seen),
-        computed_tokens=round(sum(map(_cost(sharing), parts)) * in_all / seen),
+        computed_tokens=round(sum(cost) * in_all / seen),
         sharing=sharing,
-        seconds=seconds,
-        simulated=seconds is not None,
+        seconds=found and updates * (accumulate * of_mean * found.pass_seconds + found.update_seconds),
+        simulated=found is not None,
     )
 
 
@@ -135,7 +128,9 @@ def simulated(
     sharing: bool,
     arguments: Any,
 ) -> Any:
-    """The `Simulated` of a forward pass over `rows`, extrapolated from a shallow model to the whole one."""
+    """The `Simulated` of a forward pass over `rows`, extrapolated from a shallow model to the whole one; None where the
+    model cannot be run without its values.
+    """
     import torch
     from transformers import AutoConfig
 
@@ -165,7 +160,25 @@ def simulated(
         )
 
     layers = config.num_hidden_layers
-    return at(None) if layers <= DEEP else at(SHALLOW).deeper(at(DEEP), (layers - SHALLOW) / (DEEP - SHALLOW))
+    try:
+        if layers <= DEEP:
+            return at(None)
+        return at(SHALLOW).deeper(at(DEEP), (layers - SHALLOW) / (DEEP - SHALLOW))
+    except RuntimeError:  # what torch raises where a model looks at values, to choose experts for instance
+        return None
+
+
+def _by_formula(
+    rows: Sequence[Row], config: Any, value_bytes: int, training: TrainingConfig, trained: Sequence[Any]
+) -> dict[str, int]:
+    """Bytes of what cannot be simulated, with AdamW's two states in float32."""
+    scored = sum(len(row.ids) - row.start for row in rows)
+    checkpointing = training.gradient_checkpointing
+    return {
+        "optimizer": 8 * sum(p.numel() for p in trained),
+        "activations": activation_bytes(config, computed_tokens(rows), 0, value_bytes, checkpointing),
+        "logits": activation_bytes(config, 0, scored, value_bytes, checkpointing),
+    }
 
 
 def meta_model(

@@ -48,6 +48,8 @@ METHOD_STATE = "method.safetensors"  # what a method keeps beside its weights, i
 class SFT:
     """Trains a method's parameters and exports them into ``run.adapter_dir``."""
 
+    predict = staticmethod(predict)
+
     def check(self, config: RunConfig, base: Base, method: Method) -> None:
         """See `agentlora.core.types.Trainer`: the method is tried on the model's outline."""
         prepare_libraries()
@@ -55,7 +57,9 @@ class SFT:
         with needs_extra("train", "training"):
             refuse_unknown_architecture(base)
             refuse_quantized_twice(base, method.load_kwargs(params))
-            with suppress(RuntimeError, NotImplementedError, AttributeError):  # one that must see weights
+            with suppress(
+                RuntimeError
+            ):  # torch's, where a method has to see weights: it is tried on them later
                 meta_model(base.model_dir, method, params, config.training)
 
     def fit(self, run: Run, base: Base, method: Method, examples: Sequence[Example]) -> Path:
