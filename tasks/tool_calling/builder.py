@@ -175,10 +175,20 @@ class ToolRequests:
         own = [tool for tool in catalogue if tool.split == split]
         real = _real_tools(split, params, seed)
         if split == "train":
-            shares = {
+            held_out = [
+                *(tool for tool in catalogue if tool.split != "train"),
+                *_real_tools("dev", params, seed),
+                *_real_tools("test", params, seed),
+            ]
+            names = {_name_in_any_style(tool) for tool in held_out}
+            sources = {
                 "catalogue": (own, params.catalogue_share),
                 "composed": (compose_tools(COMPOSED_ROUNDS, seed), params.composed_share),
                 "apis": (real, 1 - params.catalogue_share - params.composed_share),
+            }
+            shares = {
+                name: ([tool for tool in tools if _name_in_any_style(tool) not in names], share)
+                for name, (tools, share) in sources.items()
             }
             usable = {name: (tools, share) for name, (tools, share) in shares.items() if tools and share > 0}
             total, left = sum(share for _, share in usable.values()), params.examples
@@ -217,6 +227,11 @@ def _real_tools(split: Split, params: ToolRequestParams, seed: int) -> list[Tool
         *load_real_tools("google", params.real_tools, seed),
     ]
     return [tool for tool in found if tool.split == split and _chars(tool) < params.tools_chars_max]
+
+
+def _name_in_any_style(tool: ToolSpec) -> tuple[str, ...]:
+    """The same for ``invoiceCreate`` and ``create_invoice``: a tool of a held-out name is not trained on."""
+    return tuple(sorted(words_of(tool.name)))
 
 
 def _training_phrasings(tool: ToolSpec) -> Sequence[Phrasing]:

@@ -41,9 +41,9 @@ TASK = Task(
         "starter": {
             "data": {
                 "params": {
-                    "examples": 20000,
+                    "examples": 18400,
                     "none_fits_share": 0.24,
-                    "none_fits_weight": 5.0,
+                    "none_fits_weight": 4.0,
                     "near_share": 0.40,
                     "missing_share": 0.06,
                     "two_calls_share": 0.08,

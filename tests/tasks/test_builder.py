@@ -14,6 +14,7 @@ from agentlora.core.manager import default_plugins
 from agentlora.core.pipeline import refuse_leaks, resolve_config
 from agentlora.core.types import Example, Split
 from agentlora.tasks.tool_calling.builder import ToolRequestParams, ToolRequests
+from agentlora.tasks.tool_calling.styles import words_of
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
@@ -55,6 +56,18 @@ def test_held_out_tools_are_never_trained_on() -> None:
         for example in new:
             for tool in example.tools:
                 assert json.dumps(tool["function"]["parameters"], sort_keys=True) not in trained
+
+
+def test_no_held_out_tool_has_the_name_of_a_trained_one() -> None:
+    def names(examples: list[Example]) -> set[tuple[str, ...]]:
+        return {tuple(sorted(words_of(tool["function"]["name"]))) for e in examples for tool in e.tools}
+
+    apis = {"real_tools": 300}
+    trained = names(build("train", examples=8000, **apis))
+    for split in ("dev", "test"):
+        new = names([e for e in build(split, **apis) if e.tags["tools"] == "new"])
+        assert len(new) > 40
+        assert not new & trained
 
 
 def test_a_group_shares_its_tools_and_mixes_cases() -> None:
