@@ -43,10 +43,12 @@ def one(name: str, updates: int) -> dict[str, Any]:
     """Train with a method or a preset, and measure."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from agentlora.core.data import build_data
     from agentlora.core.home import home
     from agentlora.core.libraries import prepare_libraries
     from agentlora.core.manager import default_plugins
-    from agentlora.core.pipeline import build_data, resolve_config, train
+    from agentlora.core.pipeline import train
+    from agentlora.core.resolving import resolve_config
     from agentlora.core.run import create_run
     from agentlora.plugins.bases.resolve import resolve_base
     from agentlora.plugins.methods.merged import load_trained
@@ -102,7 +104,9 @@ def main() -> None:
         print(json.dumps(one(args.one, args.updates)))
         return
     from agentlora.core.manager import default_plugins
+    from agentlora.core.provenance import this_machine
 
+    print(this_machine(), file=sys.stderr, flush=True)
     names = (
         args.only.split(",") if args.only else [*default_plugins().catalog.names("peft_methods"), *PRESETS]
     )

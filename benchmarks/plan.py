@@ -103,6 +103,9 @@ def main() -> None:
     parser.add_argument("--only", help="cases whose name has this in it")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    from agentlora.core.provenance import this_machine
+
+    print(this_machine(), file=sys.stderr, flush=True)
     table = []
     with tempfile.TemporaryDirectory() as folder:
         for case in CASES:

@@ -1,6 +1,7 @@
 """Examples a second and peak memory of training: stock TRL against ours, on the same examples in the same updates.
 
-Stock is TRL's own SFTTrainer on token rows with labels (loss on the answers only), its LoRA by PEFT, no checkpointing.
+Stock is TRL's own SFTTrainer on token rows with labels (loss on the answers only), or its DPOTrainer on token rows with
+the reference computed before; its LoRA by PEFT, no checkpointing. An update has two forward passes of eight examples.
 Every variant runs in a process of its own (peak RSS), in turn for a few rounds, so that a machine whose speed drifts
 slows all of them. Quote the ratios.
 
@@ -23,9 +24,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-BATCH = 8
-# name → tools offered, requests that share their list
-CASES = {"8 tools, shared": (8, 8), "2 tools, shared": (2, 8), "4 tools, nothing shared": (4, 1)}
+BATCH, PASS = 16, 8
+# name → tools offered, requests that share their list, trainer
+CASES = {
+    "8 tools, shared": (8, 8, "sft"),
+    "2 tools, shared": (2, 8, "sft"),
+    "4 tools, nothing shared": (4, 1, "sft"),
+    "2 tools, pairs": (2, 8, "dpo"),
+    "4 tools, pairs, no list shared": (4, 1, "dpo"),
+}
 # name → settings of our training; None: TRL
 VARIANTS: dict[str, dict[str, Any] | None] = {
     "stock TRL": None,
@@ -53,6 +60,7 @@ def examples(offered: int, sharing: int, wanted: int) -> list[Any]:
                     id=str(len(made)),
                     messages=({"role": "user", "content": text},),
                     expected=Expected(calls=(ToolCall(spec.name, arguments),)),
+                    rejected=Expected(calls=(ToolCall(spec.name, {**arguments, "note": text}),)),
                     tools=tuple(s.openai() for s in tools),
                     group=str(len(made) // sharing),
                 )
@@ -64,20 +72,29 @@ def stock(base: Any, rows: Any, updates: int) -> list[dict[str, float]]:
     """TRL's trainer on `rows` in the order in which ours takes them; seconds and loss of every update."""
     import torch
     from datasets import Dataset
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig
     from torch.utils.data import SequentialSampler
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
     from agentlora.plugins.trainers.layout import IGNORE, training_passes
+    from agentlora.plugins.trainers.rows import Pair
 
-    order = [i for part in training_passes(rows, BATCH, BATCH, 0, updates * BATCH) for i in part]
-    data = Dataset.from_dict(
+    order = [rows[i] for part in training_passes(rows, BATCH, PASS, 0, updates * BATCH) for i in part]
+    pairs = isinstance(rows[0], Pair)
+    columns = (
         {
-            "input_ids": [list(rows[i].ids) for i in order],
-            "labels": [[IGNORE] * rows[i].start + list(rows[i].ids[rows[i].start :]) for i in order],
+            "prompt_ids": [list(pair.chosen.ids[: pair.chosen.start]) for pair in order],
+            "chosen_ids": [list(pair.chosen.ids[pair.chosen.start :]) for pair in order],
+            "rejected_ids": [list(pair.rejected.ids[pair.rejected.start :]) for pair in order],
+        }
+        if pairs
+        else {
+            "input_ids": [list(row.ids) for row in order],
+            "labels": [[IGNORE] * row.start + list(row.ids[row.start :]) for row in order],
         }
     )
+    data = Dataset.from_dict(columns)
     found: list[dict[str, float]] = []
 
     class Times(TrainerCallback):
@@ -91,39 +108,43 @@ def stock(base: Any, rows: Any, updates: int) -> list[dict[str, float]]:
             if "loss" in (logs or {}):
                 found[-1]["loss"] = logs["loss"]
 
-    class InOrder(SFTTrainer):
+    class InOrder(DPOTrainer if pairs else SFTTrainer):  # type: ignore[misc]
         def _get_train_sampler(self, dataset: Any = None) -> Any:
             return SequentialSampler(self.train_dataset)
 
+        def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+            return dataset  # tokens already
+
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(base.model_dir, dtype=torch.float32)
-    model = get_peft_model(
-        model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-    )
+    adapter = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
     with tempfile.TemporaryDirectory() as directory:
-        arguments = SFTConfig(
-            output_dir=directory, per_device_train_batch_size=BATCH, max_steps=updates, learning_rate=1e-3,
+        arguments = (partial(DPOConfig, precompute_ref_log_probs=True) if pairs else SFTConfig)(
+            output_dir=directory, per_device_train_batch_size=PASS, gradient_accumulation_steps=BATCH // PASS,
+            max_steps=updates, learning_rate=1e-3,
             use_cpu=not torch.cuda.is_available(), bf16=False, gradient_checkpointing=False, max_length=None,
             save_strategy="no", logging_steps=1, disable_tqdm=True, report_to=[],
         )  # fmt: skip
         InOrder(
-            model=model, args=arguments, train_dataset=data, callbacks=[Times()],
+            model=model, args=arguments, train_dataset=data, callbacks=[Times()], peft_config=adapter,
             processing_class=AutoTokenizer.from_pretrained(base.model_dir),
         ).train()  # fmt: skip
     return found
 
 
-def ours(base: Any, made: Any, updates: int, settings: dict[str, Any]) -> list[dict[str, float]]:
+def ours(
+    base: Any, made: Any, updates: int, trainer: str, settings: dict[str, Any]
+) -> list[dict[str, float]]:
     from agentlora.core.manager import default_plugins
-    from agentlora.core.pipeline import resolve_config
+    from agentlora.core.resolving import resolve_config
     from agentlora.core.run import create_run
 
     plugins = default_plugins()
-    training = {"max_steps": updates, "batch_size": BATCH, "lr": 1e-3, "micro_batch_size": BATCH, **settings}
-    config = resolve_config(plugins, "tool-calling", {"training": training})
+    training = {"max_steps": updates, "batch_size": BATCH, "lr": 1e-3, "micro_batch_size": PASS, **settings}
+    config = resolve_config(plugins, "tool-calling", {"training": training, "trainer": trainer})
     with tempfile.TemporaryDirectory() as directory:
         run = create_run(config, Path(directory) / "run")
-        plugins.get("trainers", "sft").fit(run, base, plugins.get("peft_methods", "lora"), made)
+        plugins.get("trainers", trainer).fit(run, base, plugins.get("peft_methods", "lora"), made)
         return [json.loads(line) for line in run.metrics_file.read_text().splitlines()[1:]]
 
 
@@ -133,11 +154,10 @@ def unfuse() -> None:
 
     from agentlora.plugins.trainers import attention, fused
 
-    def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        losses = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
-        return (losses * weights).sum()
+    def cross_entropies(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
 
-    fused.weighted_cross_entropy = cross_entropy
+    fused.cross_entropies = cross_entropies
     fused.fused_lora = nullcontext
     fused.tree_attention = partial(attention.padded_tree_attention, dropout=0.0)
 
@@ -148,22 +168,24 @@ def one(case: str, variant: str, updates: int) -> None:
     from agentlora.core.libraries import prepare_libraries
     from agentlora.core.manager import default_plugins
     from agentlora.plugins.bases.resolve import resolve_base
-    from agentlora.plugins.trainers.rows import encode
+    from agentlora.plugins.trainers.rows import encode, encode_pairs
 
     prepare_libraries()
-    made = examples(*CASES[case], wanted=updates * BATCH)
+    offered, sharing, trainer = CASES[case]
+    made = examples(offered, sharing, updates * BATCH)
     base = resolve_base("smollm2-135m", default_plugins(), home())
     settings = VARIANTS[variant]
     if settings is None:
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
-        rows = encode(made, tokenizer, base.chat_template, 4096).rows
+        encoded = encode if trainer == "sft" else encode_pairs
+        rows = encoded(made, tokenizer, base.chat_template, 4096).items
         found = stock(base, rows, updates)
     else:
         if variant.endswith("nothing fused"):
             unfuse()
-        found = ours(base, made, updates, {**settings, "max_len": 4096})
+        found = ours(base, made, updates, trainer, {**settings, "max_len": 4096})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"updates": found, "peak": peak}))
 
@@ -202,6 +224,7 @@ def measure(cases: list[str], variants: list[str], rounds: int, updates: int) ->
                     "peak_gb": peaks[variant] / 1e9,
                     "of_stocks_peak": peaks[variant] / peaks["stock TRL"],
                     "first_loss": found[0]["updates"][0]["loss"],
+                    "last_loss": found[0]["updates"][-1]["loss"],
                 }
             )
     return table
@@ -221,6 +244,9 @@ def main() -> None:
     if args.one:
         one(args.case, args.variant, args.updates)
         return
+    from agentlora.core.provenance import this_machine
+
+    print(this_machine(), file=sys.stderr, flush=True)
     variants = ["stock TRL", args.variant] if args.variant else list(VARIANTS)
     table = measure([args.case] if args.case else list(CASES), variants, args.rounds, args.updates)
     if args.json:
@@ -229,7 +255,8 @@ def main() -> None:
     for row in table:
         print(
             f"{row['case']:24} {row['variant']:30} {row['seconds']:6.2f} s an update {row['times_stock']:6.2f}x  "
-            f"peak {row['peak_gb']:5.2f} GB ({row['of_stocks_peak']:.2f})  first loss {row['first_loss']:.6f}"
+            f"peak {row['peak_gb']:5.2f} GB ({row['of_stocks_peak']:.2f})  "
+            f"loss {row['first_loss']:.6f} to {row['last_loss']:.4f}"
         )
 
 

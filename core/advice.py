@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agentlora.core.oom import smaller_micro_batch
+from agentlora.core.oom import passes_of, smaller_micro_batches
 from agentlora.core.types import MethodCard
 
 GB = 1e9
@@ -31,6 +32,7 @@ class Facts:
     stored_dtype: str
     dtype: str
     fast_dtype: str
+    by_root: bool = False  # updates are scaled by alpha / √r
 
     @property
     def needed(self) -> int:
@@ -44,9 +46,15 @@ class Facts:
 
     @property
     def scaled(self) -> float:
-        """alpha / r of a method whose updates are low-rank products, scaled by it; 0 of any other."""
-        r, alpha = self.method.get("r"), self.method.get("alpha")
-        return alpha / r if r and alpha else 0.0
+        """By what a method scales its low-rank products: alpha / r, or alpha / √r; 0 of any other."""
+        alpha = self.method.get("alpha")
+        return alpha / self.rank_unit if self.method.get("r") and alpha else 0.0
+
+    @property
+    def rank_unit(self) -> float:
+        """The alpha whose scale is 1."""
+        r = self.method.get("r") or 0
+        return math.sqrt(r) if self.by_root else r
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +101,8 @@ def _when(condition: bool, text: str) -> str | None:
 def _fitting(f: Facts) -> str:
     """The nearest configuration that needs less."""
     training = f.training
-    if smaller := smaller_micro_batch(training.batch_size, f.micro_batch):
-        return f"training.micro_batch_size={smaller} (now {f.micro_batch})"
+    if smaller := smaller_micro_batches(training, f.micro_batch):
+        return passes_of(training, smaller[0], f.micro_batch)
     if not training.gradient_checkpointing:
         return "--gradient-checkpointing"
     if f.memory.get("weights", 0) > f.needed / 2 and not f.card.quantized_base:
@@ -137,10 +145,17 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "alpha / rank",
-        lambda f: _when(f.scaled > 4, f"alpha / rank is {f.scaled:g}"),
-        lambda f: f"--alpha {2 * f.method['r']:g}",
+        lambda f: _when(f.scaled > 4, f"the update is scaled by {f.scaled:.3g}"),
+        lambda f: f"--alpha {2 * f.rank_unit:g}",
         "an update that is scaled that much tends to be unstable; 1 to 2 is usual",
         "common guidance",
+    ),
+    Rule(
+        "alpha / rank",
+        lambda f: _when(0 < f.scaled < 1, f"the update is scaled by {f.scaled:.3g}"),
+        lambda f: f"--alpha {2 * f.rank_unit:g}",
+        "an update that is scaled down learns slowly at the usual rate; 1 and 2 are both usual, and 2 is the default",
+        "Hu et al. 2021, section 4.1: alpha acts as the learning rate does",
     ),
     Rule(
         "rank",
@@ -148,7 +163,7 @@ RULES: tuple[Rule, ...] = (
             f.scaled > 0 and f.method.get("r", 0) > 16 and f.examples < 1000,
             f"rank {f.method.get('r')} for {f.examples:,} examples",
         ),
-        lambda f: "--rank 8 or 16",
+        lambda f: "--rank 8",
         "few examples hold too little to fill more, and less is left to overfit with",
         "LoRA Without Regret (2025): capacity by the information in the data",
     ),
@@ -158,7 +173,7 @@ RULES: tuple[Rule, ...] = (
             f.scaled > 0 and f.method.get("r", 99) < 16 and f.examples >= 10_000,
             f"rank {f.method.get('r')} for {f.examples:,} examples",
         ),
-        lambda f: "--rank 16 or 32",
+        lambda f: "--rank 32",
         "that many examples can hold more than a small adapter learns",
         "LoRA Without Regret (2025): capacity by the information in the data",
     ),
@@ -182,6 +197,16 @@ RULES: tuple[Rule, ...] = (
         ),
         lambda f: "--dropout 0.1",
         "a small set is soon known by heart; dropout takes longer to",
+        "common guidance: by the size of the data",
+    ),
+    Rule(
+        "dropout",
+        lambda f: _when(
+            (f.method.get("dropout") or 0) > 0.1 and 1000 <= f.examples < 10_000,
+            f"dropout {f.method.get('dropout')} with {f.examples:,} examples",
+        ),
+        lambda f: "--dropout 0.05",
+        "between a thousand and ten thousand examples little of it is enough",
         "common guidance: by the size of the data",
     ),
     Rule(
@@ -271,6 +296,16 @@ RULES: tuple[Rule, ...] = (
         ),
         lambda f: "--dtype auto",
         "the device has the instructions, and what is served is rounded as what was trained",
+        "docs/experiments.md: which dtype is faster on which CPU",
+    ),
+    Rule(
+        "dtype",
+        lambda f: _when(
+            f.stored_dtype == "bfloat16" and f.dtype == "float32" == f.fast_dtype and f.needed > f.free / 2,
+            "the base is stored in bfloat16 and trained in float32, and memory is short",
+        ),
+        lambda f: "--dtype bfloat16",
+        "half the bytes for the same weights; it takes longer on this device",
         "docs/experiments.md: which dtype is faster on which CPU",
     ),
 )

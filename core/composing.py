@@ -10,17 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.config import MethodConfig
+from agentlora.core.data import card_of, leak_keys, refuse_leaks, split_digest
 from agentlora.core.errors import ConfigError, unknown
 from agentlora.core.files import directory_atomic, read_json, sha256_json, write_json
 from agentlora.core.manager import Plugins
-from agentlora.core.pipeline import (
-    adapter_digest,
-    card_of,
-    directory_digest,
-    leak_keys,
-    refuse_leaks,
-    split_digest,
-)
+from agentlora.core.pipeline import adapter_digest, directory_digest
 from agentlora.core.run import Run, create_run, list_runs, open_run
 from agentlora.core.types import Example, RunEvent, Split
 
@@ -244,7 +238,7 @@ def _write_data(run: Run, same: Sequence[Run], parts: Sequence[Run]) -> None:
     card = {
         **card_of(same[0]),
         "sources": _once(source for card in cards for source in card.get("sources") or []),
-        "notes": _once(note for card in cards for note in card.get("notes") or []),
+        "notes": " ".join(_once(card["notes"] for card in cards if card.get("notes"))),
         "counts": {split: len(examples) for split, examples in splits.items()},
         "digest": {split: split_digest(examples) for split, examples in splits.items()},
         "left_out": {split: len(whole[split]) - len(splits[split]) for split in ("dev", "test")},

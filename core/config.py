@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agentlora.core.errors import ConfigError, nearest
 from agentlora.core.types import JSON, ServeOn
@@ -34,6 +34,12 @@ class MethodConfig(Strict):
     name: str = "lora"
     params: dict[str, Any] = {}
     """The method's own settings."""
+
+
+class TrainerConfig(Strict):
+    name: str = "sft"
+    params: dict[str, Any] = {}
+    """The trainer's own settings."""
 
 
 class DataConfig(Strict):
@@ -66,6 +72,14 @@ class TrainingConfig(Strict):
     """Of the frozen base; auto: bfloat16 on a GPU and on a CPU that has instructions for it, float32 on other CPUs."""
     shared_prefix: bool = True
     """Compute the prefix that the examples of a group share once; same loss and gradients."""
+    attention: Literal["auto", "eager", "sdpa", "flex"] = "auto"
+    """How attention is computed. auto: over shared prefixes without what is masked, by the fastest way that is exact
+    for the model; eager, sdpa: the model's own, under a dense mask; flex: torch's FlexAttention, which needs a GPU."""
+    optimizer: Literal["auto", "adamw-8bit", "paged-adamw", "paged-adamw-8bit"] = "auto"
+    """auto: the method's own, or AdamW. 8bit: AdamW with its states in a byte each. paged: states move to the memory of
+    the CPU where the GPU's is full; needs a GPU. All but auto are bitsandbytes'."""
+    activation_offloading: bool = False
+    """Keep what the backward pass needs in the memory of the CPU; needs a GPU."""
     save_steps: int = Field(100, ge=1)
     eval_steps: int | None = Field(None, ge=0)
     """Updates between two looks at the loss on dev; the last update always has one. A tenth of the training when not
@@ -101,7 +115,7 @@ class RunConfig(Strict):
     preset: str | None = None
     model: str = "smollm2-135m"
     method: MethodConfig = MethodConfig()
-    trainer: str = "sft"
+    trainer: TrainerConfig = TrainerConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     eval: EvalConfig = EvalConfig()
@@ -113,6 +127,12 @@ class RunConfig(Strict):
     trackers: list[str] = []
     """Where the run is shown as well: mlflow, tensorboard, trackio, wandb; each has to be installed."""
     seed: int = Field(0, ge=0, lt=2**32)
+
+    @field_validator("trainer", mode="before")
+    @classmethod
+    def _named(cls, trainer: Any) -> Any:
+        """Its name alone says it too, as in runs that were made before trainers had settings."""
+        return {"name": trainer} if isinstance(trainer, str) else trainer
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -155,13 +175,24 @@ def _fields_at(model: type[BaseModel], path: Iterable[str]) -> list[str]:
 
 
 def merge(*layers: Mapping[str, Any]) -> JSON:
-    """Deep-merge mappings, later over earlier; lists and scalars are replaced whole."""
+    """Deep-merge configurations, later over earlier; lists and scalars are replaced whole. ``trainer: dpo`` is written
+    out, so that another layer can add its settings.
+    """
+    return _merge(*({**layer, **_trainer_section(layer)} for layer in layers))
+
+
+def _trainer_section(layer: Mapping[str, Any]) -> JSON:
+    name = layer.get("trainer")
+    return {"trainer": {"name": name}} if isinstance(name, str) else {}
+
+
+def _merge(*layers: Mapping[str, Any]) -> JSON:
     result: JSON = {}
     for layer in layers:
         for key, value in layer.items():
             old = result.get(key)
             nested = isinstance(value, Mapping) and isinstance(old, Mapping)
-            result[key] = merge(old, value) if nested and isinstance(old, Mapping) else value
+            result[key] = _merge(old, value) if nested and isinstance(old, Mapping) else value
     return result
 
 
@@ -174,9 +205,9 @@ def read_yaml(path: Path) -> JSON:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as exc:
-        raise ConfigError(f"cannot read {str(path)!r}: {exc.strerror}.") from exc
+        raise ConfigError(f"cannot read {str(path)!r}: {exc.strerror}. Give an existing YAML file.") from exc
     except ValueError as exc:
-        raise ConfigError(f"{str(path)!r} is not valid YAML: {exc}") from exc
+        raise ConfigError(f"{str(path)!r} is not valid YAML: {exc}. Save it as UTF-8 text.") from exc
     raw = parse_yaml(text, repr(str(path)))
     if raw is None:
         return {}
@@ -221,9 +252,16 @@ def parse_yaml(text: str, what: str) -> Any:
 
     try:
         return yaml.load(text, Loader=_unique_keys())
+    except yaml.MarkedYAMLError as exc:
+        mark = exc.problem_mark or exc.context_mark
+        problem = ", ".join(filter(None, (exc.context, exc.problem)))
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{what} is not valid YAML: {problem}{where}. Mend it there.") from exc
     except Exception as exc:  # beside its own errors: ValueError for 2024-13-45, KeyError for !!bool maybe, …
-        where = str(exc).replace('in "<unicode string>", ', "")  # PyYAML's name for a text that is no file
-        raise ConfigError(f"{what} is not valid YAML: {where}") from exc
+        where = str(exc).replace("\n", " ")
+        raise ConfigError(
+            f"{what} is not valid YAML: {where}. Put the value into quotes if it is a text."
+        ) from exc
 
 
 @cache

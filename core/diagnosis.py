@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agentlora.core.config import RunConfig
 from agentlora.core.findings import Finding, Rows, by_heart, curves, flat, overfitting, spikes
-from agentlora.core.oom import in_force, that_needs_less
+from agentlora.core.oom import by_holder, in_force, that_needs_less
 
 DROPPED = 0.05  # of the examples
 
 
-def diagnose(config: RunConfig, status: str, events: Rows, rows: Rows, kills: int = 0) -> list[Finding]:
+def diagnose(
+    config: RunConfig,
+    status: str,
+    events: Rows,
+    rows: Rows,
+    kills: int = 0,
+    memory: Mapping[str, int] | None = None,
+) -> list[Finding]:
     """Findings about a run, the most urgent first; empty when nothing looks wrong.
 
     Args:
         status: see `Run.status`. events: of its journal. rows: of its ``metrics.jsonl``, the head left out.
         kills: processes that the system ended for lack of memory since the training began.
+        memory: bytes that were predicted, by what holds them.
     """
     return [
-        *_of_the_end(config, status, events, len(curves(rows)[0]), kills),
+        *_of_the_end(config, status, events, len(curves(rows)[0]), kills, memory),
         *_of_the_gradient(events),
         *_of_the_loss(config, rows),
         *_of_the_data(config, events),
     ]
 
 
-def _of_the_end(config: RunConfig, status: str, events: Rows, steps: int, kills: int) -> Iterator[Finding]:
+def _of_the_end(
+    config: RunConfig, status: str, events: Rows, steps: int, kills: int, memory: Mapping[str, int] | None
+) -> Iterator[Finding]:
     training = config.training
     layout: dict[str, Any] = next((e for e in reversed(events) if e.get("event") == "layout"), {})
     micro = layout.get("micro_batch_size") or training.micro_batch_size or training.batch_size
@@ -37,7 +47,7 @@ def _of_the_end(config: RunConfig, status: str, events: Rows, steps: int, kills:
         yield Finding(
             "out of memory",
             f"{stopped}, and the system has ended {kills} process(es) for lack of memory since it began; it had "
-            f"{in_force(training, micro)}",
+            f"{in_force(training, micro)}" + (f". {by_holder(memory)}" if memory else ""),
             f"{less}, in a new training",
             "smaller passes need less memory; a resumed training has to keep the passes that it began with",
         )
@@ -60,7 +70,8 @@ def _of_the_end(config: RunConfig, status: str, events: Rows, steps: int, kills:
             "it goes on from the last checkpoint as if it had not been stopped",
         )
     elif "memory" in reason:
-        yield Finding("out of memory", reason, less, "a forward pass keeps less for the backward pass")
+        named = reason.rpartition("Change ")[2].rstrip(".") if "Change " in reason else less
+        yield Finding("out of memory", reason, named, "a forward pass keeps less for the backward pass")
     elif "the loss became" in reason:
         yield Finding(
             "unstable",

@@ -62,7 +62,7 @@ class MissingExtra(AgentLoraError):
 
 def nearest(name: str, choices: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` for the closest of `choices`, or an empty string."""
-    match = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
+    match = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
     return f" Did you mean {match[0]!r}?" if match else ""
 
 

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from agentlora.core.data import card_of
 from agentlora.core.errors import ConfigError, unknown
 from agentlora.core.files import read_json, write_atomic, write_json
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
-from agentlora.core.pipeline import adapter_digest, card_of, refuse_another_base, take
+from agentlora.core.pipeline import adapter_digest, refuse_another_base, take
 from agentlora.core.run import Run
 from agentlora.core.types import METHOD_FILE
 
@@ -45,7 +46,7 @@ def merge_adapter(run: Run, plugins: Plugins, output: Path) -> tuple[Path, float
         refuse_another_base(run, base)
         examples = take(run.examples("dev") or run.examples("train"), MERGE_PROMPTS)
         tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
-        rows = encode(examples, tokenizer, base.chat_template, max_len=sys.maxsize).rows
+        rows = encode(examples, tokenizer, base.chat_template, max_len=sys.maxsize).items
         method = plugins.get("peft_methods", run.config.method.name)
         lost = write_merged(method, base, run.adapter_dir, directory, [(row.ids, row.start) for row in rows])
         run.note("merge", "merged", directory=str(directory), divergence=lost)

@@ -116,7 +116,7 @@ def by_heart(config: RunConfig, training: Sequence[tuple[int, float]]) -> Iterat
     if ended < LEARNT:
         yield Finding(
             "overfitting",
-            f"the loss is {ended:.2g} a token after {config.training.epochs:g} epochs: the examples are known by heart",
+            f"the loss is {ended:.2g} after {config.training.epochs:g} epochs: the examples are known by heart",
             "training.epochs=1, or more examples",
             "what is learnt by heart does not carry over to requests that were not seen",
         )

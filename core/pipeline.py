@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -10,124 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core import journal
-from agentlora.core.config import MethodConfig, RunConfig, all_at_once, merge, parse
-from agentlora.core.errors import ConfigError, DataError, TrainError, boundary
-from agentlora.core.files import read_json, sha256_bytes, sha256_json, write_atomic, write_json
+from agentlora.core.config import RunConfig
+from agentlora.core.data import build_data, card_of, split_digest
+from agentlora.core.errors import ConfigError, TrainError, boundary, needs_extra
+from agentlora.core.files import read_json, sha256_bytes, sha256_json, write_atomic
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
+from agentlora.core.messages import answer_message
 from agentlora.core.oom import oom_kills
-from agentlora.core.presets import overlay_of
 from agentlora.core.processes import check_processes, follow_first, process_index, start_others, together
-from agentlora.core.provenance import redact
+from agentlora.core.resolving import served_places
 from agentlora.core.run import Run
 from agentlora.core.types import (
     Base,
     EngineSpec,
     Example,
+    Expected,
     Method,
-    MethodCard,
-    ServeOn,
     Split,
-    Task,
+    ToolCall,
 )
-
-SPLITS: tuple[Split, ...] = ("train", "dev", "test")
-
-
-def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any]) -> RunConfig:
-    """The whole configuration of a run: defaults, the task's, its preset, then `layers`, later over earlier.
-
-    Every name is looked up and every plugin's settings are checked here, before anything is made.
-
-    Raises:
-        ConfigError: unknown names or keys, or bad values: all of them at once.
-    """
-    from agentlora.plugins.trackers.known import check_trackers
-
-    task = plugins.get("tasks", task_name)
-    given = merge({"task": task_name}, *layers)
-    overlay: dict[str, Any] = {}
-    with suppress(ConfigError):  # an unknown preset is told with everything else, below
-        overlay = overlay_of(task, given["preset"]) if isinstance(given.get("preset"), str) else {}
-    data = given.get("data")  # what is no mapping is refused below
-    if isinstance(data, Mapping) and data.get("builder", task.dataset_builder) != task.dataset_builder:
-        # the task's data settings are its own builder's, and mean nothing to another
-        overlay = {**overlay, "data": {}}
-    raw = merge(task.defaults, overlay, given)
-    parsed: list[RunConfig] = []
-    with all_at_once() as checking:
-        checking(lambda: _check_preset(task, given.get("preset")))
-        checking(lambda: parsed.append(parse(RunConfig, raw)))
-        for kind, name in _names(raw, task):
-            # an engine is not imported: its extra may be missing here
-            checking(partial(plugins.check if kind == "engines" else plugins.get, kind, name))
-        method, data = (_section(raw, name) for name in ("method", "data"))
-        method_name = method.get("name", MethodConfig().name)
-        checking(partial(_check_params, plugins, "peft_methods", method_name, method))
-        checking(
-            partial(
-                _check_params, plugins, "dataset_builders", data.get("builder") or task.dataset_builder, data
-            )
-        )
-        for config in parsed:
-            checking(partial(_check_serving, plugins, config))
-            checking(partial(check_trackers, config.trackers))
-            checking(partial(check_processes, config))
-    (config,) = parsed
-    if config.task != task_name:
-        raise ConfigError(f"the configuration is for task {config.task!r}, the command for {task_name!r}.")
-    return config
-
-
-def _names(raw: Mapping[str, Any], task: Task) -> Iterator[tuple[str, str]]:
-    """(kind, name) of every thing that a configuration names, whether the rest of it can be read or not."""
-    yield "evaluators", task.evaluator
-    for kind, section, key in (
-        ("peft_methods", "method", "name"),
-        ("dataset_builders", "data", "builder"),
-        ("engines", "eval", "engine"),
-    ):
-        name = _section(raw, section).get(key)
-        if isinstance(name, str):
-            yield kind, name
-    if isinstance(raw.get("trainer"), str):
-        yield "trainers", raw["trainer"]
-
-
-def _check_preset(task: Task, preset: Any) -> None:
-    if preset is not None:
-        overlay_of(task, str(preset))
-
-
-def _section(raw: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A section of a configuration, which may be wrong elsewhere; empty when it is no mapping itself."""
-    section = raw.get(name)
-    return section if isinstance(section, Mapping) else {}
-
-
-def _check_params(plugins: Plugins, kind: str, name: Any, section: Mapping[str, Any]) -> None:
-    params = section.get("params", {})
-    if isinstance(name, str) and isinstance(params, Mapping):  # else the section is refused already
-        where = "method.params" if kind == "peft_methods" else "data.params"
-        parse(plugins.get(kind, name).Params, params, where)
-
-
-def _check_serving(plugins: Plugins, config: RunConfig) -> None:
-    name, card = config.method.name, plugins.get("peft_methods", config.method.name).card
-    if config.convert_rank and not config.convert:
-        raise ConfigError("convert_rank is the rank that --convert makes, and that is not given.")
-    if config.convert and card.to_lora in ("is", "never"):
-        why = "is plain LoRA already" if card.to_lora == "is" else "has no form as LoRA"
-        raise ConfigError(f"convert: what method {name!r} trains {why}. Leave --convert out.")
-    if config.serve_on != "none" and config.serve_on not in served_places(config, card):
-        convertible = {
-            "exact": ", or convert it with --convert",
-            "approximate": ", or convert it with --convert",
-        }
-        raise ConfigError(
-            f"what method {name!r} trains cannot be served on {config.serve_on!r}; it can on: "
-            f"{', '.join(card.serve_on)}. Choose with --serve-on{convertible.get(card.to_lora, '')}."
-        )
 
 
 def check_training(config: RunConfig, plugins: Plugins) -> None:
@@ -139,77 +41,53 @@ def check_training(config: RunConfig, plugins: Plugins) -> None:
     from agentlora.plugins.bases.resolve import resolve_base
 
     base = resolve_base(config.model, plugins, home())
-    trainer = plugins.get("trainers", config.trainer)
+    if plugins.get("tasks", config.task).needs_tools and base.tool_call_parser == "hermes":
+        refuse_foreign_calls(base)
+    trainer = plugins.get("trainers", config.trainer.name)
     if hasattr(trainer, "check"):
-        with boundary(TrainError, f"trainer {config.trainer!r}"):
+        with boundary(TrainError, f"trainer {config.trainer.name!r}"):
             trainer.check(config, base, plugins.get("peft_methods", config.method.name))
 
 
-def served_places(config: RunConfig, card: MethodCard) -> tuple[ServeOn, ...]:
-    """Where what the run exports runs as it is: what was converted to LoRA, everywhere."""
-    return ("vllm", "transformers") if config.convert else card.serve_on
-
-
-def builder_name(config: RunConfig, task: Task) -> str:
-    return config.data.builder or task.dataset_builder
-
-
-def build_data(run: Run, plugins: Plugins) -> dict[str, Any]:
-    """Write ``data/*.jsonl`` and ``data/card.json``; returns the card.
-
-    Raises:
-        DataError: the training split is empty, or a group is in two splits.
+def refuse_foreign_calls(base: Base) -> None:
+    """Raises ConfigError when the base's template writes tool calls that are read nowhere here: what is trained would
+    score and serve as text.
     """
-    task = plugins.get("tasks", run.config.task)
-    name = builder_name(run.config, task)
-    builder = plugins.get("dataset_builders", name)
-    params = parse(builder.Params, run.config.data.params, "data.params")
-    with run.stage("data"):
-        splits: dict[Split, list[Example]] = {}
-        for split in SPLITS:
-            with boundary(DataError, f"dataset builder {name!r}, split {split!r}"):
-                splits[split] = list(builder.build(split, params, run.config.seed))
-            run.write_examples(split, splits[split])
-        refuse_leaks(splits)
-        card = {
-            **builder.card(params),
-            "builder": name,
-            "counts": {split: len(examples) for split, examples in splits.items()},
-            "digest": {split: split_digest(examples) for split, examples in splits.items()},
-        }
-        write_json(run.directory / "data" / "card.json", redact(card))
-        run.note("data", "built", **card["counts"])
-        if not splits["test"]:
-            run.note(
-                "data",
-                "no test",
-                message="no test examples: what is trained can be neither evaluated nor published",
-            )
-    return card
+    from agentlora.core.libraries import prepare_libraries
+    from agentlora.eval.calls import parse_answer
 
+    prepare_libraries()
+    with needs_extra("train", "training"):
+        from transformers import AutoTokenizer
 
-def split_digest(examples: list[Example]) -> str:
-    return sha256_json([example.to_dict() for example in examples])
-
-
-def leak_keys(example: Example) -> list[str]:
-    """What no two splits may share: its group, where it has one, and last its text."""
-    content = sha256_json([list(example.messages), list(example.tools)])
-    return [*filter(None, [example.group]), content]
-
-
-def refuse_leaks(splits: Mapping[Split, list[Example]]) -> None:
-    if not splits["train"]:
-        raise DataError("the training split is empty. Check the data source and its settings (data.params).")
-    owners: dict[str, Split] = {}
-    for split, examples in splits.items():
-        for example in examples:
-            for key in leak_keys(example):
-                if owners.setdefault(key, split) != split:
-                    raise DataError(
-                        f"example {example.id!r} of {split!r} shares its group or its text with {owners[key]!r}. "
-                        "Evaluation on trained examples says nothing; divide by group."
-                    )
+    call = ToolCall("look_up", {"word": "sea"})
+    schema = {"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]}
+    function = {"name": "look_up", "description": "Looks a word up.", "parameters": schema}
+    asked = [{"role": "user", "content": "What is the sea?"}]
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
+    except (OSError, ValueError) as exc:
+        raise ConfigError(
+            f"base model {base.name!r} has no tokenizer that can be read in {str(base.model_dir)!r}. Give a directory "
+            "that both model and tokenizer were saved into."
+        ) from exc
+    render = partial(
+        tokenizer.apply_chat_template,
+        tools=[{"type": "function", "function": function}],
+        chat_template=base.chat_template,
+        tokenize=False,
+    )
+    found: tuple[ToolCall, ...] = ()
+    with suppress(Exception):  # a template may refuse what its own format does not have
+        prompt = str(render(asked, add_generation_prompt=True))
+        answer = str(render([*asked, answer_message(Expected(calls=(call,)))])).removeprefix(prompt)
+        found = parse_answer(answer).calls[-1:]
+    if found != (call,):
+        raise ConfigError(
+            f"the chat template of base model {base.name!r} does not write a tool call as JSON between <tool_call> and "
+            "</tool_call> (Hermes' format), and no other is read. Choose a --model of that format (Qwen, Hermes, "
+            "SmolLM2), or put such a template as chat_template.jinja into its directory."
+        )
 
 
 def train(run: Run, plugins: Plugins) -> Path:
@@ -232,10 +110,10 @@ def train(run: Run, plugins: Plugins) -> Path:
         if run.facts().get("base"):
             refuse_another_base(run, base)
         run.add_facts(base=base_facts(base), oom_kills=oom_kills())
-        trainer = plugins.get("trainers", run.config.trainer)
+        trainer = plugins.get("trainers", run.config.trainer.name)
         if not process_index():
             start_others(run)
-        with together(), boundary(TrainError, f"trainer {run.config.trainer!r}"):
+        with together(), boundary(TrainError, f"trainer {run.config.trainer.name!r}"):
             directory: Path = trainer.fit(run, base, method, run.examples("train"))
         # the GPU is known once torch is loaded
         made_with = {**run.facts().get("provenance", {}), "device": device()}
@@ -479,11 +357,6 @@ def _rank(run: Run) -> int:
     file = run.adapter_dir / "adapter_config.json"
     rank = read_json(file).get("r") if file.is_file() else None
     return rank if isinstance(rank, int) and rank > 0 else 16
-
-
-def card_of(run: Run) -> dict[str, Any]:
-    """The run's data card."""
-    return read_json(run.directory / "data" / "card.json")
 
 
 READINGS = "test-readings.jsonl"

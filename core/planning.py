@@ -10,7 +10,7 @@ from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import ConfigError, DataError, boundary, needs_extra
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
-from agentlora.core.pipeline import builder_name, served_places
+from agentlora.core.resolving import builder_name, served_places
 from agentlora.core.types import JSON, Example
 
 SAMPLE = 4000  # examples that are tokenized; of more, whole groups evenly
@@ -53,12 +53,11 @@ def make_plan(config: RunConfig, plugins: Plugins) -> Plan:
     from agentlora.plugins.bases.resolve import outline
     from agentlora.plugins.trainers.memory import free_memory_bytes
     from agentlora.plugins.trainers.prediction import dtype_of
-    from agentlora.plugins.trainers.rows import encode
 
-    trainer = plugins.get("trainers", config.trainer)
+    trainer = plugins.get("trainers", config.trainer.name)
     if not hasattr(trainer, "predict"):
         raise ConfigError(
-            f"trainer {config.trainer!r} does not predict what it needs, and so cannot be planned."
+            f"trainer {config.trainer.name!r} does not predict what it needs, and so cannot be planned."
         )
     model_dir, template = outline(config.model, plugins, home())
     method = plugins.get("peft_methods", config.method.name)
@@ -70,9 +69,9 @@ def make_plan(config: RunConfig, plugins: Plugins) -> Plan:
     with boundary(DataError, f"dataset builder {name!r}, split 'train'"):
         examples = list(builder.build("train", settings, config.seed))
     taken = sampled(examples, SAMPLE)
-    encoded = encode(taken, AutoTokenizer.from_pretrained(model_dir), template, config.training.max_len)
+    encoded = trainer.encode(taken, AutoTokenizer.from_pretrained(model_dir), template, config)
     part = len(taken) / len(examples)
-    prediction = trainer.predict(model_dir, config, method, params, encoded.rows, part=part)
+    prediction = trainer.predict(model_dir, config, method, params, encoded.items, part=part)
     of_model = AutoConfig.from_pretrained(model_dir)
     data = {
         "examples": len(examples),
@@ -96,6 +95,7 @@ def make_plan(config: RunConfig, plugins: Plugins) -> Plan:
         stored_dtype=str(of_model.dtype or torch.float32).removeprefix("torch."),
         dtype=dtype_of(config.training),
         fast_dtype=best_dtype(),
+        by_root=hasattr(method, "settings") and bool(method.settings(params).get("use_rslora")),
     )
     serving = {"serve_on": config.serve_on, "can": list(served_places(config, method.card))}
     return Plan(config, data, prediction, serving, advice(facts))

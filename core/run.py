@@ -307,7 +307,9 @@ def read_examples(path: Path) -> list[Example]:
             for number, line in enumerate(file, 1):
                 examples.append(_example(line, f"{path}:{number}"))
     except OSError as exc:
-        raise DataError(f"cannot read {str(path)!r}: {exc.strerror}.") from exc
+        raise DataError(
+            f"cannot read {str(path)!r}: {exc.strerror}. Bring it back, or build the data again with `agentlora train`."
+        ) from exc
     except UnicodeDecodeError as exc:
         raise DataError(f"{str(path)!r} is not UTF-8 text: {exc}. Mend it, or build the data again.") from exc
     return examples

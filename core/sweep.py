@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.config import RunConfig, parse_sets
+from agentlora.core.data import build_data
 from agentlora.core.errors import ConfigError
 from agentlora.core.files import read_json
 from agentlora.core.libraries import free_memory
 from agentlora.core.manager import Plugins
-from agentlora.core.pipeline import build_data, evaluate, resume, take, train
+from agentlora.core.pipeline import evaluate, resume, take, train
 from agentlora.core.run import Run, create_run, kept_if_begun, open_run
 from agentlora.core.types import RunEvent
 

@@ -202,7 +202,8 @@ class Task:
     `lower_is_better`, the greatest) value that any published version must reach. `presets` are overlays on
     the configuration, keyed by preset name. `headline_where` keeps the figures that decide to the examples
     with these tags (``{"tools": "new"}``: never trained on); the others are reported apart. A record of
-    fewer deciding examples than `min_examples` proves too little to be published.
+    fewer deciding examples than `min_examples` proves too little to be published. `methods`: those that it can be
+    trained with; empty: any.
     """
 
     name: str
@@ -217,6 +218,7 @@ class Task:
     lower_is_better: frozenset[str] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,12 +309,15 @@ class Method(Protocol):
 
 @runtime_checkable
 class Trainer(Protocol):
-    """Fits a method's parameters to examples.
+    """Fits a method's parameters to examples. `Params` is a pydantic model, as a method's; what is set of it is in
+    ``run.config.trainer.params``.
 
     It may have ``check(config, base, method)``, which raises ConfigError where these cannot go together; it is asked
     before data is built and before weights are read. And ``predict``, which `agentlora plan` asks: see
-    `agentlora.plugins.trainers.prediction.predict`.
+    `agentlora.plugins.trainers.prediction.predict`, with ``encode``: see `agentlora.plugins.trainers.sft.SFT.encode`.
     """
+
+    Params: ClassVar[Any]
 
     def fit(self, run: Run, base: Base, method: Method, examples: Sequence[Example]) -> Path:
         """Train and return the directory of the exported adapter. Settings are in ``run.config``.

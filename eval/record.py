@@ -68,6 +68,16 @@ class DifferenceRecord(_Strict):
     lower: int
 
 
+class SliceDifference(_Strict):
+    """The paired difference system - best baseline among the examples that have `value` for `tag`, of what
+    `ConditionRecord.slices` holds.
+    """
+
+    tag: str
+    value: str
+    difference: DifferenceRecord
+
+
 class Record(_Strict):
     """Everything that an evaluation found.
 
@@ -95,6 +105,7 @@ class Record(_Strict):
     conditions: tuple[ConditionRecord, ...]
     skipped: dict[str, str] = Field(default_factory=dict)
     differences: tuple[DifferenceRecord, ...]
+    slice_differences: tuple[SliceDifference, ...] = ()
     best_baseline: str | None
     shots: tuple[dict[str, Any], ...] = ()
     provenance: dict[str, Any] = Field(default_factory=dict)
@@ -106,7 +117,8 @@ class Record(_Strict):
         return sha256_json(self.to_dict())
 
     def to_dict(self) -> JSON:
-        return self.model_dump(mode="json")
+        # without a field that older records lack: their digest stays
+        return self.model_dump(mode="json", exclude=None if self.slice_differences else {"slice_differences"})
 
     def condition(self, name: str) -> ConditionRecord:
         """Raises EvalError when the record has no such condition."""
@@ -120,6 +132,10 @@ class Record(_Strict):
         """The paired difference in `metric` (default: the headline), if it was computed."""
         wanted = (system, baseline, metric or self.headline)
         return next((d for d in self.differences if (d.system, d.baseline, d.metric) == wanted), None)
+
+    def slice_gains(self, tag: str, value: str) -> list[DifferenceRecord]:
+        """Of each adapter against the best baseline, among the examples that have `value` for `tag`."""
+        return [d.difference for d in self.slice_differences if (d.tag, d.value) == (tag, value)]
 
     def save(self, path: Path) -> None:
         """Write the record, whole or not at all."""

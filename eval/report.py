@@ -75,8 +75,9 @@ def markdown(record: Record) -> str:
     for tag in sorted({tag for c in record.conditions for tag in c.slices}):
         values = sorted({value for c in record.conditions for value in c.slices.get(tag, {})})
         if values:
-            rows = [[label(v), *(figure_text(c.slices[tag][v]) for c in record.conditions)] for v in values]
-            parts += [f"## Right answers by {tag}", _table(["", *names], rows)]
+            rows = [_slice_row(record, tag, value) for value in values]
+            against = [f"{d.system} − {d.baseline}" for d in record.slice_gains(tag, values[0])]
+            parts += [f"## Right answers by {tag}", _table(["", "n", *names, *against], rows)]
     if record.differences:
         compared: list[list[object]] = [
             [f"{d.system} − {d.baseline}", label(d.metric), difference_text(d), d.n, d.groups]
@@ -96,6 +97,12 @@ def markdown(record: Record) -> str:
 def _row(record: Record, metric: str) -> list[object]:
     cells = [figure_text(c.metrics[metric]) for c in record.conditions]
     return [_arrowed(record, metric), applies_to(record, metric), *cells]
+
+
+def _slice_row(record: Record, tag: str, value: str) -> list[object]:
+    figures = [c.slices[tag][value] for c in record.conditions]
+    gains = [difference_text(d) for d in record.slice_gains(tag, value)]
+    return [label(value), max(f.n for f in figures), *map(figure_text, figures), *gains]
 
 
 def _arrowed(record: Record, metric: str) -> str:

@@ -154,8 +154,10 @@ def _slices(record: Record, tag: str) -> str:
         figures = [(c, c.slices[tag][value]) for c in record.conditions]
         cells = "".join(_cell(c, figure) for c, figure in figures)
         n = max(figure.n for _, figure in figures)
+        cells += "".join(_difference_cell(record, d) for d in record.slice_gains(tag, value))
         rows.append(f"<tr><th>{escape(label(value))}</th><td>{n}</td>{cells}</tr>")
-    heads = ("", "n", *(c.name for c in record.conditions))
+    against = (f"{d.system} − {d.baseline}" for d in record.slice_gains(tag, values[0]))
+    heads = ("", "n", *(c.name for c in record.conditions), *against)
     return f"<h2>Right answers by {escape(tag)}</h2>{_table(heads, rows)}"
 
 

@@ -13,7 +13,7 @@ from agentlora.core.types import JSON, Engine, Evaluator, Example, GenerateReque
 from agentlora.eval.cache import AnswerCache, answer_key
 from agentlora.eval.conditions import Condition, in_hermes, shot_messages, to_request
 from agentlora.eval.metrics import aggregate, paired_difference
-from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Record
+from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Record, SliceDifference
 
 __all__ = ["AnswerCache", "Evaluation", "evaluate"]
 
@@ -109,6 +109,7 @@ def evaluate(
         for c in done
     }
     counted = _counted(ordered, where)
+    best = _best(done, systems, headline, headline in lower)
     record = Record(
         task=task_name,
         headline=headline,
@@ -126,7 +127,8 @@ def evaluate(
         conditions=tuple(systems.values()),
         skipped=skipped,
         differences=tuple(_differences(done, deciding, evaluator.metrics, seed)),
-        best_baseline=_best(done, systems, headline, headline in lower),
+        slice_differences=tuple(_slice_differences(done, best, deciding, judged, headline, seed)),
+        best_baseline=best,
         shots=shot_messages(shots) if any(c.kind == "few_shot" for c in done) else (),
         provenance=dict(identity.get("provenance") or {}),
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -255,11 +257,8 @@ def _condition_record(
     headline: str,
 ) -> ConditionRecord:
     slices: dict[str, dict[str, Figure]] = {}
-    for tag, sliced in (("slice", results), ("case", deciding)):
-        values = sorted({j.example.tags[tag] for j in sliced if tag in j.example.tags})
-        slices[tag] = {
-            v: _right_figure([j for j in sliced if j.example.tags.get(tag) == v], headline) for v in values
-        }
+    for tag, value, members in _slices(deciding, results):
+        slices.setdefault(tag, {})[value] = _figure(_right(members, headline), headline)
     return ConditionRecord(
         name=condition.name,
         kind=condition.kind,
@@ -272,6 +271,38 @@ def _condition_record(
         cached=sum(j.cached for j in results),
         first_error=next((j.output.error for j in results if j.output.error), None),
     )
+
+
+def _slices(
+    deciding: Sequence[_Judged], results: Sequence[_Judged]
+) -> Iterator[tuple[str, str, list[_Judged]]]:
+    """(tag, value, the results that have it): by slice of all, by case of those that decide."""
+    for tag, sliced in (("slice", results), ("case", deciding)):
+        for value in sorted({j.example.tags[tag] for j in sliced if tag in j.example.tags}):
+            yield tag, value, [j for j in sliced if j.example.tags.get(tag) == value]
+
+
+def _slice_differences(
+    conditions: Sequence[Condition],
+    best: str | None,
+    deciding: Mapping[str, list[_Judged]],
+    judged: Mapping[str, list[_Judged]],
+    headline: str,
+    seed: int,
+) -> Iterator[SliceDifference]:
+    """Every adapter against the best baseline."""
+    if best is None:
+        return
+    theirs = {(tag, value): members for tag, value, members in _slices(deciding[best], judged[best])}
+    for system in (c.name for c in conditions if c.adapter):
+        for tag, value, members in _slices(deciding[system], judged[system]):
+            ours, others = (
+                _values(_right(found, headline), headline) for found in (members, theirs[tag, value])
+            )
+            groups = {j.example.id: j.example.group for j in members}
+            found = paired_difference(ours, others, groups, seed)
+            difference = DifferenceRecord(metric=headline, system=system, baseline=best, **asdict(found))
+            yield SliceDifference(tag=tag, value=value, difference=difference)
 
 
 def _counted(examples: Sequence[Example], where: Mapping[str, str]) -> list[Example]:
@@ -288,15 +319,14 @@ def _figure(results: Sequence[_Judged], metric: str) -> Figure:
     return Figure(**asdict(aggregate(values, len(scores) - len(values), len(results) - len(scores))))
 
 
-def _right_figure(results: Sequence[_Judged], headline: str) -> Figure:
-    """The headline metric; where it says nothing about an example, 1 when nothing is wrong with the answer."""
-    right = [
+def _right(results: Sequence[_Judged], headline: str) -> list[_Judged]:
+    """With the headline metric; where that says nothing about an example, 1 when nothing is wrong with the answer."""
+    return [
         j
         if j.score is None or j.score.unscored is not None or j.score.metrics.get(headline) is not None
         else replace(j, score=replace(j.score, metrics={headline: float(not j.score.why)}))
         for j in results
     ]
-    return _figure(right, headline)
 
 
 def _differences(

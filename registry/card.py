@@ -21,7 +21,8 @@ class SkillCard(BaseModel):
     licences and counts. `records` are digests (sha256, hex) of evaluation records. `headline` has metric,
     value, low, high, best_baseline, baseline_value, difference, diff_low and diff_high. `router_profile` has
     skill, needs_tools and prompts. `parents` are what it was composed of: adapter and
-    record (digests), weight, and how.
+    record (digests), weight, and how. `conversion`: of what was converted to LoRA, its rank and error
+    (``divergence``, nats a token).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,4 +44,5 @@ class SkillCard(BaseModel):
     router_profile: dict[str, Any] = {}
     probes: list[dict[str, Any]] = []
     parents: list[dict[str, Any]] = []
+    conversion: dict[str, Any] = {}
     provenance: dict[str, Any] = {}

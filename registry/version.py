@@ -57,7 +57,8 @@ def write_manifest(card: SkillCard, files: Mapping[str, tuple[str, int]]) -> str
     """
     value = {
         "kind": _KIND,
-        "card": card.model_dump(mode="python"),
+        # a field that older versions lack is left out where it is empty: the same content keeps its digest
+        "card": card.model_dump(mode="python", exclude=None if card.conversion else {"conversion"}),
         "files": {name: {"sha256": digest, "size": size} for name, (digest, size) in files.items()},
     }
     try:

@@ -202,7 +202,10 @@ class VllmServer:
         cause = next((line for line in reversed(lines) if _is_cause(line)), None)
         shown = "\n".join(lines[-_TAIL_LINES:])
         why = f" Likely cause: {cause.strip()}" if cause else ""
-        return RuntimeFault(f"vLLM ended {when}.{why}\nIts last lines (all of them: {self.log}):\n{shown}")
+        return RuntimeFault(
+            f"vLLM ended {when}.{why} Mend that and start it again; where memory ran out, with a smaller --max-len or "
+            f"--max-loras. Its last lines (all of them: {self.log}):\n{shown}"
+        )
 
     def _refuse_used_port(self) -> None:
         """Whoever listens there would be taken for ours while ours is still starting."""

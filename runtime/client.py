@@ -95,4 +95,6 @@ def _message(response: httpx.Response) -> str:
     try:
         return str(response.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):
+        if "html" in response.headers.get("content-type", ""):
+            return "a web page. Is it a vLLM server?"
         return response.text[:500]

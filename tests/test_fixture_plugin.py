@@ -50,14 +50,29 @@ def agentlora(site: Path, tiny_model_dir: Path, tmp_path: Path) -> Command:
     return run
 
 
+def test_help_loads_no_installed_plugin(site: Path) -> None:
+    look = (
+        "import sys; from agentlora.core.cli import cli; cli(['--help'], standalone_mode=False); "
+        "print('agentlora_parrot' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", look],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(site)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("False\n")
+
+
 def test_everything_that_the_plugin_registers_serves_a_real_run(agentlora: Command, tmp_path: Path) -> None:
     listed = json.loads(agentlora("plugins", "list", "--json").stdout)
     owned = {kind for kind, names in listed["offers"].items() if "parrot" in names.values()}
     assert owned == set(listed["offers"])  # one thing of every kind
 
-    agentlora("train", "parrot", "--output", "run")
+    agentlora("train", "parrot", "--output", "run", "--set", "trainer.params.subject=squawks")
     journal = (tmp_path / "run" / "journal.jsonl").read_text()
-    assert "24 words to learn" in journal
+    assert "24 squawks to learn" in journal
     assert json.loads((tmp_path / "run" / "run.json").read_text())["base"]["name"] == "parrot-egg"
     assert json.loads((tmp_path / "run" / "data" / "card.json").read_text())["builder"] == "parrot-words"
 

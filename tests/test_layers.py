@@ -28,7 +28,8 @@ ALLOWED = {
 }
 # the stages from data to publication, which reach whatever they need
 MAIN_LINE = {
-    Path(f"core/{name}.py") for name in ("pipeline", "planning", "publishing", "exports", "composing")
+    Path(f"core/{name}.py")
+    for name in ("pipeline", "resolving", "planning", "publishing", "exports", "composing")
 }
 HEAVY = (
     "torch",

@@ -66,7 +66,7 @@ def _prompts() -> Iterator[str]:
 def _in_engine(
     engine_name: str | None, model: str | None, skill: str, tools: list[Any], max_tokens: int
 ) -> Iterator[Ask]:
-    from agentlora.core.cli.serve import base_for
+    from agentlora.core.cli.serve import base_for, with_stored_template
     from agentlora.core.errors import ConfigError, RuntimeFault
     from agentlora.core.files import sha256_bytes
     from agentlora.core.home import home
@@ -78,7 +78,7 @@ def _in_engine(
     version = registry.resolve(skill)
     name = engine_name or ("vllm" if version.card.serve_on == "vllm" else "transformers")
     factory = plugins.get("engines", name)
-    base = base_for(model, [version], plugins, home())
+    base = with_stored_template(base_for(model, [version], plugins, home()), [version], registry)
     theirs, template = version.card.base.get("digest"), sha256_bytes(base.chat_template.encode())
     if theirs != base.identity.digest or version.card.template_digest != template:
         raise ConfigError(

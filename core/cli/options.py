@@ -30,6 +30,7 @@ def config_options(function: F) -> F:
 KEYS = {
     "model": "model",
     "method": "method.name",
+    "trainer": "trainer.name",
     "preset": "preset",
     "data": "data.params.path",
     "rank": "method.params.r",
@@ -53,6 +54,7 @@ KEYS = {
 _TRAINING = (
     click.option("--model", help="A registered base model, a directory, or a hub id."),
     click.option("--method", help="A PEFT method."),
+    click.option("--trainer", help="sft, or for pairs of answers dpo or kto."),
     click.option("--preset", help="Named settings: demo, starter, balanced, demo+adaptive, …"),
     click.option("--data", help="A JSONL file to train on instead of the task's own data."),
     click.option("--rank", type=int, help="Rank of the adapter."),

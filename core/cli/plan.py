@@ -21,8 +21,8 @@ def plan(task: str, config: dict[str, Any], sets: dict[str, Any], as_json: bool,
     """
     from agentlora.core.libraries import prepare_libraries
     from agentlora.core.manager import default_plugins
-    from agentlora.core.pipeline import resolve_config
     from agentlora.core.planning import make_plan
+    from agentlora.core.resolving import resolve_config
 
     plugins = default_plugins()
     resolved = resolve_config(plugins, task, config, *layers_of(options), sets)
@@ -81,10 +81,10 @@ def _time(found: Any) -> str:
 
 def _serving(plan: Any) -> str:
     serving = plan.serving
+    can = f" (it could be on: {', '.join(serving['can'])})" if serving["can"] else ""
     if serving["serve_on"] == "none":
-        can = f" (it could be on: {', '.join(serving['can'])})" if serving["can"] else ""
         return f"will not be served{can}"
-    return f"will be served on {serving['serve_on']}"
+    return f"will be served on {serving['serve_on']}{can}"
 
 
 def _parameters(found: Any) -> Any:

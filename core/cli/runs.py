@@ -125,7 +125,8 @@ def diagnose(run: str, as_json: bool) -> None:
     events = list(journal.read(opened.directory / "journal.jsonl"))
     rows = [row for row in journal.read(opened.metrics_file) if "step" in row]
     kills = kills_since(opened.facts().get("oom_kills"))
-    findings = look(opened.config, opened.status(), events, rows, kills)
+    memory = (opened.facts().get("predicted") or {}).get("memory")
+    findings = look(opened.config, opened.status(), events, rows, kills, memory)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 import sys
@@ -71,6 +72,8 @@ def serve(
     versions = wanted(registry, skills, model)
     with _ends_quietly(), _reserved(host, port) as sock:
         base = base_for(model, versions, plugins, home())
+        if not attach:  # whose template is what it is
+            base = with_stored_template(base, versions, registry)
         rank = lora_rank_limit(max_lora_rank or max([16, *(version.card.rank or 0 for version in versions)]))
         with _backend(base, attach, backend_port, max_loras, max_len, rank) as (url, alive):
             client = VllmClient(url)
@@ -140,6 +143,33 @@ def base_for(model: str | None, versions: Sequence[Version], plugins: Any, home:
         raise ConfigError(f"{exc} Say where the base model lies with --model.") from exc
 
 
+def with_stored_template(base: Base, versions: Sequence[Version], registry: Registry) -> Base:
+    """`base` with the chat template that the newest of `versions` was trained with, where it is the same model and its
+    own template belongs to none of them: what is published outlives a change of the template here.
+    """
+    from dataclasses import replace
+
+    from agentlora.core.errors import RegistryError
+    from agentlora.plugins.bases.identity import identify
+
+    digests = {version.card.base.get("digest") for version in versions}
+    if base.identity.digest in digests:
+        return base
+    for version in sorted(versions, key=lambda version: version.created_at, reverse=True):
+        parts = ("weights", "config", "tokenizer")
+        if any(version.card.base.get(part) != getattr(base.identity, part) for part in parts):
+            continue
+        try:
+            stored = registry.materialise(version) / "chat_template.jinja"
+            template = stored.read_text(encoding="utf-8")
+        except (OSError, RegistryError):  # what is wrong with it is told when it is to be loaded
+            continue
+        identity = identify(base.name, base.model_dir, template)
+        if identity.digest == version.card.base.get("digest"):
+            return replace(base, chat_template=template, identity=identity)
+    return base
+
+
 @contextmanager
 def _reserved(host: str, port: int) -> Iterator[socket.socket]:
     """A bound socket, taken before the minute that vLLM needs to start; nobody can connect to it yet."""
@@ -151,10 +181,12 @@ def _reserved(host: str, port: int) -> Iterator[socket.socket]:
         try:
             sock.bind((host, port))
         except OSError as exc:
-            raise ConfigError(
-                f"cannot listen on {host}:{port}: {exc.strerror or exc}. Choose another with --port (0 takes "
-                "a free one), or end what is using it."
-            ) from exc
+            another = (
+                "Choose another with --port (0 takes a free one), or end what is using it."
+                if exc.errno in (errno.EADDRINUSE, errno.EACCES)
+                else "Give an address of this machine with --host: 127.0.0.1 for itself alone, 0.0.0.0 for all."
+            )
+            raise ConfigError(f"cannot listen on {host}:{port}: {exc.strerror or exc}. {another}") from exc
         yield sock
 
 

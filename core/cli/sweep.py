@@ -49,8 +49,9 @@ def sweep(
     from agentlora.core.cli.progress import show
     from agentlora.core.errors import AgentLoraError, ConfigError, TrainError
     from agentlora.core.manager import default_plugins
-    from agentlora.core.pipeline import check_training, resolve_config
+    from agentlora.core.pipeline import check_training
     from agentlora.core.processes import process_count
+    from agentlora.core.resolving import resolve_config
     from agentlora.core.sweep import combinations, members_of, run_member
     from agentlora.eval.standings import standings
     from agentlora.plugins.bases.resolve import check_model

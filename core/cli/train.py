@@ -29,10 +29,12 @@ def train(
     """Train a skill for TASK: build the data, fit the adapter, leave a run directory."""
     from agentlora.core.cli.progress import show
     from agentlora.core.config import merge
+    from agentlora.core.data import build_data
     from agentlora.core.manager import default_plugins
-    from agentlora.core.pipeline import build_data, check_training, resolve_config, train_along
+    from agentlora.core.pipeline import check_training, train_along
     from agentlora.core.pipeline import train as fit
     from agentlora.core.processes import process_index
+    from agentlora.core.resolving import resolve_config
     from agentlora.core.run import create_run, kept_if_begun
     from agentlora.plugins.bases.resolve import check_model
 

@@ -48,7 +48,9 @@ def outline(model: str, plugins: Plugins, home: Path) -> tuple[Path, str]:
     if not (path.exists() or model.startswith((".", "/", "~"))):
         path = _from_hub(model, [kind for kind in FILES if kind != "*.safetensors"])
     if not (path / "config.json").is_file():
-        raise ConfigError(f"{str(path)!r} is not a model directory: it has no config.json.")
+        raise ConfigError(
+            f"{str(path)!r} is not a model directory: it has no config.json. Give one that save_pretrained wrote."
+        )
     return path, template_of(path)
 
 
@@ -71,7 +73,10 @@ def check_model(model: str, plugins: Plugins) -> None:
 
 def _local(name: str, path: Path) -> Base:
     if not path.is_dir():
-        raise ConfigError(f"model directory {str(path)!r} does not exist or is not a directory.")
+        raise ConfigError(
+            f"model directory {str(path)!r} does not exist or is not a directory. Give one that save_pretrained wrote, "
+            "a hub id (owner/name), or a registered base model (agentlora plugins list)."
+        )
     model_dir = path.resolve()
     identify(name, model_dir, "")  # refuses what is no model before anything is read from it
     template = template_of(model_dir)

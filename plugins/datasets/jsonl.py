@@ -91,11 +91,11 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 def _read(path: Path, params: JsonlParams, seed: int) -> _Divided:
     data = read_bytes(path)
-    rows = parse_rows(data, path)
+    rows, repeated = parse_rows(data, path)
     if not rows:
         raise DataError(f"{str(path)!r} holds no row. Give --data a file with one JSON object a line.")
     splits = _tag(divide(rows, params, seed))
-    return _Divided(sha256_bytes(data), splits, _notes(splits))
+    return _Divided(sha256_bytes(data), splits, _notes(splits, repeated))
 
 
 # --- dividing -----------------------------------------------------------------------------------
@@ -197,7 +197,12 @@ def _tag(splits: Mapping[Split, Sequence[Example]]) -> dict[Split, list[Example]
     return tagged
 
 
-def _notes(splits: Mapping[Split, Sequence[Example]]) -> str:
+def _notes(splits: Mapping[Split, Sequence[Example]], repeated: int) -> str:
+    left_out = f"{repeated} rows that repeat another are left out." if repeated else ""
+    return " ".join(filter(None, (left_out, _about_tools(splits))))
+
+
+def _about_tools(splits: Mapping[Split, Sequence[Example]]) -> str:
     test, trained = splits["test"], {_toolset(row) for row in splits["train"]}
     new = sum(_toolset(row) not in trained for row in test)
     if not test or new == len(test):

@@ -31,8 +31,8 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(f"cannot read {str(path)!r}: {why}. Give --data an existing JSONL file.") from exc
 
 
-def parse_rows(data: bytes, path: Path) -> list[Example]:
-    """The examples of a file's content, in order; `group` is the row's own, or empty.
+def parse_rows(data: bytes, path: Path) -> tuple[list[Example], int]:
+    """The examples of a file's content, in order, and how many rows repeat another; `group` is the row's own, or empty.
 
     Of rows that ask and answer the same, the first is kept.
 
@@ -41,6 +41,7 @@ def parse_rows(data: bytes, path: Path) -> list[Example]:
     """
     kept: dict[str, Example] = {}
     lines: dict[str, int] = {}
+    repeated = 0
     for number, line in enumerate(io.BytesIO(data.removeprefix(codecs.BOM_UTF8)), 1):
         if not line.strip():
             continue
@@ -48,6 +49,7 @@ def parse_rows(data: bytes, path: Path) -> list[Example]:
         raw = example.to_dict()
         content = sha256_json([raw[name] for name in CONTENT])
         if content in kept:
+            repeated += 1
             continue
         if example.id in lines:
             raise DataError(
@@ -56,7 +58,7 @@ def parse_rows(data: bytes, path: Path) -> list[Example]:
             )
         kept[content] = example
         lines[example.id] = number
-    return list(kept.values())
+    return list(kept.values()), repeated
 
 
 def _example(line: bytes, where: str, number: int) -> Example:

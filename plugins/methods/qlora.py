@@ -17,8 +17,6 @@ class QloraParams(LoraParams):
     """4: NF4; 8: LLM.int8()."""
     double_quant: bool = True
     """Quantize the quantization's constants too (4 bits only)."""
-    paged: bool = False
-    """An optimizer whose states move to the CPU's memory when the GPU's is full. Needs a GPU."""
 
 
 class Qlora(Lora):
@@ -47,22 +45,4 @@ class Qlora(Lora):
     def apply(self, model: Any, params: Any) -> Any:
         for parameter in model.parameters():
             parameter.requires_grad_(False)
-        for module in model.modules():
-            if hasattr(module, "support_avx512bf16_for_cpu"):
-                # after an evaluation such a layer computes with an operator that has no gradient (bitsandbytes 0.50)
-                module.support_avx512bf16_for_cpu = False
         return super().apply(model, params)
-
-    def optimizer(self, model: Any, params: Any, args: Any) -> Any:
-        if not params.paged:
-            return None
-        import bitsandbytes
-
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        return bitsandbytes.optim.PagedAdamW(
-            trained,
-            lr=args.learning_rate,
-            betas=(args.adam_beta1, args.adam_beta2),
-            eps=args.adam_epsilon,
-            weight_decay=args.weight_decay,
-        )

@@ -7,10 +7,12 @@ to the prefix and each to itself: the same result, for pairs that count.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, lru_cache, partial
 from typing import Any
 
-NAME = "agentlora_tree"  # as an attention implementation of transformers
+# as attention implementations of transformers
+NAME = "agentlora_tree"
+FLEX = "agentlora_flex"
 
 Span = tuple[int, int, tuple[int, ...]]
 """Where a tree begins, the length of its prefix, the length of each of its suffixes."""
@@ -20,15 +22,18 @@ class NarrowWindow(ValueError):
     """A layer attends to fewer tokens than a row has."""
 
 
-def use_tree_attention(model: Any) -> None:
-    """Let `model` compute attention with `tree_attention` wherever its forward is given ``spans``."""
+def use_tree_attention(model: Any, flex: bool = False) -> None:
+    """Let `model` compute attention with `tree_attention`, or `flex_tree_attention`, wherever its forward is given
+    ``spans``.
+    """
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-    AttentionInterface.register(NAME, tree_attention)
+    name = FLEX if flex else NAME
+    AttentionInterface.register(name, partial(tree_attention, flex=flex))
     # without one of its own a model gets no mask at all where no spans are given, not even that of its window
-    AttentionMaskInterface.register(NAME, sdpa_mask)
-    model.set_attn_implementation(NAME)
+    AttentionMaskInterface.register(name, sdpa_mask)
+    model.set_attn_implementation(name)
 
 
 def tree_attention(
@@ -41,11 +46,12 @@ def tree_attention(
     dropout: float = 0.0,
     spans: Sequence[Span] | None = None,
     sliding_window: int | None = None,
+    flex: bool = False,
     **kwargs: Any,
 ) -> tuple[Any, None]:
     """An attention function of transformers: query [1, heads, length, size], key and value [1, kv heads, …].
 
-    Without `spans` torch's own with the given mask.
+    Without `spans` torch's own with the given mask. `flex`: by FlexAttention, where there is no dropout.
 
     Returns:
         [1, length, heads, size], None.
@@ -64,6 +70,8 @@ def tree_attention(
     longest = max(shared + max(lengths) for _, shared, lengths in spans)
     if sliding_window is not None and sliding_window < longest:
         raise NarrowWindow(f"a window of {sliding_window} tokens is narrower than a row of {longest}")
+    if flex and not dropout:
+        return flex_tree_attention(query, key.to(value.dtype), value, scaling, spans).transpose(1, 2), None
     if query.device.type == "cpu" and not dropout:
         from agentlora.plugins.trainers.fused import tree_attention as attend
     else:
@@ -76,6 +84,49 @@ def tree_attention(
         tree = slice(begin, begin + shared + sum(lengths))
         parts.append(attend(query[0, :, tree], key[0, :, tree], value[0, :, tree], shared, lengths, scaling))
     return torch.cat(parts, 1).transpose(0, 1)[None].contiguous(), None
+
+
+def flex_tree_attention(
+    query: Any, key: Any, value: Any, scaling: float | None, spans: Sequence[Span]
+) -> Any:
+    """All trees in one call of torch's FlexAttention, compiled on a GPU. On a CPU it has no gradients.
+
+    Args:
+        query: [1, heads, length, size]. key, value: [1, kv heads, length, size].
+    """
+    from torch.nn.attention.flex_attention import flex_attention
+
+    attend = _compiled() if query.device.type == "cuda" else flex_attention
+    mask = _block_mask(tuple(spans), str(query.device))
+    return attend(query.to(value.dtype), key, value, block_mask=mask, scale=scaling, enable_gqa=True)
+
+
+@cache
+def _compiled() -> Any:
+    import torch
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention)
+
+
+@lru_cache(maxsize=2)  # every layer asks for the same
+def _block_mask(spans: tuple[Span, ...], device: str) -> Any:
+    """A token sees what is before it, of its own row and of its tree's prefix."""
+    import torch
+    from torch.nn.attention.flex_attention import create_block_mask
+
+    tree: list[int] = []
+    row: list[int] = []  # in its tree; 0 is the prefix
+    for number, (_, shared, lengths) in enumerate(spans):
+        tree += [number] * (shared + sum(lengths))
+        row += [0] * shared + [own for own, length in enumerate(lengths, 1) for _ in range(length)]
+    of_tree, of_row = (torch.tensor(numbers, device=device) for numbers in (tree, row))
+
+    def seen(batch: Any, head: Any, q: Any, k: Any) -> Any:
+        same = (of_row[k] == 0) | (of_row[k] == of_row[q])
+        return (k <= q) & (of_tree[k] == of_tree[q]) & same
+
+    return create_block_mask(seen, None, None, len(tree), len(tree), device=device)
 
 
 def padded_tree_attention(

@@ -12,9 +12,9 @@ from agentlora.core.config import TrainingConfig
 from agentlora.core.errors import DataError
 from agentlora.core.run import Run
 from agentlora.core.types import Base
-from agentlora.plugins.trainers.layout import IGNORE, forward_passes, lay_out, pad
-from agentlora.plugins.trainers.loss import trained_positions_loss
-from agentlora.plugins.trainers.rows import Row, encode
+from agentlora.plugins.trainers.layout import forward_passes
+from agentlora.plugins.trainers.objectives import Objective, counted
+from agentlora.plugins.trainers.rows import Item
 
 EVALUATIONS = 10  # in a training, where nothing else is said
 TRAINED_BETWEEN = (
@@ -22,14 +22,14 @@ TRAINED_BETWEEN = (
 )
 
 
-def dev_sample(run: Run, tokenizer: Any, base: Base) -> tuple[Row, ...]:
-    """`training.eval_examples` rows of the run's dev split, whole groups as far as possible; none where there is no
+def dev_sample(run: Run, tokenizer: Any, base: Base, objective: Objective) -> tuple[Item, ...]:
+    """`training.eval_examples` items of the run's dev split, whole groups as far as possible; none where there is no
     dev data, where none of it fits `max_len`, or where `eval_steps` is 0.
     """
     training = run.config.training
     if training.eval_steps == 0 or not (run.directory / "data" / "dev.jsonl").is_file():
         return ()
-    examples = run.examples("dev")
+    examples = [example for example in run.examples("dev") if objective.usable(example)]
     groups: dict[str, list[Any]] = {}
     for example in examples:
         groups.setdefault(example.group or example.id, []).append(example)
@@ -39,31 +39,32 @@ def dev_sample(run: Run, tokenizer: Any, base: Base) -> tuple[Row, ...]:
     if not chosen:
         return ()
     try:
-        return encode(chosen, tokenizer, base.chat_template, training.max_len).rows
+        return objective.encode(chosen, tokenizer, base.chat_template, training.max_len).items
     except DataError as exc:
         run.note("train", "no dev loss", message=f"no loss on dev: {exc}")
         return ()
 
 
-def steps_between(training: TrainingConfig, total_steps: int, rows: int) -> int:
-    """Updates from one evaluation of `rows` rows to the next."""
+def steps_between(training: TrainingConfig, total_steps: int, items: int) -> int:
+    """Updates from one evaluation of so many items to the next."""
     if training.eval_steps:
         return training.eval_steps
-    return max(math.ceil(total_steps / EVALUATIONS), math.ceil(TRAINED_BETWEEN * rows / training.batch_size))
+    return max(math.ceil(total_steps / EVALUATIONS), math.ceil(TRAINED_BETWEEN * items / training.batch_size))
 
 
 class DevLoss:
-    """Computes the loss of a model on `rows` (≥ 1) whenever it is due.
+    """Computes the loss of a model on `items` (≥ 1) whenever it is due.
 
     Args:
-        micro_batch_size: rows a forward pass, as many as the training's own.
+        micro_batch_size: items a forward pass, as many as the training's own.
         sharing: whether `model` takes the shared-prefix layout.
         autocast: makes the context in which the model computes.
     """
 
     def __init__(
         self,
-        rows: Sequence[Row],
+        objective: Objective,
+        items: Sequence[Item],
         every: int,
         total_steps: int,
         micro_batch_size: int,
@@ -71,7 +72,8 @@ class DevLoss:
         pad_id: int,
         autocast: Callable[[], AbstractContextManager[Any]],
     ) -> None:
-        self._passes = [[rows[i] for i in members] for members in forward_passes(rows, micro_batch_size)]
+        self._objective = objective
+        self._passes = [[items[i] for i in members] for members in forward_passes(items, micro_batch_size)]
         self._every, self._total_steps = every, total_steps
         self._sharing, self._pad_id, self._autocast = sharing, pad_id, autocast
 
@@ -79,24 +81,22 @@ class DevLoss:
         return step % self._every == 0 or step == self._total_steps
 
     def __call__(self, model: Any) -> float:
-        """Nats a trained token, weighted as in training, without dropout. Modes and random states stay as they were.
+        """The objective's loss, weighted as in training, without dropout. Modes and random states stay as they were.
 
         Raises:
             TrainError: the loss is not finite.
         """
         import torch
+        from accelerate.utils import send_to_device
 
-        total, tokens = 0.0, 0
+        total, count = 0.0, 0
         with undisturbed(model), torch.no_grad(), self._autocast():
-            for rows in self._passes:
-                tensors = lay_out(rows) if self._sharing else pad(rows, self._pad_id)
-                batch = {
-                    key: value.to(model.device) if isinstance(value, torch.Tensor) else value
-                    for key, value in tensors.items()
-                }
-                total += float(trained_positions_loss(model, batch, num_items_in_batch=1))
-                tokens += int((batch["labels"] != IGNORE).sum())
-        return total / tokens
+            for items in self._passes:
+                tensors = self._objective.tensors(items, self._sharing, self._pad_id)
+                batch = send_to_device(tensors, model.device)
+                total += float(self._objective.loss(model, batch, 1)[0])
+                count += counted(batch)
+        return total / count
 
 
 @contextmanager

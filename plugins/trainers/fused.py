@@ -18,40 +18,50 @@ KEPT_SCORES = 512  # a prefix of up to this many tokens keeps its attention scor
 SCORES_AT_ONCE = 2**22  # float32 scores that the loss holds at a time: 16 MB
 
 
-def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """``Σᵢ weightsᵢ · -log softmax(logitsᵢ)[labelsᵢ]``, computed in float32, a few rows at a time.
+def cross_entropies(logits: Tensor, labels: Tensor) -> Tensor:
+    """``-log softmax(logitsᵢ)[labelsᵢ]`` for every i: float32 [n], computed a few rows at a time.
 
     The gradient is made in the same go and kept in the dtype of `logits`; autograd's way keeps the scores in
     float32 twice.
 
     Args:
-        logits: [n, vocabulary]. labels: long [n]. weights: float [n].
+        logits: [n, vocabulary]. labels: long [n].
     """
-    return _WeightedCrossEntropy.apply(logits, labels, weights)  # type: ignore[no-any-return, no-untyped-call]
+    return _CrossEntropies.apply(logits, labels)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class _WeightedCrossEntropy(torch.autograd.Function):
+class _CrossEntropies(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        gradient = torch.empty_like(logits)
-        total = torch.zeros((), dtype=torch.float32, device=logits.device)
-        step = max(1, SCORES_AT_ONCE // logits.shape[-1])
-        for begin in range(0, len(labels), step):
-            part = slice(begin, begin + step)
-            label, weight = labels[part, None], weights[part, None]
+    def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
+        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        losses = torch.empty(len(labels), dtype=torch.float32, device=logits.device)
+        for part in _parts(logits):
+            label = labels[part, None]
             scores = logits[part].float()
             scores = scores - scores.amax(1, keepdim=True)  # a copy, also where float() made none
             wanted = scores.gather(1, label)
             sums = scores.exp_().sum(1, keepdim=True)
-            total += (weight * (sums.log() - wanted)).sum()
-            gradient[part] = scores.mul_(weight / sums).scatter_add_(1, label, -weight)
-        ctx.save_for_backward(gradient)
-        return total
+            losses[part] = (sums.log() - wanted)[:, 0]
+            if gradient is not None:
+                gradient[part] = scores.div_(sums).scatter_add_(1, label, -torch.ones_like(sums))
+        if gradient is not None:
+            ctx.save_for_backward(gradient)
+        return losses
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (gradient,) = ctx.saved_tensors
-        return gradient * gradients[0], None, None
+        of_logits = torch.empty_like(gradient)
+        for part in _parts(gradient):
+            of_logits[part] = gradients[0][part, None] * gradient[part]  # in float32, then rounded
+        return of_logits, None
+
+
+def _parts(logits: Tensor) -> Iterator[slice]:
+    """Rows that are looked at together."""
+    step = max(1, SCORES_AT_ONCE // logits.shape[-1])
+    for begin in range(0, len(logits), step):
+        yield slice(begin, begin + step)
 
 
 @contextmanager

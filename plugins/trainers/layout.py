@@ -15,7 +15,7 @@ from typing import Any
 
 from agentlora.core.config import TrainingConfig
 from agentlora.plugins.trainers.attention import Span
-from agentlora.plugins.trainers.rows import Row
+from agentlora.plugins.trainers.rows import Item, Row, flat
 
 IGNORE = -100
 PASS_TOKENS = 1024  # a forward pass of fewer wastes a processor's time
@@ -23,10 +23,13 @@ PASS_TOKENS = 1024  # a forward pass of fewer wastes a processor's time
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A prefix (token ids) and the rows that begin with it. `prefix` ends before any trained token."""
+    """A prefix (token ids) and the rows that begin with it. `prefix` ends before any trained token. `places`: where the
+    rows stand among those that the tree is made from.
+    """
 
     prefix: tuple[int, ...]
     rows: tuple[Row, ...]
+    places: tuple[int, ...]
 
     @property
     def computed_tokens(self) -> int:
@@ -48,39 +51,40 @@ def common_prefix(rows: Sequence[Row]) -> tuple[int, ...]:
     return first[:length]
 
 
-def trees(rows: Iterable[Row]) -> list[Tree]:
-    """Rows gathered by group, in order of appearance."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.group, []).append(row)
-    return [Tree(common_prefix(members), tuple(members)) for members in groups.values()]
+def trees(items: Iterable[Item]) -> list[Tree]:
+    """Their rows gathered by group, in order of appearance."""
+    rows, forest = flat(items), []
+    for places in _groups(rows):
+        members = tuple(rows[i] for i in places)
+        forest.append(Tree(common_prefix(members), members, tuple(places)))
+    return forest
 
 
 def training_passes(
-    rows: Sequence[Row], batch_size: int, micro_batch: int, seed: int, total: int
+    items: Sequence[Item], batch_size: int, micro_batch: int, seed: int, total: int
 ) -> list[list[int]]:
-    """Which rows (by index) go through the model together, forward pass after forward pass of a whole training.
+    """Which items (by index) go through the model together, forward pass after forward pass of a whole training.
 
-    An update has `batch_size` rows in passes of `micro_batch`, which divides it; only the last may have fewer, so that
-    `total` rows are trained. What an update holds depends on neither the passes nor the processes that share them.
+    An update has `batch_size` items in passes of `micro_batch`, which divides it; only the last may have fewer, so that
+    `total` are trained. What an update holds depends on neither the passes nor the processes that share them.
     """
     passes: list[list[int]] = []
-    stream = updates(rows, batch_size, seed)
+    stream = updates(items, batch_size, seed)
     for done in range(0, total, batch_size):
         update = next(stream)[: total - done]
-        of_update = forward_passes([rows[i] for i in update], micro_batch)
+        of_update = forward_passes([items[i] for i in update], micro_batch)
         passes += [[update[i] for i in members] for members in of_update]
     return passes
 
 
-def updates(rows: Sequence[Row], batch_size: int, seed: int) -> Iterator[list[int]]:
-    """Without end, the rows of one update after the other: every row once an epoch, groups whole as far as they go.
+def updates(items: Sequence[Item], batch_size: int, seed: int) -> Iterator[list[int]]:
+    """Without end, the items of one update after the other: each once an epoch, groups whole as far as they go, but in
+    parts of half an update, so that nearly all updates have more than one group.
 
-    An epoch's rows that make up no update begin the next epoch's first one.
+    An epoch's items that make up no update begin the next epoch's first one.
     """
-    groups = [
-        members[i : i + batch_size] for members in _groups(rows) for i in range(0, len(members), batch_size)
-    ]
+    most = -(-batch_size // 2)
+    groups = [members[i : i + most] for members in _groups(items) for i in range(0, len(members), most)]
     left: list[int] = []
     for epoch in count():
         rng = random.Random(f"{seed}/{epoch}")
@@ -101,59 +105,59 @@ def updates(rows: Sequence[Row], batch_size: int, seed: int) -> Iterator[list[in
         yield from parts
 
 
-def forward_passes(rows: Sequence[Row], most: int) -> list[list[int]]:
-    """Rows (by index) in passes of `most`, the last of the rest. Groups stay whole where they fill a pass; smaller
+def forward_passes(items: Sequence[Item], most: int) -> list[list[int]]:
+    """Items (by index) in passes of `most`, the last of the rest. Groups stay whole where they fill a pass; smaller
     ones follow each other, and one that does not fit to its end goes on in the next pass.
     """
-    parts = [members[i : i + most] for members in _groups(rows) for i in range(0, len(members), most)]
+    parts = [members[i : i + most] for members in _groups(items) for i in range(0, len(members), most)]
     passes = [part for part in parts if len(part) == most]
     rest = [index for part in parts if len(part) < most for index in part]
     return passes + [rest[i : i + most] for i in range(0, len(rest), most)]
 
 
-def _groups(rows: Sequence[Row]) -> list[list[int]]:
+def _groups(items: Sequence[Item]) -> list[list[int]]:
     groups: dict[str, list[int]] = {}
-    for index, row in enumerate(rows):
-        groups.setdefault(row.group, []).append(index)
+    for index, item in enumerate(items):
+        groups.setdefault(item.group, []).append(index)
     return list(groups.values())
 
 
-def rows_at_once(rows: Sequence[Row]) -> int:
-    """How many rows a forward pass should take: the largest group, or as many as make up `PASS_TOKENS`."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row.group] = counts.get(row.group, 0) + 1
-    return max(*counts.values(), PASS_TOKENS * len(rows) // computed_tokens(rows))
+def items_at_once(items: Sequence[Item]) -> int:
+    """How many items a forward pass should take: the largest group, or as many as make up `PASS_TOKENS`."""
+    largest = max(map(len, _groups(items)))
+    return max(largest, PASS_TOKENS * len(items) // computed_tokens(items))
 
 
-def rows_in_all(training: TrainingConfig, rows: int) -> int:
-    """How many rows a training goes through that has `rows` of them, each time that it comes by counted."""
+def items_in_all(training: TrainingConfig, items: int) -> int:
+    """How many items a training goes through that has so many of them, each time that it comes by counted."""
     if training.max_steps:
         return training.max_steps * training.batch_size
-    return round(rows * training.epochs)
+    return round(items * training.epochs)
 
 
-def computed_tokens(rows: Iterable[Row]) -> int:
-    """Tokens that a forward pass over these rows computes, each shared prefix once."""
-    return sum(tree.computed_tokens for tree in trees(rows))
+def computed_tokens(items: Iterable[Item]) -> int:
+    """Tokens that a forward pass over these items computes, each shared prefix once."""
+    return sum(tree.computed_tokens for tree in trees(items))
 
 
-def lay_out(rows: Sequence[Row]) -> dict[str, Any]:
-    """Tensors for one forward pass over rows in the shared-prefix layout.
+def lay_out(items: Sequence[Item]) -> dict[str, Any]:
+    """Tensors for one forward pass over the items' rows in the shared-prefix layout.
 
     Returns:
         input_ids, position_ids, labels: long [1, length]. attention_mask: bool [1, 1, length, length], True
         where a query (row) may see a key (column). labels are IGNORE except at trained tokens.
-        weights: float [1, length], of each trained token. spans: the same trees for `attention.tree_attention`.
+        weights: float [1, length], of each trained token. owners: long [1, length], of each token behind a prefix
+        the number of its row. spans: the same trees for `attention.tree_attention`.
     """
     import torch
 
-    forest = trees(rows)
+    forest = trees(items)
     length = sum(tree.computed_tokens for tree in forest)
     ids = torch.empty(length, dtype=torch.long)
     positions = torch.empty(length, dtype=torch.long)
     labels = torch.full((length,), IGNORE, dtype=torch.long)
     weights = torch.zeros(length)
+    owners = torch.zeros(length, dtype=torch.long)
     mask = torch.zeros(length, length, dtype=torch.bool)
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     at = 0
@@ -166,13 +170,14 @@ def lay_out(rows: Sequence[Row]) -> dict[str, Any]:
         positions[at : at + shared] = torch.arange(shared)
         mask[at : at + shared, at : at + shared] = causal[:shared, :shared]
         at += shared
-        for row in tree.rows:
+        for row, place in zip(tree.rows, tree.places, strict=True):
             own = torch.tensor(row.ids[shared:], dtype=torch.long)
             end = at + len(own)
             ids[at:end] = own
             positions[at:end] = torch.arange(shared, len(row.ids))
             labels[at + row.start - shared : end] = own[row.start - shared :]
             weights[at + row.start - shared : end] = row.weight
+            owners[at:end] = place
             mask[at:end, begin : begin + shared] = True
             mask[at:end, at:end] = causal[: len(own), : len(own)]
             at = end
@@ -181,24 +186,33 @@ def lay_out(rows: Sequence[Row]) -> dict[str, Any]:
         "position_ids": positions[None],
         "labels": labels[None],
         "weights": weights[None],
+        "owners": owners[None],
         "attention_mask": mask[None, None],
         "spans": tuple(spans),
     }
 
 
-def pad(batch: Sequence[Row], pad_id: int) -> dict[str, Any]:
-    """The plain layout: input_ids, attention_mask, labels, weights, each [rows, longest], padded on the right."""
+def pad(items: Sequence[Item], pad_id: int) -> dict[str, Any]:
+    """The plain layout: input_ids, attention_mask, labels, weights, owners: [rows, longest], padded on the right."""
     import torch
 
-    shape = len(batch), max(len(row.ids) for row in batch)
+    rows = flat(items)
+    shape = len(rows), max(len(row.ids) for row in rows)
     ids = torch.full(shape, pad_id, dtype=torch.long)
     labels = torch.full(shape, IGNORE, dtype=torch.long)
     weights = torch.zeros(shape)
     mask = torch.zeros(shape, dtype=torch.long)
-    for i, row in enumerate(batch):
+    for i, row in enumerate(rows):
         end = len(row.ids)
         ids[i, :end] = torch.tensor(row.ids)
         labels[i, row.start : end] = ids[i, row.start : end]
         weights[i, row.start : end] = row.weight
         mask[i, :end] = 1
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "weights": weights}
+    owners = torch.arange(len(rows))[:, None].expand(shape)
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "labels": labels,
+        "weights": weights,
+        "owners": owners,
+    }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,11 @@ def load_model(base: Base, method: Method, params: Any, training: TrainingConfig
     dtype = getattr(torch, best_dtype() if training.dtype == "auto" else training.dtype)
     of_method = method.load_kwargs(params)
     refuse_quantized_twice(base, of_method)
-    kwargs = {"dtype": dtype, "use_safetensors": True, "attn_implementation": attention_for(base.model_dir)}
+    kwargs = {
+        "dtype": dtype,
+        "use_safetensors": True,
+        "attn_implementation": attention_for(base.model_dir, training),
+    }
     if torch.cuda.is_available():
         kwargs["device_map"] = {"": int(os.environ.get("LOCAL_RANK", 0))}
     try:
@@ -43,6 +49,10 @@ def load_model(base: Base, method: Method, params: Any, training: TrainingConfig
         raise ConfigError(
             _damaged(base, f"its files lack {len(lacking)} of its weights, {lacking[0]!r} among them")
         )
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # once it has answered, such a layer computes with an operator that has no gradient (bitsandbytes 0.50)
+            module.support_avx512bf16_for_cpu = False
     return model
 
 
@@ -81,13 +91,56 @@ def refuse_quantized_twice(base: Base, of_method: JSON) -> None:
         )
 
 
-def attention_for(model_dir: Path) -> str | None:
+def refuse_without_gpu(training: TrainingConfig) -> None:
+    """Raises ConfigError where a setting needs a GPU and there is none."""
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    if training.optimizer.startswith("paged"):
+        raise ConfigError(
+            f"training.optimizer: {training.optimizer!r} moves states between a GPU and the CPU, and there is no GPU. "
+            "Choose adamw-8bit or auto."
+        )
+    if training.activation_offloading:
+        raise ConfigError(
+            "training.activation_offloading moves what a GPU keeps to the memory of the CPU, and there is no GPU. "
+            "Leave it out; --gradient-checkpointing saves memory here."
+        )
+
+
+def attention_for(model_dir: Path, training: TrainingConfig) -> str | None:
     """An attention implementation of transformers; None is the fastest that the model has.
 
     torch's own (sdpa) knows no soft-capping of scores and leaves it out without a word: Gemma 2 would be another model.
+
+    Raises:
+        ConfigError: the configuration wants one that this model or this machine cannot have.
     """
-    config = read_json(model_dir / "config.json")
-    return "eager" if config.get("attn_logit_softcapping") else None
+    import torch
+
+    capped = bool(read_json(model_dir / "config.json").get("attn_logit_softcapping"))
+    wanted = training.attention
+    if capped and wanted in ("sdpa", "flex"):
+        raise ConfigError(
+            f"training.attention: {wanted!r} leaves out the soft-capping of scores that this model has. Choose auto "
+            "or eager."
+        )
+    if wanted == "flex" and not torch.cuda.is_available():
+        raise ConfigError("training.attention: 'flex' needs a GPU, and there is none. Choose auto.")
+    if wanted in ("eager", "sdpa"):
+        return wanted
+    return "eager" if capped else None
+
+
+def autocast_of(model: Any) -> Callable[[], AbstractContextManager[Any]]:
+    """Makes the context of the model's forward passes.
+
+    Ours and not accelerate's, which would copy all logits to float32.
+    """
+    import torch
+
+    return partial(torch.autocast, model.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16)
 
 
 def casting_left_to_autocast(model: Any) -> AbstractContextManager[None]:
@@ -106,6 +159,13 @@ def casting_left_to_autocast(model: Any) -> AbstractContextManager[None]:
     if not all(hasattr(layer, "cast_input_dtype_enabled") for layer in layers):
         return nullcontext()  # IA3 and VeRA lack what PEFT's switch turns
     return disable_input_dtype_casting(model)  # type: ignore[no-any-return]
+
+
+def drops_out(model: Any) -> bool:
+    """Whether anything in it drops values at random while it trains."""
+    import torch
+
+    return any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in model.modules())
 
 
 def count_parameters(model: Any) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agentlora.plugins.trainers.attention import FLEX as FLEX_ATTENTION
 from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
 from agentlora.plugins.trainers.layout import IGNORE
 
@@ -45,17 +46,17 @@ def trained_positions_loss(
     """
     within = model if within is None else within
     targets = Targets.of(batch["labels"], batch["weights"])
-    total = summed_loss(model, model_inputs(within, batch), targets, within)
+    total = (token_losses(model, model_inputs(within, batch), targets, within) * targets.weights).sum()
     return total / (len(targets.labels) if num_items_in_batch is None else num_items_in_batch)
 
 
-def summed_loss(model: Any, inputs: Mapping[str, Any], targets: Targets, within: Any) -> Any:
-    """The weighted sum of the targets' cross-entropy.
+def token_losses(model: Any, inputs: Mapping[str, Any], targets: Targets, within: Any) -> Any:
+    """The targets' cross-entropy in nats: float32 [m].
 
     The model's own forward scores only the positions before a trained token, of any row in the plain layout, so
     scaling and soft-capping of logits stay the model's business and the [rows, length, vocab] logits are never built.
     """
-    from agentlora.plugins.trainers.fused import weighted_cross_entropy
+    from agentlora.plugins.trainers.fused import cross_entropies
 
     before = targets.at - 1 + virtual_tokens(within)
     if takes_positions(within):
@@ -63,7 +64,23 @@ def summed_loss(model: Any, inputs: Mapping[str, Any], targets: Targets, within:
     else:
         logits = model(**inputs, use_cache=False).logits[:, before]
     chosen = logits.flatten(0, 1) if targets.where is None else logits[targets.where]
-    return weighted_cross_entropy(chosen, targets.labels, targets.weights)
+    return cross_entropies(chosen, targets.labels)
+
+
+def sequence_log_probs(
+    model: Any, batch: Mapping[str, Any], rows: int, within: Any = None
+) -> tuple[Any, Any]:
+    """log π of every row's answer in nats, and how many tokens it has; both float32 [rows], in the order of `owners`.
+
+    Args:
+        batch: as `layout` makes it, with its ``labels`` as ``targets``.
+    """
+    within = model if within is None else within
+    targets = Targets.of(batch["targets"], batch["weights"])
+    losses = token_losses(model, model_inputs(within, batch), targets, within)
+    owners = batch["owners"][batch["targets"] != IGNORE]
+    nothing = losses.new_zeros(rows)
+    return nothing.index_add(0, owners, -losses), nothing.index_add(0, owners, losses.new_ones(len(losses)))
 
 
 def model_inputs(model: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,7 +89,7 @@ def model_inputs(model: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
 
     keys = ["input_ids", "attention_mask", "position_ids"]
     implementation = model.config.get_text_config()._attn_implementation
-    if implementation == TREE_ATTENTION:
+    if implementation in (TREE_ATTENTION, FLEX_ATTENTION):
         keys.append("spans")
     inputs = {key: batch[key] for key in keys if key in batch}
     if implementation == "eager" and inputs["attention_mask"].dtype == torch.bool:

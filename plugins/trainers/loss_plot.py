@@ -23,9 +23,12 @@ _STYLE = """
 
 
 def loss_plot(
-    title: str, training: Sequence[tuple[int, float]], dev: Sequence[tuple[int, float]] = ()
+    title: str,
+    training: Sequence[tuple[int, float]],
+    dev: Sequence[tuple[int, float]] = (),
+    unit: str = "nats a token",
 ) -> str:
-    """A line of every update's loss (nats a trained token), one of their mean over a thirtieth of the training, and,
+    """A line of every update's loss, one of their mean over a thirtieth of the training, and,
     with a legend, one of the loss on dev.
 
     Losses far above the others (the first ones) are cut off at the top.
@@ -73,7 +76,7 @@ def loss_plot(
         )
     parts.append(f'<text class="quiet" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">update</text>')
     parts.append(
-        f'<text class="quiet" x="{WIDTH - RIGHT}" y="20" text-anchor="end">loss, nats a token</text>'
+        f'<text class="quiet" x="{WIDTH - RIGHT}" y="20" text-anchor="end">loss, {escape(unit)}</text>'
     )
     for kind, values in (("each", losses), ("mean", means)):
         points = "L".join(place(step, value) for step, value in zip(steps, values, strict=True))

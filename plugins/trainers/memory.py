@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from agentlora.core.config import TrainingConfig
-from agentlora.plugins.trainers.layout import computed_tokens, rows_at_once
-from agentlora.plugins.trainers.rows import Row
+from agentlora.plugins.trainers.layout import (
+    computed_tokens,
+    forward_passes,
+    items_at_once,
+    training_passes,
+)
+from agentlora.plugins.trainers.rows import Item, Row, flat
 
 # Values kept for the backward pass for a token and layer, in units of the hidden and of the intermediate
 # size: inputs of the projections, norms, attention's q, k, v and output, and the same again for adapters.
@@ -31,64 +37,78 @@ def activation_bytes(config: Any, tokens: int, trained: int, value_bytes: int, c
 
 def micro_batch_of(
     training: TrainingConfig,
-    rows: Sequence[Row],
+    items: Sequence[Item],
     config: Any,
     value_bytes: int,
     sharing: bool,
     processes: int = 1,
 ) -> int:
-    """Examples a forward pass: as the configuration says, or as many as fit."""
+    """Examples a forward pass: as the configuration says, or as many as are worth it and fit into free memory.
+
+    Without sharing, rows are padded to the longest, and a position that is trained in one has logits in all.
+    """
     if training.micro_batch_size is not None:
         return training.micro_batch_size
     if training.grad_accum is not None:
         return training.batch_size // training.grad_accum
     of_process = training.batch_size // processes
-    at_once = rows_at_once(rows) if sharing else of_process
-    return choose_micro_batch(
-        rows, config, of_process, at_once, value_bytes, training.gradient_checkpointing, sharing
-    )
-
-
-def choose_micro_batch(
-    rows: Sequence[Row],
-    config: Any,
-    batch_size: int,
-    at_once: int,
-    value_bytes: int,
-    checkpointing: bool,
-    sharing: bool,
-) -> int:
-    """The largest divisor of `batch_size`, up to `at_once`, whose heaviest forward pass fits into free memory.
-
-    Without sharing, rows are padded to the longest, and a position that is trained in one
-    has logits in all.
-    """
+    at_once = items_at_once(items) if sharing else of_process
     budget = int(SAFETY * free_memory_bytes())
-    candidates = [m for m in range(min(batch_size, at_once), 0, -1) if batch_size % m == 0]
-    for micro in candidates:
-        parts = [rows[i : i + micro] for i in range(0, len(rows), micro)]
-        if max(_pass_bytes(part, config, value_bytes, checkpointing, sharing) for part in parts) <= budget:
+    for micro in range(min(of_process, at_once), 1, -1):
+        if of_process % micro:
+            continue
+        passes = training_passes(items, training.batch_size, micro, 0, len(items))
+        parts = [[items[i] for i in members] for members in passes]
+        worst = heaviest(parts, config, value_bytes, training.gradient_checkpointing, sharing)
+        if _pass_bytes(worst, config, value_bytes, training.gradient_checkpointing, sharing) <= budget:
             return micro
     return 1
 
 
+def answered_at_once(rows: Sequence[Row], config: Any, value_bytes: int, sharing: bool) -> int:
+    """How many rows a forward pass may have that keeps nothing for a backward pass."""
+    budget = int(SAFETY * free_memory_bytes())
+    most = items_at_once(rows)
+
+    def fits() -> bool:
+        passes = forward_passes(rows, most)
+        parts = ([rows[i] for i in members] for members in passes)
+        return all(_pass_bytes(part, config, value_bytes, True, sharing) <= budget for part in parts)
+
+    while most > 1 and not fits():
+        most //= 2
+    return most
+
+
 def heaviest(
-    parts: Sequence[Sequence[Row]], config: Any, value_bytes: int, checkpointing: bool, sharing: bool
-) -> Sequence[Row]:
+    parts: Sequence[Sequence[Item]], config: Any, value_bytes: int, checkpointing: bool, sharing: bool
+) -> Sequence[Item]:
     """The forward pass that needs the most."""
     return max(parts, key=lambda part: _pass_bytes(part, config, value_bytes, checkpointing, sharing))
 
 
 def _pass_bytes(
-    part: Sequence[Row], config: Any, value_bytes: int, checkpointing: bool, sharing: bool
+    part: Sequence[Item], config: Any, value_bytes: int, checkpointing: bool, sharing: bool
 ) -> int:
+    rows = flat(part)
     if sharing:
-        tokens, scored = computed_tokens(part), sum(len(row.ids) - row.start for row in part)
+        tokens, scored = computed_tokens(part), sum(len(row.ids) - row.start for row in rows)
     else:
-        longest = max(len(row.ids) for row in part)
-        tokens = len(part) * longest
-        scored = len(part) * (longest - min(row.start for row in part))
+        longest = max(len(row.ids) for row in rows)
+        tokens = len(rows) * longest
+        scored = len(rows) * (longest - min(row.start for row in rows))
     return activation_bytes(config, tokens, scored, value_bytes, checkpointing)
+
+
+def usable_memory_bytes() -> int:
+    """What is free and what this process has of the device that trains."""
+    import torch
+
+    if torch.cuda.is_available():
+        return free_memory_bytes() + int(torch.cuda.memory_reserved())
+    status = Path("/proc/self/status")
+    resident = re.search(r"VmRSS:\s+(\d+)", status.read_text()) if status.is_file() else None
+    return free_memory_bytes() + (int(resident[1]) * 1024 if resident else 0)
 
 
 def free_memory_bytes() -> int:

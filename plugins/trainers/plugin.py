@@ -8,3 +8,5 @@ from agentlora.core.hookspecs import Register, hookimpl
 @hookimpl
 def register_trainers(register: Register) -> None:
     register("sft", "agentlora.plugins.trainers.sft:SFT")
+    register("dpo", "agentlora.plugins.trainers.preference:DPO")
+    register("kto", "agentlora.plugins.trainers.preference:KTO")

@@ -15,10 +15,10 @@ from typing import Any
 from agentlora.core.config import RunConfig, TrainingConfig
 from agentlora.core.libraries import best_dtype
 from agentlora.core.types import JSON, Method
-from agentlora.plugins.trainers.layout import computed_tokens, lay_out, pad, rows_in_all, training_passes
+from agentlora.plugins.trainers.layout import computed_tokens, items_in_all, lay_out, pad, training_passes
 from agentlora.plugins.trainers.loading import attention_for
 from agentlora.plugins.trainers.memory import activation_bytes, heaviest, micro_batch_of
-from agentlora.plugins.trainers.rows import Row
+from agentlora.plugins.trainers.rows import Item, flat
 
 SHALLOW, DEEP = 2, 4  # layers that are simulated; every further one adds what the third and fourth added
 
@@ -57,22 +57,22 @@ def predict(
     config: RunConfig,
     method: Method,
     params: Any,
-    rows: Sequence[Row],
+    items: Sequence[Item],
     sharing: bool | None = None,
     micro_batch: int | None = None,
     process: int | None = None,
     arguments: Any = None,
     part: float = 1.0,
 ) -> Prediction:
-    """What training on `rows` will need on this device; nothing is computed and no weight is read.
+    """What training on `items` will need on this device; nothing is computed and no weight is read.
 
     Args:
         model_dir: has a ``config.json``; weights are not needed.
         params: an instance of ``method.Params``.
-        sharing: whether the model can share prefixes, and micro_batch: rows a forward pass, where that is known.
+        sharing: whether the model can share prefixes, and micro_batch: items a forward pass, where that is known.
         process: bytes that the process has before it loads the model; as now when not given.
         arguments: the ``TrainingArguments``, where they are made already: making them resets what accelerate knows.
-        part: how much of all there is to train on `rows` are.
+        part: how much of all there is to train on `items` are.
     """
     import torch
 
@@ -82,13 +82,13 @@ def predict(
     value_bytes = torch.finfo(getattr(torch, dtype_of(training))).bits // 8
     if sharing is None:
         sharing = training.shared_prefix and _sees_everything(of_model) and not _has_prompt(model)
-    micro = micro_batch or micro_batch_of(training, rows, of_model, value_bytes, sharing)
+    micro = micro_batch or micro_batch_of(training, items, of_model, value_bytes, sharing)
     accumulate = training.batch_size // micro
-    in_all = rows_in_all(training, round(len(rows) / part))
+    in_all = items_in_all(training, round(len(items) / part))
     updates = ceil(in_all / training.batch_size)
     # of a training that is shorter than its data, no more than it will see
-    passes = training_passes(rows, training.batch_size, micro, config.seed, min(in_all, len(rows)))
-    parts = [[rows[i] for i in part] for part in passes]
+    passes = training_passes(items, training.batch_size, micro, config.seed, min(in_all, len(items)))
+    parts = [[items[i] for i in part] for part in passes]
     seen = sum(map(len, parts))
     worst = heaviest(parts, of_model, value_bytes, training.gradient_checkpointing, sharing)
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -101,6 +101,8 @@ def predict(
         memory |= _by_formula(worst, of_model, value_bytes, training, trained)
     else:
         memory |= {"optimizer": found.optimizer, "activations": found.activations, "logits": found.logits}
+    if training.optimizer.endswith("8bit"):
+        memory["optimizer"] = _states_of_8bit(trained)
     cost = list(map(_cost(sharing), parts))
     of_mean = sum(cost) / len(cost) / _cost(sharing)(worst)
     return Prediction(
@@ -111,7 +113,7 @@ def predict(
         micro_batch=micro,
         passes=accumulate,
         updates=updates,
-        tokens=round(sum(len(row.ids) for members in parts for row in members) * in_all / seen),
+        tokens=round(sum(len(row.ids) for members in parts for row in flat(members)) * in_all / seen),
         computed_tokens=round(sum(cost) * in_all / seen),
         sharing=sharing,
         seconds=found and updates * (accumulate * of_mean * found.pass_seconds + found.update_seconds),
@@ -124,12 +126,12 @@ def simulated(
     method: Method,
     params: Any,
     training: TrainingConfig,
-    rows: Sequence[Row],
+    items: Sequence[Item],
     sharing: bool,
     arguments: Any,
 ) -> Any:
-    """The `Simulated` of a forward pass over `rows`, extrapolated from a shallow model to the whole one; None where the
-    model cannot be run without its values.
+    """The `Simulated` of a forward pass over `items`, extrapolated from a shallow model to the whole one; None where
+    the model cannot be run without its values.
     """
     import torch
     from transformers import AutoConfig
@@ -139,7 +141,7 @@ def simulated(
     from agentlora.plugins.trainers.speed import measured_speed
 
     dtype = getattr(torch, dtype_of(training))
-    batch = lay_out(rows) if sharing else pad(rows, 0)
+    batch = lay_out(items) if sharing else pad(items, 0)
     config = AutoConfig.from_pretrained(model_dir).get_text_config()
     inner = getattr(config, "intermediate_size", 4 * config.hidden_size)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -148,7 +150,7 @@ def simulated(
 
     def at(depth: int | None) -> Any:
         model = meta_model(model_dir, method, params, training, depth)
-        if sharing:
+        if sharing and training.attention in ("auto", "flex"):
             use_tree_attention(model)
         return simulate(
             model,
@@ -169,14 +171,14 @@ def simulated(
 
 
 def _by_formula(
-    rows: Sequence[Row], config: Any, value_bytes: int, training: TrainingConfig, trained: Sequence[Any]
+    items: Sequence[Item], config: Any, value_bytes: int, training: TrainingConfig, trained: Sequence[Any]
 ) -> dict[str, int]:
     """Bytes of what cannot be simulated, with AdamW's two states in float32."""
-    scored = sum(len(row.ids) - row.start for row in rows)
+    scored = sum(len(row.ids) - row.start for row in flat(items))
     checkpointing = training.gradient_checkpointing
     return {
         "optimizer": 8 * sum(p.numel() for p in trained),
-        "activations": activation_bytes(config, computed_tokens(rows), 0, value_bytes, checkpointing),
+        "activations": activation_bytes(config, computed_tokens(items), 0, value_bytes, checkpointing),
         "logits": activation_bytes(config, 0, scored, value_bytes, checkpointing),
     }
 
@@ -198,7 +200,7 @@ def meta_model(
         model = AutoModelForCausalLM.from_config(
             config,
             dtype=getattr(torch, dtype_of(training)),
-            attn_implementation=attention_for(model_dir),
+            attn_implementation=attention_for(model_dir, training),
         )
         model = method.apply(model, params)
     if training.gradient_checkpointing:
@@ -226,15 +228,25 @@ def resident_bytes() -> int:
 
 def _optimizer(method: Method, params: Any, arguments: Any, model: Any) -> Any:
     from torch.optim import AdamW
-    from transformers import TrainingArguments
 
     made = None
-    if hasattr(method, "optimizer"):
-        with suppress(Exception):  # one that needs values, or a device that is not here
-            made = method.optimizer(
-                model, params, arguments or TrainingArguments(use_cpu=True, max_steps=100)
-            )
+    with suppress(Exception):  # one that needs values, or a device that is not here
+        made = own_optimizer(method, params, model, arguments)
     return made or AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
+
+
+def own_optimizer(method: Method, params: Any, model: Any, arguments: Any = None) -> Any:
+    """The method's, or None where it takes the usual one."""
+    from transformers import TrainingArguments
+
+    if not hasattr(method, "optimizer"):
+        return None
+    return method.optimizer(model, params, arguments or TrainingArguments(use_cpu=True, max_steps=100))
+
+
+def _states_of_8bit(trained: Sequence[Any]) -> int:
+    """Bytes of AdamW's two states in bitsandbytes' blocks of 256; small tensors keep theirs in float32."""
+    return sum(2 * (p.numel() + p.numel() // 64 if p.numel() >= 4096 else 4 * p.numel()) for p in trained)
 
 
 def _weights(model: Any, of_method: JSON) -> dict[str, int]:
@@ -283,9 +295,14 @@ def _per_module(model: Any) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def _cost(sharing: bool) -> Callable[[Sequence[Row]], int]:
+def _cost(sharing: bool) -> Callable[[Sequence[Item]], int]:
     """Tokens that a forward pass computes."""
-    return computed_tokens if sharing else lambda part: len(part) * max(len(row.ids) for row in part)
+
+    def padded(part: Sequence[Item]) -> int:
+        rows = flat(part)
+        return len(rows) * max(len(row.ids) for row in rows)
+
+    return computed_tokens if sharing else padded
 
 
 def _sees_everything(config: Any) -> bool:

@@ -6,9 +6,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from agentlora.core.errors import TrainError
@@ -27,11 +28,21 @@ class StepLog:
     ``computed_tokens`` is what was really computed in the step, shared prefixes once.
     """
 
-    def __init__(self, run: Run, method: str, trainable: int, total: int, resumed_at: int = 0) -> None:
+    def __init__(
+        self,
+        run: Run,
+        method: str,
+        trainable: int,
+        total: int,
+        resumed_at: int = 0,
+        unit: str = "nats a token",
+    ) -> None:
         self.run = run
+        self.unit = unit
         self.total_steps = 0
         self._resumed_at = resumed_at
         self._tokens = self._computed = 0
+        self._told: dict[str, float] = {}
         self._since = time.monotonic()
         head = {
             "method": method,
@@ -48,10 +59,12 @@ class StepLog:
         self._watch = Watch(self.run, total_steps, self.rows)
         self._since = time.monotonic()
 
-    def batch(self, tokens: int, computed: int) -> None:
-        """Count a forward pass."""
+    def batch(self, tokens: int, computed: int, told: Mapping[str, float] = MappingProxyType({})) -> None:
+        """Count a forward pass. `told`: sums over its ``items``, whose means go into the row."""
         self._tokens += tokens
         self._computed += computed
+        for name, value in told.items():
+            self._told[name] = self._told.get(name, 0.0) + value
 
     def step(self, number: int, loss: float, lr: float) -> None:
         """Write the row of an optimizer step and tell the run."""
@@ -64,6 +77,9 @@ class StepLog:
             "computed_tokens": self._computed,
             "seconds": round(elapsed, 3),
         }
+        if items := self._told.pop("items", 0):
+            row |= {name: round(total / items, 6) for name, total in self._told.items()}
+        self._told.clear()
         self._tokens = self._computed = 0
         self._append(row)
         self._since = time.monotonic()
@@ -85,17 +101,16 @@ class StepLog:
         self._watch.warn(finding)
 
     def ended(self) -> None:
-        """Say which update was best on dev, and draw."""
+        """Say which update was best on dev."""
         looks = [(row["dev_loss"], row["step"]) for row in self.rows if "dev_loss" in row]
         if looks:
             (best, at), last = min(looks), looks[-1][0]
-            message = f"{last:.4g} nats a token at the end" + (
+            message = f"{last:.4g} {self.unit} at the end" + (
                 f"; {best:.4g} at update {at} was the best" if best < last else ", its best"
             )
             self.run.note(
                 "train", "dev loss", message=f"dev loss {message}", best=best, best_step=at, last=last
             )
-        self.plot()
 
     def plot(self) -> None:
         """Draw ``loss.svg`` of what was logged so far."""
@@ -103,7 +118,8 @@ class StepLog:
         curves = [
             [(row["step"], row[key]) for row in self.rows if key in row] for key in ("loss", "dev_loss")
         ]
-        write_atomic(self.run.directory / "loss.svg", loss_plot(title, *curves))
+        if curves[0]:
+            write_atomic(self.run.directory / "loss.svg", loss_plot(title, curves[0], curves[1], self.unit))
 
     def callback(self, model: Any = None, dev: DevLoss | None = None) -> Any:
         """A transformers callback that feeds this log and draws at every checkpoint; with a `model`, it watches its

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from agentlora.core.errors import DataError
 from agentlora.core.messages import answer_message
@@ -20,23 +20,75 @@ class Row:
     group: str
     weight: float = 1.0
 
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return (self,)
+
+    @property
+    def computed(self) -> tuple[Row, ...]:
+        return (self,)
+
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """The rows that will be trained, and how many examples were dropped for which reason."""
+class Pair:
+    """A better and a worse answer to the same prompt. `mismatched`: answers that belong to another prompt, behind this
+    one. `reference`: log-probabilities of all that is `computed` in the model before training, when they are known.
+    """
 
-    rows: tuple[Row, ...]
+    chosen: Row
+    rejected: Row
+    mismatched: tuple[Row, ...] = ()
+    reference: tuple[float, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Those that are trained."""
+        return self.chosen, self.rejected
+
+    @property
+    def computed(self) -> tuple[Row, ...]:
+        """Those that the model is asked about."""
+        return self.chosen, self.rejected, *self.mismatched
+
+    @property
+    def group(self) -> str:
+        return self.chosen.group
+
+    @property
+    def weight(self) -> float:
+        return self.chosen.weight
+
+
+Item: TypeAlias = Row | Pair  # what an update counts, and a forward pass keeps together
+
+
+T = TypeVar("T", bound=Item)
+
+
+def flat(items: Iterable[Item]) -> list[Row]:
+    """The rows that are trained, in order."""
+    return [row for item in items for row in item.rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded(Generic[T]):
+    """What will be trained, and how many examples were dropped for which reason."""
+
+    items: tuple[T, ...]
     too_long: int
     longest: int
     max_len: int
+    unpaired: int = 0
 
     def summary(self) -> str:
         """One line for people."""
         dropped = f"; {self.too_long} longer than {self.max_len} tokens are left out" if self.too_long else ""
-        return f"{len(self.rows)} examples, longest {self.longest} tokens{dropped}"
+        if self.unpaired:
+            dropped += f"; {self.unpaired} without a rejected answer are left out"
+        return f"{len(self.items)} examples, longest {self.longest} tokens{dropped}"
 
 
-def encode(examples: Sequence[Example], tokenizer: Any, chat_template: str, max_len: int) -> Encoded:
+def encode(examples: Sequence[Example], tokenizer: Any, chat_template: str, max_len: int) -> Encoded[Row]:
     """Render and tokenize. Nothing is truncated: a cut answer teaches broken JSON, so it is left out and counted.
 
     Raises:
@@ -51,13 +103,73 @@ def encode(examples: Sequence[Example], tokenizer: Any, chat_template: str, max_
         else:
             too_long += 1
     if not rows:
-        raise DataError(
-            f"nothing to train on: all {too_long} examples are longer than max_len = {max_len} tokens "
-            f"(longest: {longest}). Raise --max-len or offer fewer tools."
-            if too_long
-            else "nothing to train on: the training split is empty."
-        )
+        raise DataError(_nothing_left(too_long, longest, max_len))
     return Encoded(tuple(rows), too_long, longest, max_len)
+
+
+def encode_pairs(
+    examples: Sequence[Example], tokenizer: Any, chat_template: str, max_len: int, mismatched: bool = False
+) -> Encoded[Pair]:
+    """As `encode`, of the examples that have a rejected answer: pairs, both of whose rows fit `max_len`.
+
+    Args:
+        mismatched: with the answers of the nearest pair before that has another prompt, behind this pair's own, as far
+            as they fit `max_len`.
+
+    Raises:
+        DataError: no pair is left, its answers are the same, or the template does not render one as a continuation.
+    """
+    pairs, longest, too_long = [], 0, 0
+    paired = [(example, example.rejected) for example in examples if example.rejected]
+    for example, worse in paired:
+        rejected = replace(example, expected=worse)
+        pair = Pair(_row(example, tokenizer, chat_template), _row(rejected, tokenizer, chat_template))
+        if pair.chosen.ids == pair.rejected.ids:
+            raise DataError(
+                f"example {example.id!r}: its rejected answer is the expected one, so there is nothing to prefer. "
+                "Mend or remove it."
+            )
+        longest = max(longest, *(len(row.ids) for row in pair.rows))
+        if all(len(row.ids) <= max_len for row in pair.rows):
+            pairs.append(pair)
+        else:
+            too_long += 1
+    if not paired and examples:
+        raise DataError(
+            f"nothing to train on: none of {len(examples)} examples has a rejected answer to learn from. Give pairs "
+            'with --data (a row has "rejected" beside "expected"), or train with --trainer sft.'
+        )
+    if not pairs:
+        raise DataError(_nothing_left(too_long, longest, max_len))
+    if mismatched:
+        pairs = _with_mismatched(pairs, max_len)
+    return Encoded(tuple(pairs), too_long, longest, max_len, len(examples) - len(paired))
+
+
+def _with_mismatched(pairs: Sequence[Pair], max_len: int) -> list[Pair]:
+    prompts = [pair.chosen.ids[: pair.chosen.start] for pair in pairs]
+    if len(set(prompts)) == 1:
+        raise DataError(
+            "nothing to compare with: all pairs have the same prompt. Give pairs of several prompts, or train with "
+            "--trainer dpo."
+        )
+    made = []
+    for i, (pair, prompt) in enumerate(zip(pairs, prompts, strict=True)):
+        before = next(
+            j for j in range(i - 1, i - 1 - len(pairs), -1) if prompts[j] != prompt
+        )  # the last before the first
+        others = [replace(pair.chosen, ids=prompt + row.ids[row.start :]) for row in pairs[before].rows]
+        made.append(replace(pair, mismatched=tuple(row for row in others if len(row.ids) <= max_len)))
+    return made
+
+
+def _nothing_left(too_long: int, longest: int, max_len: int) -> str:
+    if not too_long:
+        return "nothing to train on: the training split is empty."
+    return (
+        f"nothing to train on: all {too_long} examples are longer than max_len = {max_len} tokens "
+        f"(longest: {longest}). Raise --max-len or offer fewer tools."
+    )
 
 
 def _row(example: Example, tokenizer: Any, chat_template: str) -> Row:

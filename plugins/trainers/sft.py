@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from agentlora.core.config import RunConfig, parse
-from agentlora.core.errors import TrainError, needs_extra
+from agentlora.core.config import RunConfig, Strict, TrainingConfig, parse
+from agentlora.core.errors import ConfigError, TrainError, needs_extra
 from agentlora.core.libraries import prepare_libraries
 from agentlora.core.oom import memory_explained
 from agentlora.core.processes import from_first, process_count, process_index
@@ -20,35 +21,64 @@ from agentlora.plugins.trainers.account import accounted
 from agentlora.plugins.trainers.checkpoints import Prover, last_whole
 from agentlora.plugins.trainers.dev_loss import DevLoss, dev_sample, steps_between
 from agentlora.plugins.trainers.exporting import convert, export
-from agentlora.plugins.trainers.layout import (
-    IGNORE,
-    computed_tokens,
-    lay_out,
-    pad,
-    rows_in_all,
-    training_passes,
-)
+from agentlora.plugins.trainers.layout import IGNORE, computed_tokens, items_in_all, training_passes
 from agentlora.plugins.trainers.loading import (
+    autocast_of,
     casting_left_to_autocast,
     count_parameters,
+    drops_out,
     load_model,
     refuse_quantized_twice,
     refuse_unknown_architecture,
+    refuse_without_gpu,
 )
-from agentlora.plugins.trainers.loss import trained_positions_loss
-from agentlora.plugins.trainers.memory import micro_batch_of
-from agentlora.plugins.trainers.prediction import Prediction, meta_model, predict, resident_bytes
+from agentlora.plugins.trainers.memory import micro_batch_of, usable_memory_bytes
+from agentlora.plugins.trainers.objectives import Answers, Objective
+from agentlora.plugins.trainers.prediction import (
+    Prediction,
+    meta_model,
+    own_optimizer,
+    predict,
+    resident_bytes,
+)
 from agentlora.plugins.trainers.progress import StepLog
-from agentlora.plugins.trainers.rows import Encoded, Row, encode
+from agentlora.plugins.trainers.rows import Encoded, Item, encode, flat
 from agentlora.plugins.trainers.sharing import shares_prefixes
 
+OPTIMIZERS = {  # by transformers' names
+    "adamw-8bit": "adamw_8bit",
+    "paged-adamw": "paged_adamw_32bit",
+    "paged-adamw-8bit": "paged_adamw_8bit",
+}
+# a TrainingArguments would begin to talk to other processes
+ANY_ARGUMENTS = SimpleNamespace(
+    learning_rate=1e-3, adam_beta1=0.9, adam_beta2=0.999, adam_epsilon=1e-8, weight_decay=0.0, max_steps=100
+)
 METHOD_STATE = "method.safetensors"  # what a method keeps beside its weights, in a checkpoint
 
 
-class SFT:
-    """Trains a method's parameters and exports them into ``run.adapter_dir``."""
+class SFTParams(Strict):
+    """No settings."""
 
+
+class SFT:
+    """Trains a method's parameters and exports them into ``run.adapter_dir``. Trainers with another objective derive
+    from it.
+    """
+
+    Params: Any = SFTParams
     predict = staticmethod(predict)
+
+    def objective(self, params: Any) -> Objective:
+        """What is minimised; `params` is an instance of `Params`."""
+        return Answers()
+
+    def encode(
+        self, examples: Sequence[Example], tokenizer: Any, chat_template: str, config: RunConfig
+    ) -> Encoded[Any]:
+        """What of `examples` would be trained on. Raises DataError when nothing is left."""
+        objective = self.objective(parse(self.Params, config.trainer.params, "trainer.params"))
+        return objective.encode(examples, tokenizer, chat_template, config.training.max_len)
 
     def check(self, config: RunConfig, base: Base, method: Method) -> None:
         """See `agentlora.core.types.Trainer`: the method is tried on the model's outline."""
@@ -57,10 +87,19 @@ class SFT:
         with needs_extra("train", "training"):
             refuse_unknown_architecture(base)
             refuse_quantized_twice(base, method.load_kwargs(params))
-            with suppress(
-                RuntimeError
-            ):  # torch's, where a method has to see weights: it is tried on them later
-                meta_model(base.model_dir, method, params, config.training)
+            refuse_without_gpu(config.training)
+            if config.training.optimizer != "auto":
+                import bitsandbytes  # noqa: F401
+            # torch's errors are of a method that has to see weights: it is tried on them later
+            with suppress(RuntimeError):
+                model = meta_model(base.model_dir, method, params, config.training)
+                if config.training.optimizer != "auto" and own_optimizer(
+                    method, params, model, ANY_ARGUMENTS
+                ):
+                    raise ConfigError(
+                        f"training.optimizer: method {config.method.name!r} brings an optimizer of its own. Leave it "
+                        "out, or choose another --method."
+                    )
 
     def fit(self, run: Run, base: Base, method: Method, examples: Sequence[Example]) -> Path:
         """See `agentlora.core.types.Trainer`. Goes on from the run's last whole checkpoint where there is one.
@@ -81,11 +120,16 @@ class SFT:
         set_seed(run.config.seed)
         training = run.config.training
         tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
-        encoded = encode(examples, tokenizer, base.chat_template, training.max_len)
+        objective = self.objective(parse(self.Params, run.config.trainer.params, "trainer.params"))
+        encoded = objective.encode(examples, tokenizer, base.chat_template, training.max_len)
+        dev: Sequence[Item] = dev_sample(run, tokenizer, base, objective)
         run.note("train", "data", message=encoded.summary(), too_long=encoded.too_long)
         params = parse(method.Params, run.config.method.params, "method.params")
         process = resident_bytes()
         model = load_model(base, method, params, training)
+        pad_id = tokenizer.pad_token_id or 0
+        items = objective.ready(run, model, "train", encoded.items, pad_id)
+        dev = objective.ready(run, model, "dev", dev, pad_id) if dev else dev
         model = method.apply(model, params)
         trainable, total = count_parameters(model)
         checkpoint = last_whole(run.checkpoints_dir)
@@ -94,34 +138,44 @@ class SFT:
             run.note("train", "resumed", message=f"going on after update {done}", step=done)
         elif run.metrics_file.is_file():
             run.note("train", "anew", message="no whole checkpoint is left; training from the beginning")
-        log = StepLog(run, run.config.method.name, trainable, total, resumed_at=done)
-        dev = dev_sample(run, tokenizer, base)
+        log = StepLog(run, run.config.method.name, trainable, total, done, objective.unit)
         prover = Prover(checkpoint)
-        trainer, sharing = _make_trainer(run, model, tokenizer, encoded, dev, log, prover, method, params)
+        trainer, sharing = _make_trainer(
+            run, model, tokenizer, objective, items, dev, log, prover, method, params
+        )
         from agentlora.plugins.trainers.fused import fused_lora
 
-        def predicted() -> Prediction:
+        def predicted(settings: TrainingConfig = training, micro_batch: int | None = None) -> Prediction:
             return predict(
                 base.model_dir,
-                run.config,
+                run.config.model_copy(update={"training": settings}),
                 method,
                 params,
-                encoded.rows,
+                items,
                 sharing=sharing,
-                micro_batch=prover.micro_batch_size,
+                micro_batch=micro_batch or prover.micro_batch_size,
                 process=process,
                 arguments=trainer.args,
             )
 
-        explained = memory_explained(training, lambda: prover.micro_batch_size)
-        with explained, accounted(run, predicted), casting_left_to_autocast(model), fused_lora(model):
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        explained = memory_explained(
+            training,
+            lambda: prover.micro_batch_size,
+            lambda settings, micro_batch: predicted(settings, micro_batch).memory,
+            usable_memory_bytes,
+        )
+        try:
+            with explained, accounted(run, predicted), casting_left_to_autocast(model), fused_lora(model):
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        finally:
+            with suppress(OSError):  # a full disk, perhaps, which is told already
+                log.plot()
         model.eval()
         if run.config.convert:
             export(run, base, run.directory / "adapter-as-trained", partial(method.export, model))
             has_dev = (run.directory / "data" / "dev.jsonl").is_file()
             asked = (run.examples("dev") if has_dev else []) or examples
-            rows = encode(asked, tokenizer, base.chat_template, training.max_len).rows
+            rows = encode(asked, tokenizer, base.chat_template, training.max_len).items
             export(run, base, run.adapter_dir, partial(convert, run, base, model, rows))
         else:
             export(run, base, run.adapter_dir, partial(method.export, model))
@@ -132,8 +186,9 @@ def _make_trainer(
     run: Run,
     model: Any,
     tokenizer: Any,
-    encoded: Encoded,
-    dev: Sequence[Row],
+    objective: Objective,
+    items: Sequence[Item],
+    dev: Sequence[Item],
     log: StepLog,
     prover: Prover,
     method: Any,
@@ -146,8 +201,8 @@ def _make_trainer(
     from transformers import PrinterCallback, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    training, rows, processes = run.config.training, encoded.rows, process_count()
-    sharing = training.shared_prefix and shares_prefixes(model, (*rows, *dev))
+    training, processes, pad_id = run.config.training, process_count(), tokenizer.pad_token_id or 0
+    sharing = training.shared_prefix and shares_prefixes(model, (*items, *dev), training.attention)
     if training.shared_prefix and not sharing:
         run.note(
             "train", "plain", message="this model cannot share prefixes; training every example on its own"
@@ -156,15 +211,16 @@ def _make_trainer(
     if micro is None:
         value_bytes = torch.finfo(model.dtype).bits // 8
         micro = micro_batch_of(
-            training, rows, model.config.get_text_config(), value_bytes, sharing, processes
+            training, items, model.config.get_text_config(), value_bytes, sharing, processes
         )
     prover.micro_batch_size = micro = from_first(micro)
     accumulate = training.batch_size // micro
-    total_rows = rows_in_all(training, len(rows))
-    total_steps = math.ceil(total_rows / training.batch_size)
-    passes = training_passes(rows, training.batch_size, micro, run.config.seed, total_rows)
-    plain_tokens = sum(len(rows[i].ids) for members in passes for i in members)
-    computed = sum(computed_tokens([rows[i] for i in members]) for members in passes)
+    in_all = items_in_all(training, len(items))
+    total_steps = math.ceil(in_all / training.batch_size)
+    passes = training_passes(items, training.batch_size, micro, run.config.seed, in_all)
+    parts = [[items[i] for i in members] for members in passes]
+    plain_tokens = sum(len(row.ids) for part in parts for row in flat(part))
+    computed = sum(map(computed_tokens, parts))
     run.note(
         "train",
         "layout",
@@ -172,6 +228,7 @@ def _make_trainer(
         + (f" over {processes} processes" if processes > 1 else "")
         + (
             f"; shared prefixes leave {computed / plain_tokens:.0%} of the tokens to compute"
+            + (", and the examples of a group share its dropout" if drops_out(model) else "")
             if sharing
             else ""
         ),
@@ -180,9 +237,7 @@ def _make_trainer(
         shared=sharing,
     )
     on_cpu = not torch.cuda.is_available()
-    autocast = partial(
-        torch.autocast, model.device.type, torch.bfloat16, enabled=model.dtype == torch.bfloat16
-    )
+    autocast = autocast_of(model)
     args = SFTConfig(
         output_dir=str(run.checkpoints_dir),
         per_device_train_batch_size=1,  # an item of the data set is a whole forward pass
@@ -195,8 +250,10 @@ def _make_trainer(
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
         gradient_checkpointing=training.gradient_checkpointing,
+        activation_offloading=training.activation_offloading,
+        **({} if training.optimizer == "auto" else {"optim": OPTIMIZERS[training.optimizer]}),
         use_cpu=on_cpu,
-        bf16=False,  # autocast is ours: accelerate's would copy all logits to float32
+        bf16=False,  # autocast is ours
         seed=run.config.seed,
         save_strategy="steps",
         save_steps=training.save_steps,
@@ -212,15 +269,17 @@ def _make_trainer(
     )
 
     class Trainer(SFTTrainer):  # type: ignore[misc]
-        """SFTTrainer with a loss that never builds logits nobody looks at."""
+        """SFTTrainer with losses that never build logits nobody looks at."""
 
         def compute_loss(
             self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
         ) -> Any:
-            log.batch(*self.accelerator.reduce(inputs.pop("token_counts")).tolist())
+            tokens = inputs.pop("token_counts")
             # adapters compute in bfloat16 like their base and are stored in float32
             with autocast():
-                loss = trained_positions_loss(model, inputs, num_items_in_batch, self.model)
+                loss, told = objective.loss(model, inputs, num_items_in_batch, self.model)
+            sums = self.accelerator.reduce(torch.stack([*tokens.float(), *told.values()])).tolist()
+            log.batch(int(sums[0]), int(sums[1]), dict(zip(told, sums[2:], strict=True)))
             if num_items_in_batch is not None:
                 loss = loss * processes  # the items are those of all, and gradients are averaged
             penalty = method.penalty(model) if hasattr(method, "penalty") else None
@@ -280,24 +339,22 @@ def _make_trainer(
             if hasattr(method, "on_optimizer_step"):
                 method.on_optimizer_step(model, state.global_step + 1)
 
-    def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = [rows[i] for item in items for i in item["rows"]]
-        tensors = (
-            lay_out(batch or shortest) if sharing else pad(batch or shortest, tokenizer.pad_token_id or 0)
-        )
+    def collate(parts: list[dict[str, Any]]) -> dict[str, Any]:
+        batch = [items[i] for part in parts for i in part["items"]]
+        tensors = objective.tensors(batch or shortest, sharing, pad_id)
         if not batch:
             tensors["labels"].fill_(IGNORE)
-        counts = sum(len(row.ids) for row in batch), tensors["input_ids"].numel() if batch else 0
+        counts = sum(len(row.ids) for row in flat(batch)), tensors["input_ids"].numel() if batch else 0
         return {**tensors, "token_counts": torch.tensor(counts)}
 
     # a last update with fewer passes than processes: who has none computes one that trains nothing, to be there
-    shortest = [min(rows, key=lambda row: len(row.ids))]
+    shortest = [min(items, key=lambda item: sum(len(row.ids) for row in item.rows))]
     passes += [[]] * (-len(passes) % processes)
-    dataset = Dataset.from_dict({"rows": passes, "labels": [[0]] * len(passes)})
+    dataset = Dataset.from_dict({"items": passes, "labels": [[0]] * len(passes)})
     look = None
     if dev:
         every = steps_between(training, total_steps, len(dev))
-        look = DevLoss(dev, every, total_steps, micro, sharing, tokenizer.pad_token_id or 0, autocast)
+        look = DevLoss(objective, dev, every, total_steps, micro, sharing, pad_id, autocast)
     log.start(total_steps)
     trainer = Trainer(
         model=model,

@@ -5,23 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from agentlora.core.errors import ConfigError
 from agentlora.plugins.trainers.attention import NarrowWindow, use_tree_attention
 from agentlora.plugins.trainers.layout import lay_out, trees
 from agentlora.plugins.trainers.loss import model_inputs
-from agentlora.plugins.trainers.rows import Row
+from agentlora.plugins.trainers.rows import Item, Row
 
 # Root mean square of the difference in logits, in units of their spread: over all tokens, and at the worst of them. A
 # recurrent layer reaches a few tokens behind a suffix's begin: little on the mean, everything there.
 TOLERANCE = {"float32": (1e-4, 1e-3), "bfloat16": (0.05, 0.3)}
 
 
-def shares_prefixes(model: Any, rows: Sequence[Row]) -> bool:
-    """Make `model` ready for the shared-prefix layout, with the fastest attention that is exact for it; False
-    where none is.
+def shares_prefixes(model: Any, items: Sequence[Item], attention: str = "auto") -> bool:
+    """Make `model` ready for the shared-prefix layout, with the fastest attention that is exact for it, or the one that
+    `attention` names (see `TrainingConfig`); False where none is.
+
+    Raises:
+        ConfigError: FlexAttention was asked for and is not exact.
     """
-    members = _sample(rows)
+    members = _sample([row for item in items for row in item.computed])
     own = model.config.get_text_config()._attn_implementation
     expected = _row_by_row(model, members)  # with its own attention: ours might leave out what that does
+    if attention in ("eager", "sdpa"):
+        return shares_prefixes_exactly(model, members, expected)
+    if attention == "flex":
+        use_tree_attention(model, flex=True)
+        if not shares_prefixes_exactly(model, members, expected):
+            raise ConfigError(
+                "training.attention: 'flex' does not compute what this model's own attention does. Choose auto."
+            )
+        return True
     try:
         use_tree_attention(model)
         if shares_prefixes_exactly(model, members, expected):

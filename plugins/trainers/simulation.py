@@ -21,7 +21,7 @@ from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
 from agentlora.plugins.trainers.loading import casting_left_to_autocast
-from agentlora.plugins.trainers.loss import Targets, model_inputs, summed_loss
+from agentlora.plugins.trainers.loss import Targets, model_inputs, token_losses
 from agentlora.plugins.trainers.speed import Speed
 
 AS_ADDMM = {torch.ops.aten.addmm_: torch.ops.aten.addmm, torch.ops.aten.addmm: torch.ops.aten.addmm}
@@ -155,7 +155,8 @@ def simulate(
             update_seconds, state = meter.seconds, meter.others
             meter.restart()
             with autocast():
-                loss = summed_loss(model, model_inputs(model, batch), targets, model)
+                losses = token_losses(model, model_inputs(model, batch), targets, model)
+                loss = (losses * targets.weights).sum()
             forward = len(meter.history)
             loss.backward()
     # half of the last layer's part of the way back: what the layers kept is all there still

@@ -175,12 +175,12 @@ class ToolRequests:
         own = [tool for tool in catalogue if tool.split == split]
         real = _real_tools(split, params, seed)
         if split == "train":
-            held_out = [
+            kept_apart = [
                 *(tool for tool in catalogue if tool.split != "train"),
                 *_real_tools("dev", params, seed),
                 *_real_tools("test", params, seed),
             ]
-            names = {_name_in_any_style(tool) for tool in held_out}
+            names = {_name_in_any_style(tool) for tool in kept_apart}
             sources = {
                 "catalogue": (own, params.catalogue_share),
                 "composed": (compose_tools(COMPOSED_ROUNDS, seed), params.composed_share),

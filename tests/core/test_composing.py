@@ -18,10 +18,11 @@ from transformers import AutoModelForCausalLM
 from agentlora.core.cli import cli
 from agentlora.core.composing import Recipe, compose
 from agentlora.core.config import RunConfig, parse
+from agentlora.core.data import split_digest
 from agentlora.core.errors import AgentLoraError, ConfigError, GateRefused
 from agentlora.core.files import write_json
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import adapter_digest, base_facts, evaluate, resume, split_digest
+from agentlora.core.pipeline import adapter_digest, base_facts, evaluate, resume
 from agentlora.core.publishing import publish
 from agentlora.core.run import Run, create_run
 from agentlora.core.types import Example, Expected, ToolCall
@@ -96,6 +97,7 @@ def part(tiny_model_dir: Path, adapters: dict[str, Path], tmp_path: Path) -> Any
             run.write_examples(split, rows)  # type: ignore[arg-type]  # a key of the mapping is a str
         card = {
             "sources": [{"name": name, "licence": "Apache-2.0"}],
+            "notes": f"Of {name}.",
             "digest": {split: split_digest(rows) for split, rows in splits.items()},
         }
         write_json(run.directory / "data" / "card.json", card)
@@ -222,6 +224,7 @@ def test_what_is_composed_is_evaluated_and_judged_like_any_other(
     card = json.loads((target / "data" / "card.json").read_text())
     assert card["left_out"] == {"dev": 0, "test": 1}
     assert [source["name"] for source in card["sources"]] == ["one", "two"]
+    assert card["notes"] == "Of one. Of two."
 
     with pytest.raises(GateRefused, match="There is no evaluation record"):
         publish(run, plugins)

@@ -9,8 +9,8 @@ import pytest
 from agentlora.core.config import RunConfig, merge, parse, parse_sets, read_yaml
 from agentlora.core.errors import ConfigError
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import resolve_config
 from agentlora.core.presets import METHOD_PRESETS
+from agentlora.core.resolving import resolve_config
 
 
 def test_all_errors_are_told_at_once() -> None:
@@ -103,7 +103,9 @@ def test_every_mistake_is_told_in_one_go() -> None:
 def test_broken_yaml_says_where(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text("training:\n  lr: [1\nmodel: x\n")
-    with pytest.raises(ConfigError, match=r"run\.yaml' is not valid YAML: [^<>]*line 3"):
+    with pytest.raises(
+        ConfigError, match=r"run\.yaml' is not valid YAML: .* in line 3, column 6. Mend it there"
+    ):
         read_yaml(file)
     file.write_text("preset: 2024-13-45\n")
     with pytest.raises(ConfigError, match=r"run\.yaml' is not valid YAML: month must be in 1\.\.12"):

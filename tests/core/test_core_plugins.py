@@ -98,7 +98,7 @@ def test_an_unknown_name_lists_what_there_is(monkeypatch: pytest.MonkeyPatch) ->
     ("hook", "kind", "thing", "why"),
     [
         ("register_evaluators", "evaluators", object(), r"Evaluator: it lacks metrics, score, validate\."),
-        ("register_trainers", "trainers", "pathlib:Path", r"types\.Trainer: it lacks fit\."),
+        ("register_trainers", "trainers", "pathlib:Path", r"types\.Trainer: it lacks Params, fit\."),
         ("register_tasks", "tasks", {"name": "bake"}, r"is a dict, which is no agentlora\.core\.types\.Task"),
     ],
 )

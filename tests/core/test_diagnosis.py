@@ -128,6 +128,9 @@ def test_what_the_system_killed_for_memory_is_told_apart_from_other_kills(
     assert found.problem == "out of memory"
     assert "it had micro_batch_size=4, max_len=1024" in found.seen
     assert found.change.startswith("training.micro_batch_size=2 (now 4)")
+    predicted = {"weights": 2 * 10**9, "activations": 6 * 10**9}
+    found = only(diagnose(CONFIG, "train interrupted", [layout], rows([2.0] * 5), kills=1, memory=predicted))
+    assert found.seen.endswith("Predicted were 8.00 GB (activations 6.00, weights 2.00)")
 
     monkeypatch.setattr(oom, "VMSTAT", tmp_path / "vmstat")
     assert oom.kills_since(3) == 0  # a system that does not say

@@ -7,7 +7,7 @@ import torch
 
 from agentlora.core.config import TrainingConfig, parse
 from agentlora.core.errors import TrainError
-from agentlora.core.oom import memory_explained
+from agentlora.core.oom import memory_explained, nearest_that_fits
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,48 @@ def test_the_allocator_of_a_cpu_is_recognised() -> None:
 def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(RuntimeError, match="shapes differ"), memory_explained(TrainingConfig(), lambda: 1):
         raise RuntimeError("shapes differ")
+
+
+def needs(training: TrainingConfig, micro: int) -> dict[str, int]:
+    """8 GB of activations for 8 examples, a quarter of them with checkpointing."""
+    gigabyte = 10**9
+    return {
+        "weights": gigabyte,
+        "activations": micro * gigabyte // (4 if training.gradient_checkpointing else 1),
+        "adapter": gigabyte // 1000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("limit", "change"),
+    [
+        (6, r"training\.micro_batch_size=4 \(now 8\), which is predicted to need 5\.00 GB"),
+        (4, r"training\.micro_batch_size=2 \(now 8\), which is predicted to need 3\.00 GB"),
+        (1.8, r"training\.micro_batch_size=2 \(now 8\) and --gradient-checkpointing, .* need 1\.50 GB"),
+        (1, r"training\.max_len=512 \(now 1024\), or .* --model: single examples .* need 1\.25 GB"),
+    ],
+)
+def test_the_nearest_settings_that_fit_are_named(limit: float, change: str) -> None:
+    training = parse(TrainingConfig, {"batch_size": 8})
+    told = memory_explained(training, lambda: 8, needs, lambda: int(limit * 10**9))
+    match = rf"Predicted were 9\.00 GB \(activations 8\.00, weights 1\.00\) of {limit:.2f} GB\. Change {change}\.$"
+    with pytest.raises(TrainError, match=match), told:
+        raise MemoryError
+
+
+def test_checkpointing_comes_before_nothing_and_once() -> None:
+    training = parse(TrainingConfig, {"batch_size": 1})
+    assert nearest_that_fits(training, 1, needs, int(1.3e9)).startswith("--gradient-checkpointing, which")
+    lean = parse(TrainingConfig, {"batch_size": 1, "gradient_checkpointing": True})
+    assert (
+        nearest_that_fits(lean, 1, needs, 1) == "training.max_len=512 (now 1024), or choose a smaller --model"
+    )
+
+
+def test_a_prediction_that_fails_leaves_the_plain_message() -> None:
+    def fails(training: TrainingConfig, micro: int) -> dict[str, int]:
+        raise KeyError("no")
+
+    told = memory_explained(parse(TrainingConfig, {}), lambda: 4, fails, lambda: 1)
+    with pytest.raises(TrainError, match=r"MemoryError\. Change training\.micro_batch_size=2"), told:
+        raise MemoryError

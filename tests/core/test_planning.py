@@ -19,6 +19,7 @@ from agentlora.core.cli import cli
 from agentlora.core.config import RunConfig, TrainingConfig, parse
 from agentlora.core.errors import ConfigError
 from agentlora.core.manager import default_plugins
+from agentlora.core.resolving import resolve_config
 from agentlora.core.types import MethodCard
 from agentlora.plugins.bases.resolve import resolve_base
 from agentlora.plugins.trainers.layout import lay_out
@@ -196,6 +197,7 @@ def method(**settings: Any) -> dict[str, Any]:
 
 def test_a_sound_configuration_gets_no_advice() -> None:
     assert advice(facts()) == []
+    assert advice(facts(**method(alpha=8), by_root=True)) == []
 
 
 SPEAKS: list[tuple[str, dict[str, Any], str]] = [
@@ -211,10 +213,13 @@ SPEAKS: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("gradient checkpointing", {"training": {"gradient_checkpointing": True}}, "leave"),
     ("alpha / rank", method(alpha=128), "--alpha 32"),
+    ("alpha / rank", method(alpha=8), "--alpha 32"),
+    ("alpha / rank", {**method(alpha=32), "by_root": True}, "--alpha 8"),
     ("rank", {**method(r=64, alpha=64), "examples": 500, "updates": 31}, "--rank 8"),
-    ("rank", {**method(r=8, alpha=16), "examples": 20_000, "free": 4 * 10**9}, "--rank 16"),
+    ("rank", {**method(r=8, alpha=16), "examples": 20_000, "free": 4 * 10**9}, "--rank 32"),
     ("trained share", {"trainable": 10_000_000}, "--rank 8"),
     ("dropout", {"examples": 500, "updates": 100}, "--dropout 0.1"),
+    ("dropout", {**method(dropout=0.2), "examples": 5000}, "--dropout 0.05"),
     ("dropout", {**method(dropout=0.1), "examples": 20_000, "free": 4 * 10**9}, "--dropout 0"),
     ("learning rate", {"training": {"lr": 2e-5}}, "--lr 2e-04"),
     ("learning rate", {"method": {}, "trainable": 135_000_000, "training": {"lr": 1e-3}}, "--lr 1e-04"),
@@ -224,6 +229,7 @@ SPEAKS: list[tuple[str, dict[str, Any], str]] = [
     ("full fine-tuning", {"examples": 20_000}, "--method full"),
     ("quantized base", {"card": MethodCard(serve_on=("vllm",), quantized_base=True)}, "--method lora"),
     ("dtype", {"dtype": "float32"}, "--dtype auto"),
+    ("dtype", {"dtype": "float32", "fast_dtype": "float32", "free": 2 * 10**9}, "--dtype bfloat16"),
 ]  # fmt: skip
 
 
@@ -264,7 +270,7 @@ def test_plan_explains_a_training_without_weights(tiny_model_dir: Path, tmp_path
     for said in (
         "trained parameters",
         "memory at its peak",
-        "will be served on vllm",
+        "will be served on vllm (it could be on: vllm, transformers)",
         "of 40 examples exceed 900",
     ):
         assert said in shown.output
@@ -279,6 +285,8 @@ def test_plan_refuses_what_train_refuses(tmp_path: Path) -> None:
         (["plan", "tool-calling", "--method", "dora"], "cannot be served on 'vllm'"),
         (["plan", "tool-calling", "--model", str(tmp_path)], "has no config.json"),
         (["plan", "tool-calling", "--rank", "0"], "method.params.r"),
+        (["plan", "tool-calling", "--rank", "4096"], "method.params.r"),
+        (["plan", "tool-calling", "--alpha=-1"], "method.params.alpha"),
     ):
         done = SimpleNamespace(result=CliRunner().invoke(cli, words))
         assert said in str(done.result.exception or done.result.output)
@@ -309,6 +317,39 @@ def test_weights_that_are_not_the_configurations_are_never_made_up(
         plugin = default_plugins().get("peft_methods", "lora")
         with pytest.raises(ConfigError, match=r"do not fit its config\.json"):
             load_model(base, plugin, parse(plugin.Params, {}), config().training)
+
+
+def test_a_quantized_base_is_not_quantized_again(tiny_model_dir: Path, tmp_path: Path) -> None:
+    directory = copy_of(
+        tiny_model_dir, tmp_path / "quantized", quantization_config={"quant_method": "bitsandbytes"}
+    )
+    words = [
+        "train",
+        "tool-calling",
+        "--model",
+        str(directory),
+        "--method",
+        "qlora",
+        "--output",
+        str(tmp_path / "run"),
+    ]
+    done = CliRunner().invoke(cli, words)
+    assert "is quantized already" in str(done.exception)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_method_that_the_task_cannot_use_is_refused() -> None:
+    plugins = default_plugins()
+    task = replace(plugins.get("tasks", "tool-calling"), methods=("lora", "dora"))
+    given = {"method": {"name": "ia3"}, "serve_on": "none"}
+    with pytest.MonkeyPatch.context() as patch:
+        found = plugins.get
+        patch.setattr(plugins, "get", lambda kind, name: task if kind == "tasks" else found(kind, name))
+        with pytest.raises(
+            ConfigError, match=r"task 'tool-calling' cannot use method 'ia3'\. It takes: dora, lora"
+        ):
+            resolve_config(plugins, "tool-calling", given)
+        assert resolve_config(plugins, "tool-calling").method.name == "lora"
 
 
 def test_an_architecture_that_is_not_known_is_told_at_once(tiny_model_dir: Path, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from agentlora.core import journal
 from agentlora.core.config import RunConfig
+from agentlora.core.data import build_data
 from agentlora.core.errors import ConfigError, DataError, GateRefused, TrainError, boundary
-from agentlora.core.pipeline import build_data, take
+from agentlora.core.pipeline import take
 from agentlora.core.provenance import REDACTED, device, redact, redact_argv
 from agentlora.core.run import create_run, list_runs, open_run, read_examples
 from agentlora.core.types import Example, Expected, RunEvent, ToolCall

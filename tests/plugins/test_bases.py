@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from agentlora.core.errors import ConfigError
 from agentlora.core.home import home
 from agentlora.core.manager import default_plugins
+from agentlora.core.pipeline import refuse_foreign_calls
 from agentlora.plugins.bases.identity import identify
 from agentlora.plugins.bases.resolve import resolve_base
 from agentlora.plugins.bases.templates import chatml_tools, template_of
@@ -102,6 +104,20 @@ def test_the_same_bytes_are_the_same_base_wherever_they_lie(tiny_model_dir: Path
     changed[-1] ^= 1
     weights.write_bytes(changed)
     assert identify("b", copy, "t").weights != one.weights
+
+
+def test_a_template_that_writes_calls_in_another_format_is_refused(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    base = resolve_base(str(tiny_model_dir), default_plugins(), tmp_path)
+    refuse_foreign_calls(base)
+    python = (
+        "{{ tools | tojson }}{% for m in messages %}<{{ m.role }}>{{ m.content }}"
+        "{% for c in m.tool_calls or [] %}{{ c.function.name }}({{ c.function.arguments | tojson }}){% endfor %}"
+        "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    with pytest.raises(ConfigError, match=r"does not write a tool call as JSON between <tool_call>"):
+        refuse_foreign_calls(replace(base, chat_template=python))
 
 
 def test_a_local_directory_without_its_own_tools_template_gets_ours(

@@ -24,6 +24,7 @@ from agentlora.plugins.bases.resolve import resolve_base
 from agentlora.plugins.trainers import progress
 from agentlora.plugins.trainers.dev_loss import dev_sample, steps_between, undisturbed
 from agentlora.plugins.trainers.loss_plot import loss_plot
+from agentlora.plugins.trainers.objectives import Answers
 from agentlora.plugins.trainers.rows import encode
 
 STEPS = 7
@@ -78,7 +79,7 @@ def test_it_is_the_loss_of_the_model_on_dev(looked: Run, examples: list[Example]
     base = AutoModelForCausalLM.from_pretrained(directory)
     model = PeftModel.from_pretrained(base, looked.adapter_dir).eval()
     nats: list[float] = []
-    for row in encode(examples[8:], tokenizer, template, 1024).rows:
+    for row in encode(examples[8:], tokenizer, template, 1024).items:
         scores = model(torch.tensor([row.ids])).logits[0, :-1].log_softmax(-1)
         at = range(row.start, len(row.ids))
         nats += [-float(scores[i - 1, row.ids[i]]) for i in at]
@@ -147,10 +148,10 @@ def test_the_sample_is_whole_groups_and_always_the_same(
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
     base = resolve_base(str(tiny_model_dir), default_plugins(), tmp_path)
     run.write_examples("dev", random.Random(1).sample(examples, len(examples)))
-    sample = dev_sample(run, tokenizer, base)
+    sample = dev_sample(run, tokenizer, base, Answers())
     assert len(sample) == 8
     assert len({row.group for row in sample}) == 2
-    assert dev_sample(run, tokenizer, base) == sample
+    assert dev_sample(run, tokenizer, base, Answers()) == sample
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,15 @@ import pytest
 import torch
 import transformers
 
+from agentlora.core.config import TrainingConfig
+from agentlora.core.errors import ConfigError
+from agentlora.core.manager import default_plugins
+from agentlora.core.resolving import resolve_config
 from agentlora.core.types import Example, Expected
+from agentlora.plugins.bases.resolve import resolve_base
+from agentlora.plugins.trainers.attention import FLEX as FLEX_ATTENTION
 from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
-from agentlora.plugins.trainers.layout import forward_passes, lay_out, rows_at_once, training_passes
+from agentlora.plugins.trainers.layout import forward_passes, items_at_once, lay_out, training_passes
 from agentlora.plugins.trainers.loading import attention_for
 from agentlora.plugins.trainers.loss import trained_positions_loss
 from agentlora.plugins.trainers.rows import Row, encode
@@ -159,7 +165,49 @@ def test_capped_scores_are_computed_by_the_attention_that_caps_them(rows: list[R
     assert shares_prefixes(model, rows)
     assert model.config._attn_implementation == "eager"
     model.save_pretrained(tmp_path)
-    assert attention_for(tmp_path) == "eager"
+    assert attention_for(tmp_path, TrainingConfig()) == "eager"
+    with pytest.raises(ConfigError, match="'sdpa' leaves out the soft-capping"):
+        attention_for(tmp_path, TrainingConfig(attention="sdpa"))
+
+
+@pytest.mark.parametrize(("wanted", "used"), [("eager", "eager"), ("sdpa", "sdpa"), ("flex", FLEX_ATTENTION)])
+def test_an_attention_can_be_chosen(wanted: str, used: str, rows: list[Row]) -> None:
+    """FlexAttention has no gradients on a CPU; what it computes there is what it would on a GPU."""
+    model = model_of(*EXACT["qwen3"])
+    expected = one_by_one(model, rows)
+    model.set_attn_implementation("eager" if wanted == "eager" else "sdpa")
+    with torch.no_grad():
+        assert shares_prefixes(model, rows, wanted)
+        assert model.config._attn_implementation == used
+        trained = sum(len(row.ids) - row.start for row in rows)
+        loss = trained_positions_loss(model, lay_out(rows), trained)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("setting", "method", "message"),
+    [
+        ({"attention": "flex"}, "lora", "'flex' needs a GPU"),
+        ({"activation_offloading": True}, "lora", "there is no GPU"),
+        ({"optimizer": "paged-adamw"}, "lora", "'paged-adamw' moves .* there is no GPU"),
+        ({"optimizer": "adamw-8bit"}, "galore", "method 'galore' brings an optimizer of its own"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_loaded(
+    setting: dict[str, Any], method: str, message: str, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    plugins = default_plugins()
+    settings = {
+        "model": str(tiny_model_dir),
+        "training": setting,
+        "method": {"name": method},
+        "serve_on": "none",
+    }
+    config = resolve_config(plugins, "tool-calling", settings)
+    base = resolve_base(config.model, plugins, tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        plugins.get("trainers", "sft").check(config, base, plugins.get("peft_methods", method))
 
 
 def test_the_tree_attention_is_used_where_it_can_be(rows: list[Row]) -> None:
@@ -185,7 +233,7 @@ def test_conversations_of_several_turns(tiny_model_dir: Path, examples: list[Exa
         )
         for i, said in enumerate(("Light it.", "Leave it dark.", "Light it, then."))
     ]
-    rows = encode(talks, tokenizer, tokenizer.chat_template, 1024).rows
+    rows = encode(talks, tokenizer, tokenizer.chat_template, 1024).items
     ((_, shared, _),) = lay_out(rows)["spans"]
     assert "Yes, it is." in tokenizer.decode(rows[0].ids[:shared])
     model = transformers.AutoModelForCausalLM.from_pretrained(tiny_model_dir)
@@ -198,9 +246,9 @@ def test_conversations_of_several_turns(tiny_model_dir: Path, examples: list[Exa
 
 def test_rows_that_share_nothing_are_packed_and_blind_to_each_other(rows: list[Row]) -> None:
     alone = [Row(row.ids, row.start, str(i)) for i, row in enumerate(rows)]
-    assert rows_at_once(alone) >= len(alone)  # short ones make up one forward pass
+    assert items_at_once(alone) >= len(alone)  # short ones make up one forward pass
     long = [Row(tuple(range(2000)), 1990, str(i)) for i in range(3)]
-    assert rows_at_once(long) == 1
+    assert items_at_once(long) == 1
     model = model_of(*EXACT["llama"]).eval()
     assert shares_prefixes(model, alone)
 
@@ -246,9 +294,16 @@ def test_an_epoch_that_no_batch_divides_ends_with_a_smaller_update() -> None:
     assert sorted(map(len, few)) == [4, 4, 4]
 
 
+@pytest.mark.parametrize("size", [4, 8, 16])
+def test_an_update_has_more_than_one_group(size: int) -> None:
+    rows = [Row((group, i), 1, str(group)) for group in range(6) for i in range(size)]
+    passes = training_passes(rows, 8, 8, seed=0, total=len(rows))
+    assert [len({rows[i].group for i in members}) > 1 for members in passes].count(False) <= 1  # by chance
+
+
 def test_groups_that_divide_a_batch_stay_whole() -> None:
     rows = [row for row in UNEVEN if len([r for r in UNEVEN if r.group == row.group]) in (1, 2, 4, 8)]
-    passes = training_passes(rows, 8, 8, seed=0, total=len(rows))
+    passes = training_passes(rows, 16, 8, seed=0, total=len(rows))
     of_group = {
         row.group: [p for p, m in enumerate(passes) if any(rows[i].group == row.group for i in m)]
         for row in rows

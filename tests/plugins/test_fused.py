@@ -8,7 +8,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from agentlora.plugins.trainers import fused
-from agentlora.plugins.trainers.fused import fused_lora, lora_linear, tree_attention, weighted_cross_entropy
+from agentlora.plugins.trainers.fused import cross_entropies, fused_lora, lora_linear, tree_attention
 
 
 @pytest.mark.parametrize("biased", [False, True])
@@ -27,7 +27,7 @@ def test_lora_linear_is_the_formula_and_its_gradients_are_exact(biased: bool) ->
 
 
 @pytest.mark.parametrize("at_once", [1, 30, 10**6])  # rows one by one, in threes, all
-def test_weighted_cross_entropy_is_torchs(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cross_entropies_are_torchs(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "SCORES_AT_ONCE", at_once)
     torch.manual_seed(0)
     logits = (8 * torch.randn(7, 10)).requires_grad_()
@@ -35,7 +35,7 @@ def test_weighted_cross_entropy_is_torchs(at_once: int, monkeypatch: pytest.Monk
     expected = (torch.nn.functional.cross_entropy(logits, labels, reduction="none") * weights).sum()
     (gradient,) = torch.autograd.grad(3 * expected, logits)
     given = logits.clone()
-    total = weighted_cross_entropy(logits, labels, weights)
+    total = (cross_entropies(logits, labels) * weights).sum()
     torch.testing.assert_close(logits, given, rtol=0, atol=0)
     torch.testing.assert_close(total, expected)
     torch.testing.assert_close(torch.autograd.grad(3 * total, logits)[0], gradient)

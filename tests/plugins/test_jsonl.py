@@ -112,10 +112,11 @@ def test_rows_of_one_group_or_of_the_same_messages_stay_together(tmp_path: Path)
 
 
 def test_a_row_that_repeats_another_is_dropped(tmp_path: Path) -> None:
-    splits = build(
-        write(tmp_path, [row(i % 30) for i in range(60)] + [row(i, '{"a": 9}') for i in range(30)])
-    )
+    file = write(tmp_path, [row(i % 30) for i in range(60)] + [row(i, '{"a": 9}') for i in range(30)])
+    builder = Jsonl()
+    splits = build(file, builder)
     assert sum(sizes(splits)) == 60
+    assert builder.card(params(file))["notes"].startswith("30 rows that repeat another are left out.")
     assert {e.id for rows in splits.values() for e in rows}.isdisjoint(f"row-{i}" for i in range(31, 61))
 
 
@@ -146,8 +147,8 @@ def test_tools_are_new_when_no_training_row_has_them(tmp_path: Path) -> None:
 
 def test_the_data_stage_takes_an_ordinary_file(tmp_path: Path) -> None:
     from agentlora.core.config import RunConfig
+    from agentlora.core.data import build_data
     from agentlora.core.manager import load_plugins
-    from agentlora.core.pipeline import build_data
     from agentlora.core.run import create_run
 
     rows = [row(i % 40) for i in range(80)] + [row(i, '{"a": 2}') for i in range(0, 40, 3)]
@@ -156,6 +157,29 @@ def test_the_data_stage_takes_an_ordinary_file(tmp_path: Path) -> None:
     card = build_data(run, load_plugins())
     assert sum(card["counts"].values()) == 54
     assert all(card["counts"].values())
+
+
+def test_an_evaluator_that_does_not_agree_with_the_data_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentlora.core.config import RunConfig
+    from agentlora.core.data import build_data
+    from agentlora.core.manager import load_plugins
+    from agentlora.core.run import create_run
+    from agentlora.eval.scorers import ToolCallEvaluator
+
+    monkeypatch.setattr(
+        ToolCallEvaluator, "validate", lambda self, examples: [f"{e.id}: no" for e in examples]
+    )
+    data = {"builder": "jsonl", "params": {"path": str(write(tmp_path, [row(i) for i in range(40)]))}}
+    run = create_run(RunConfig(task="tool-calling", data=data), tmp_path / "run")  # type: ignore[arg-type]
+    build_data(run, load_plugins())
+    told = [
+        line for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines() if "warning" in line
+    ]
+    assert len(told) == 1
+    assert "the evaluator and the test examples do not agree: row-" in told[0]
+    assert "(and 3 more)" in told[0]
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import ConfigError
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import resolve_config
+from agentlora.core.resolving import resolve_config
 from agentlora.core.run import Run, create_run
 from agentlora.core.types import METHOD_FILE, Base, EngineSpec, Example, GenerateRequest, Method
 from agentlora.eval.engines.hf import TransformersFactory
@@ -106,7 +106,7 @@ def trained(
     plugins = default_plugins()
     run, base = create_run(config, directory / "run"), resolve_base(config.model, plugins, directory)
     tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
-    ids = torch.tensor([encode(examples[:1], tokenizer, base.chat_template, 1024).rows[0].ids])
+    ids = torch.tensor([encode(examples[:1], tokenizer, base.chat_template, 1024).items[0].ids])
     method = copy.copy(plugins.get("peft_methods", name))
     kept: dict[str, Any] = {}
     export = method.export

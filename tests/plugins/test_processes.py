@@ -104,6 +104,40 @@ def test_two_processes_train_as_one_and_write_as_one(
     assert len(list((both / "checkpoints" / "checkpoint-6").glob("rng_state_?.pth"))) == 2
 
 
+@pytest.mark.slow
+def test_two_processes_learn_from_pairs_as_one(
+    examples: list[Example], tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "pairs.jsonl"
+    pairs = [
+        {
+            "messages": [{"role": "user", "content": f"{example.messages[0]['content']} ({i})"}],
+            "tools": list(example.tools),
+            "expected": {
+                "calls": [{"name": c.name, "arguments": dict(c.arguments)} for c in example.expected.calls]
+            },
+            "rejected": {"text": "No."},
+            "group": example.group,
+            "weight": 1 + i % 2,
+        }
+        for i, example in enumerate(examples)
+    ]
+    file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    more = ("--trainer", "dpo", "--epochs", "3.25")  # 39 pairs: in the last update one process has nothing
+    done = CliRunner().invoke(cli, command(file, tiny_model_dir, alone, *more))
+    assert done.exit_code == 0, done.output
+    words = [*TOGETHER, *command(file, tiny_model_dir, both, *more)]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert_same_training(both, alone)
+    told = [
+        [row["margin"] for row in journal.read(run / "metrics.jsonl") if "margin" in row]
+        for run in (both, alone)
+    ]
+    assert told[0] == pytest.approx(told[1], rel=1e-3, abs=1e-4)
+
+
 def process_of(launcher: int, index: int) -> int:
     """The id of a training's process, a child of its launcher."""
     for task in Path(f"/proc/{launcher}/task").iterdir():

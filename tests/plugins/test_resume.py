@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import torch
 from click.testing import CliRunner
 from gguf import GGUFReader
 from peft import PeftModelForCausalLM
+from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from agentlora.core.cli import cli
@@ -137,6 +139,28 @@ def test_every_kind_of_method_goes_on_exactly(
     train_until_the_seventh(run)
     resume(open_run(str(run.directory)), default_plugins())
     assert '"step": 6' in (run.directory / "journal.jsonl").read_text()
+    assert_same_end(run, whole)
+
+
+def test_a_disk_that_is_full_while_saving_leaves_the_last_good_checkpoint(
+    tiny_model_dir: Path, examples: list[Example], tmp_path: Path, whole: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(tiny_model_dir, examples, tmp_path / "run")
+    save = torch.save
+
+    def full(what: object, file: object, *args: object, **kwargs: object) -> None:
+        if "checkpoint-6" in str(file):
+            Path(str(file)).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(what, file, *args, **kwargs)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(TrainError, match="no space is left on the disk"):
+            train(run, default_plugins())
+    assert last_whole(run.checkpoints_dir) == run.checkpoints_dir / "checkpoint-4"
+    assert (run.directory / "loss.svg").is_file()
+    resume(open_run(str(run.directory)), default_plugins())
     assert_same_end(run, whole)
 
 
@@ -274,3 +298,17 @@ def test_killed_with_9_and_resumed_from_the_command_line(
     assert done.returncode == 0, done.stderr
     assert "going on after update" in done.stderr
     assert_same_end(run, whole)
+
+
+def test_eight_bit_states_are_restored(tiny_model_dir: Path, examples: list[Example], tmp_path: Path) -> None:
+    method: dict[str, object] = {"params": {"r": 64}}  # small tensors keep their states in float32
+    settings = {"method": method, "optimizer": "adamw-8bit"}
+    whole = new_run(tiny_model_dir, examples, tmp_path / "whole", **settings)
+    train(whole, default_plugins())
+    torn = new_run(tiny_model_dir, examples, tmp_path / "torn", **settings)
+    train_until_the_seventh(torn)
+    state = torch.load(torn.checkpoints_dir / "checkpoint-6" / "optimizer.pt", weights_only=False)["state"]
+    kinds = {leaf.dtype for leaf in tree_leaves(dict(state)) if isinstance(leaf, torch.Tensor)}
+    assert torch.uint8 in kinds
+    resume(open_run(str(torn.directory)), default_plugins())
+    assert_same_end(torn, whole)

@@ -37,7 +37,7 @@ from agentlora.plugins.trainers.sharing import shares_prefixes, shares_prefixes_
 @pytest.fixture(scope="module")
 def rows(tiny_model_dir: Path, examples: list[Example]) -> tuple[Row, ...]:
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
-    return encode(examples, tokenizer, chatml_tools(), 1024).rows
+    return encode(examples, tokenizer, chatml_tools(), 1024).items
 
 
 def models(tiny_model_dir: Path) -> dict[str, torch.nn.Module]:
@@ -190,7 +190,7 @@ def test_trained_tokens_are_those_that_the_template_marks(
 
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
     for example in examples[:3]:
-        row = encode([example], tokenizer, chatml_tools(), 1024).rows[0]
+        row = encode([example], tokenizer, chatml_tools(), 1024).items[0]
         marked = tokenizer.apply_chat_template(
             [*example.messages, answer_message(example.expected)],
             tools=list(example.tools), tokenize=True, return_dict=True, return_assistant_tokens_mask=True,
@@ -201,10 +201,10 @@ def test_trained_tokens_are_those_that_the_template_marks(
 
 def test_too_long_examples_are_counted_not_cut(tiny_model_dir: Path, examples: list[Example]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
-    lengths = sorted(len(row.ids) for row in encode(examples, tokenizer, chatml_tools(), 4096).rows)
+    lengths = sorted(len(row.ids) for row in encode(examples, tokenizer, chatml_tools(), 4096).items)
     encoded = encode(examples, tokenizer, chatml_tools(), lengths[5])
-    assert len(encoded.rows) == 6 or lengths[5] == lengths[6]
-    assert encoded.too_long == len(examples) - len(encoded.rows) > 0
+    assert len(encoded.items) == 6 or lengths[5] == lengths[6]
+    assert encoded.too_long == len(examples) - len(encoded.items) > 0
     assert encoded.longest == lengths[-1]
     with pytest.raises(DataError, match="longer than max_len"):
         encode(examples, tokenizer, chatml_tools(), 16)

@@ -12,7 +12,7 @@ import pytest
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import ConfigError, MissingExtra, TrainError
 from agentlora.core.manager import load_plugins
-from agentlora.core.pipeline import resolve_config
+from agentlora.core.resolving import resolve_config
 from agentlora.core.run import Run, create_run, open_run
 from agentlora.plugins.trackers import known
 

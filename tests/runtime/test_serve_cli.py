@@ -10,7 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -19,9 +21,11 @@ from click.testing import CliRunner
 from openai_server import FakeVllm
 
 from agentlora.core.cli import cli
+from agentlora.core.cli.serve import _reserved, with_stored_template
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.files import sha256_bytes
 from agentlora.core.types import Base
+from agentlora.plugins.bases.identity import identify
 from agentlora.registry.store import Version
 
 
@@ -109,10 +113,42 @@ def test_a_port_in_use_is_said_before_anything_starts(published: Version) -> Non
     assert "--port" in str(result.exception)
 
 
+def test_an_address_of_another_machine_and_a_port_in_use_are_told_apart() -> None:
+    with (
+        pytest.raises(ConfigError, match=r"Give an address of this machine with --host"),
+        _reserved("192.0.2.1", 0),
+    ):
+        pass
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with (
+            pytest.raises(ConfigError, match=r"Choose another with --port"),
+            _reserved("127.0.0.1", taken.getsockname()[1]),
+        ):
+            pass
+
+
 def test_serve_without_anything_published_says_so() -> None:
     result = invoke("serve", "--port", "0")
     assert isinstance(result.exception, ConfigError)
     assert "nothing is published" in str(result.exception)
+
+
+def test_a_skill_is_served_with_the_template_that_it_was_trained_with(base: Base, tmp_path: Path) -> None:
+    old = base.chat_template + "{# of before #}"
+    (tmp_path / "chat_template.jinja").write_text(old)
+    registry: Any = SimpleNamespace(materialise=lambda version: tmp_path)
+
+    def trained_with(template: str) -> Any:
+        identity = asdict(identify(base.name, base.model_dir, template))
+        return SimpleNamespace(card=SimpleNamespace(base=identity), created_at="2026-01-01")
+
+    served = with_stored_template(base, [trained_with(old)], registry)
+    assert (served.chat_template, served.identity.template) == (old, sha256_bytes(old.encode()))
+    now, another = trained_with(base.chat_template), trained_with("of another model")
+    assert with_stored_template(base, [trained_with(old), now], registry) is base
+    assert with_stored_template(base, [another], registry) is base
 
 
 def test_serve_says_what_it_leaves_out(publish: Callable[..., Version]) -> None:

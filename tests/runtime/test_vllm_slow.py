@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import OpenAI
 
 from agentlora.core.errors import RuntimeFault
 from agentlora.core.grammar import calls_tag
@@ -129,6 +130,31 @@ def test_the_server_holds_calls_to_the_tools_schema(engine: VllmEngine) -> None:
     called = parse_answer(text).calls[0]
     assert called.name == "get_weather"
     assert list(called.arguments) == ["city"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_servers_parser_makes_tool_calls(engine: VllmEngine, stream: bool) -> None:
+    """Our template and vLLM's parser mean the same: what is written as a call arrives as one."""
+    text = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
+    client = OpenAI(base_url=f"{engine.client.url}/v1", api_key="none")
+    answer: Any = client.chat.completions.create(
+        model=engine.base,
+        messages=[{"role": "user", "content": "Weather in Paris?"}],
+        tools=[TOOL],
+        tool_choice="auto",
+        max_tokens=64,
+        stream=stream,
+        extra_body={"structured_outputs": {"choice": [text]}},
+    )
+    if stream:
+        deltas = [call for part in answer for call in part.choices[0].delta.tool_calls or []]
+        names = "".join(delta.function.name or "" for delta in deltas)
+        arguments = "".join(delta.function.arguments or "" for delta in deltas)
+    else:
+        (call,) = answer.choices[0].message.tool_calls
+        names, arguments = call.function.name, call.function.arguments
+    assert names == "get_weather"
+    assert json.loads(arguments) == {"city": "Paris"}
 
 
 def test_base_and_adapter_stay_apart_in_one_batch(engine: VllmEngine) -> None:

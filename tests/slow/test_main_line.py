@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from agentlora.core import schema
+from agentlora.core.files import sha256_file
 from agentlora.core.home import home
 from agentlora.core.manager import default_plugins
 from agentlora.core.publishing import publish
@@ -27,6 +28,8 @@ from agentlora.plugins.bases.resolve import resolve_base
 from agentlora.registry import gate
 
 pytestmark = pytest.mark.slow
+WEIGHTS = "7ef915c9bf9d94d8d70211970476878352a5b95855c589ae987916d7a455242b"
+TOKENIZER = "bf346d64f6f0fbcefb4c1b6928a98241467dff36c6fbae5fe1785c4ff90667f4"
 AGENTLORA = [sys.executable, "-m", "agentlora"]
 
 
@@ -74,6 +77,12 @@ def trained(own_home: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
         *sets,
     )
     return directory
+
+
+def test_the_starter_model_is_the_same_on_every_machine(own_home: None) -> None:
+    base = default_plugins().get("base_models", "smollm2-135m").materialise(home())
+    assert sha256_file(base.model_dir / "model.safetensors") == WEIGHTS
+    assert sha256_file(base.model_dir / "tokenizer.json") == TOKENIZER
 
 
 @pytest.fixture(scope="module")

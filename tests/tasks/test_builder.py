@@ -9,9 +9,10 @@ import pytest
 
 from agentlora.core import schema
 from agentlora.core.config import parse
+from agentlora.core.data import refuse_leaks
 from agentlora.core.errors import ConfigError
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import refuse_leaks, resolve_config
+from agentlora.core.resolving import resolve_config
 from agentlora.core.types import Example, Split
 from agentlora.tasks.tool_calling.builder import ToolRequestParams, ToolRequests
 from agentlora.tasks.tool_calling.styles import words_of

@@ -191,6 +191,20 @@ def test_whole_catalogue() -> None:
     assert [text for text, times in texts.items() if times > 1] == []
 
 
+def test_schemas_of_every_kind_are_in_each_split() -> None:
+    for split in ("train", "dev", "test"):
+        tools = [tool for path in FILES if load(path)["split"] == split for tool in load(path)["tools"]]
+        schemas = [tool["parameters"] for tool in tools]
+        properties = [value for schema in schemas for value in schema["properties"].values()]
+        kinds = {value.get("type") for value in properties}
+        assert kinds >= {"string", "integer", "number", "boolean", "array"}, split
+        assert any("enum" in value for value in properties), split
+        assert any(value.get("format") == "date" for value in properties), split
+        assert any(set(schema["properties"]) - set(schema.get("required", [])) for schema in schemas), split
+        if split == "train":
+            assert "object" in kinds
+
+
 GOOD: dict[str, Any] = {
     "name": "book",
     "description": "Book a seat.",

@@ -1,0 +1,95 @@
+"""The data of a run: built by its task's builder, kept in ``data/``, and held to what an honest evaluation needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agentlora.core.config import parse
+from agentlora.core.errors import DataError, boundary
+from agentlora.core.files import read_json, sha256_json, write_json
+from agentlora.core.manager import Plugins
+from agentlora.core.provenance import redact
+from agentlora.core.resolving import builder_name
+from agentlora.core.run import Run
+from agentlora.core.types import Evaluator, Example, Split
+
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+GOLD_LOOKED_AT = 100
+PROBLEMS_KEPT = 10
+
+
+def build_data(run: Run, plugins: Plugins) -> dict[str, Any]:
+    """Write ``data/*.jsonl`` and ``data/card.json``; returns the card.
+
+    Raises:
+        DataError: the training split is empty, or a group is in two splits.
+    """
+    task = plugins.get("tasks", run.config.task)
+    name = builder_name(run.config, task)
+    builder = plugins.get("dataset_builders", name)
+    params = parse(builder.Params, run.config.data.params, "data.params")
+    with run.stage("data"):
+        splits: dict[Split, list[Example]] = {}
+        for split in SPLITS:
+            with boundary(DataError, f"dataset builder {name!r}, split {split!r}"):
+                splits[split] = list(builder.build(split, params, run.config.seed))
+            run.write_examples(split, splits[split])
+        refuse_leaks(splits)
+        card = {
+            **builder.card(params),
+            "builder": name,
+            "counts": {split: len(examples) for split, examples in splits.items()},
+            "digest": {split: split_digest(examples) for split, examples in splits.items()},
+        }
+        write_json(run.directory / "data" / "card.json", redact(card))
+        run.note("data", "built", **card["counts"])
+        warn_of_wrong_gold(run, plugins.get("evaluators", task.evaluator), splits["test"])
+        if not splits["test"]:
+            run.note(
+                "data",
+                "no test",
+                message="no test examples: what is trained can be neither evaluated nor published",
+            )
+    return card
+
+
+def split_digest(examples: list[Example]) -> str:
+    return sha256_json([example.to_dict() for example in examples])
+
+
+def leak_keys(example: Example) -> list[str]:
+    """What no two splits may share: its group, where it has one, and last its text."""
+    content = sha256_json([list(example.messages), list(example.tools)])
+    return [*filter(None, [example.group]), content]
+
+
+def refuse_leaks(splits: Mapping[Split, list[Example]]) -> None:
+    if not splits["train"]:
+        raise DataError("the training split is empty. Check the data source and its settings (data.params).")
+    owners: dict[str, Split] = {}
+    for split, examples in splits.items():
+        for example in examples:
+            for key in leak_keys(example):
+                if owners.setdefault(key, split) != split:
+                    raise DataError(
+                        f"example {example.id!r} of {split!r} shares its group or its text with {owners[key]!r}. "
+                        "Evaluation on trained examples says nothing; divide by group."
+                    )
+
+
+def warn_of_wrong_gold(run: Run, evaluator: Evaluator, examples: Sequence[Example]) -> None:
+    """Say where the evaluator calls an expected answer wrong, or a corrupted one right; looks at some of many."""
+    try:
+        problems = evaluator.validate(examples[:: max(1, len(examples) // GOLD_LOOKED_AT)][:GOLD_LOOKED_AT])
+    except Exception as exc:  # a look that fails costs itself, not the training
+        problems = [f"it raised {type(exc).__name__}: {exc}"]
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        message = f"warning: the evaluator and the test examples do not agree: {problems[0]}{more}"
+        run.note("data", "warning", message=message, problems=problems[:PROBLEMS_KEPT])
+
+
+def card_of(run: Run) -> dict[str, Any]:
+    """The run's data card."""
+    return read_json(run.directory / "data" / "card.json")
