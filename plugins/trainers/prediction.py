@@ -102,7 +102,7 @@ def predict(
     else:
         memory |= {"optimizer": found.optimizer, "activations": found.activations, "logits": found.logits}
     if training.optimizer.endswith("8bit"):
-        memory["optimizer"] = _states_of_8bit(trained)
+        memory["optimizer"] = _states_of_8bit(model)
     cost = list(map(_cost(sharing), parts))
     of_mean = sum(cost) / len(cost) / _cost(sharing)(worst)
     return Prediction(
@@ -244,9 +244,18 @@ def own_optimizer(method: Method, params: Any, model: Any, arguments: Any = None
     return method.optimizer(model, params, arguments or TrainingArguments(use_cpu=True, max_steps=100))
 
 
-def _states_of_8bit(trained: Sequence[Any]) -> int:
-    """Bytes of AdamW's two states in bitsandbytes' blocks of 256; small tensors keep theirs in float32."""
-    return sum(2 * (p.numel() + p.numel() // 64 if p.numel() >= 4096 else 4 * p.numel()) for p in trained)
+def _states_of_8bit(model: Any) -> int:
+    """Bytes of AdamW's two states in bitsandbytes' blocks; small tensors and embeddings keep theirs in float32."""
+    import torch
+
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+    total = 0
+    for parameter in model.parameters():
+        size = parameter.numel()
+        in_bytes = size >= 4096 and id(parameter) not in embeddings
+        if parameter.requires_grad:
+            total += 2 * (size + size // 64 if in_bytes else 4 * size)
+    return total
 
 
 def _weights(model: Any, of_method: JSON) -> dict[str, int]:
