@@ -6,6 +6,7 @@ Both compare how far the model has moved towards an answer: ``log π(answer | pr
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -42,7 +43,7 @@ class KTOParams(Strict):
     """What the worse ones count."""
 
 
-class Preference:
+class Preference(ABC):
     """What the objectives over pairs have in common. Shapes below: n pairs a forward pass."""
 
     unit = "nats a pair"
@@ -93,9 +94,7 @@ class Preference:
         told = self.before(model, batch, within)
         log_probs, lengths = sequence_log_probs(model, batch, 2 * len(batch["labels"]), within)
         moved = log_probs.view(-1, 2) - batch["reference"]
-        losses = self.pair_losses(moved, **told)
-        if weight := getattr(self.params, "sft_weight", 0.0):
-            losses = losses - weight * log_probs.view(-1, 2)[:, 0] / lengths.view(-1, 2)[:, 0]
+        losses = self.pair_losses(moved, log_probs[::2] / lengths[::2], **told)
         real = batch["labels"][:, 1] != IGNORE  # a pass that is only there to be there has none
         chosen, rejected = moved.detach().unbind(1)
         margin = self.params.beta * (chosen - rejected)
@@ -109,9 +108,14 @@ class Preference:
         """What `pair_losses` needs beside, before anything is kept for a backward pass."""
         return {}
 
-    def pair_losses(self, moved: Any, **beside: Any) -> Any:
-        """The losses [n] of `moved` [n, 2], towards the better and the worse answer."""
-        raise NotImplementedError
+    @abstractmethod
+    def pair_losses(self, moved: Any, likely: Any, **beside: Any) -> Any:
+        """The losses [n].
+
+        Args:
+            moved: [n, 2], towards the better and the worse answer. likely: [n], log-probability a token of the better
+                one. beside: what `before` gave.
+        """
 
 
 class DPOLoss(Preference):
@@ -120,12 +124,13 @@ class DPOLoss(Preference):
     Preference Optimization), equation 1.
     """
 
-    def pair_losses(self, moved: Any, **beside: Any) -> Any:
+    def pair_losses(self, moved: Any, likely: Any, **beside: Any) -> Any:
         from torch.nn.functional import logsigmoid
 
         margin = self.params.beta * (moved[:, 0] - moved[:, 1])
         wrong = self.params.label_smoothing
-        return -(1 - wrong) * logsigmoid(margin) - wrong * logsigmoid(-margin)
+        preferred = -(1 - wrong) * logsigmoid(margin) - wrong * logsigmoid(-margin)
+        return preferred - self.params.sft_weight * likely
 
 
 class KTOLoss(Preference):
@@ -147,7 +152,7 @@ class KTOLoss(Preference):
             log_probs, _ = sequence_log_probs(model, others, len(others["reference"]), within)
         return {"kl": (log_probs - others["reference"]).mean().clamp(min=0).expand(pairs)}
 
-    def pair_losses(self, moved: Any, **beside: Any) -> Any:
+    def pair_losses(self, moved: Any, likely: Any, **beside: Any) -> Any:
         import torch
 
         beta, z = self.params.beta, beside["kl"]
