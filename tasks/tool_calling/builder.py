@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -28,7 +28,8 @@ from agentlora.core.types import JSON, Example, Expected, Split, ToolCall
 from agentlora.tasks.tool_calling import handwritten
 from agentlora.tasks.tool_calling.composed import compose_tools
 from agentlora.tasks.tool_calling.styles import restyle, words_of
-from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec, load_catalogue, render
+from agentlora.tasks.tool_calling.toolspec import ToolSpec, load_catalogue, render
+from agentlora.tasks.tool_calling.variants import variant
 
 HELD_OUT_CASES = {"call": 0.66, "none_fits": 0.14, "missing": 0.08, "two_calls": 0.12}
 CHAT_SHARE = 0.3  # of the requests that no tool fits: everyday chat, which needs none
@@ -77,6 +78,9 @@ class ToolRequestParams(Strict):
     """Of the groups, how many are over our own catalogue."""
     composed_share: float = Field(0.2, ge=0, le=1)
     """Of the groups, how many are over tools put together from parts; the rest is over real API descriptions."""
+    variants_share: float = Field(0.0, ge=0, le=1)
+    """Of our own tools in a training group, how many have other optional parameters or other spellings than in the
+    catalogue. They are harder: a short training does better without (docs/experiments.md)."""
     none_fits_share: float = Field(0.28, ge=0, le=1)
     """Of the training requests, how many no offered tool fits: a model that has seen few of them calls always."""
     none_fits_weight: float = Field(1.0, gt=0)
@@ -119,13 +123,11 @@ class ToolRequestParams(Strict):
 
 @dataclass(frozen=True)
 class Pool:
-    """The tools of a split that a group can be drawn from. `phrasings` and `missing` pick the usable ones of a tool."""
+    """The tools of a split that a group can be drawn from, with the phrasings that the split may use."""
 
     split: Split
     slice: str
     tools: Sequence[ToolSpec]
-    phrasings: Callable[[ToolSpec], Sequence[Phrasing]]
-    missing: Callable[[ToolSpec], Sequence[Phrasing]]
     trained: bool = False
     invented: float = 0.0  # share of the values that can be anything
 
@@ -196,25 +198,16 @@ class ToolRequests:
                 groups = round(params.examples * share / total / params.requests_per_toolset)
                 whole = min(left, groups * params.requests_per_toolset)
                 count = left if number == len(usable) else whole
-                yield Pool(split, name, tools, _training_phrasings, _training_missing, True, INVENTED), count
+                yield Pool(split, name, [_for_training(tool) for tool in tools], True, INVENTED), count
                 left -= count
             return
         count = params.test_examples if split == "test" else params.dev_examples
-        yield Pool(split, "new-tools", own, _all_phrasings, _all_missing), count
+        yield Pool(split, "new-tools", own), count
         if real:
-            yield Pool(split, "new-apis", real, _all_phrasings, _all_missing), count // 2
-        trained = [tool for tool in catalogue if tool.split == "train"]
-        held_out = -1 if split == "test" else -2
+            yield Pool(split, "new-apis", real), count // 2
         count = params.test_new_phrasings if split == "test" else params.dev_examples // 4
-        unseen = Pool(
-            split,
-            "new-phrasings",
-            trained,
-            lambda tool: [tool.phrasings[held_out]],
-            lambda tool: tool.missing[-1:] if split == "test" else (),
-            trained=True,
-        )
-        yield unseen, count
+        unseen = [_in_new_words(tool, split) for tool in catalogue if tool.split == "train"]
+        yield Pool(split, "new-phrasings", unseen, trained=True), count
 
 
 def _real_tools(split: Split, params: ToolRequestParams, seed: int) -> list[ToolSpec]:
@@ -234,20 +227,15 @@ def _name_in_any_style(tool: ToolSpec) -> tuple[str, ...]:
     return tuple(sorted(words_of(tool.name)))
 
 
-def _training_phrasings(tool: ToolSpec) -> Sequence[Phrasing]:
-    return tool.phrasings[:-HELD_OUT_PHRASINGS]
+def _for_training(tool: ToolSpec) -> ToolSpec:
+    return replace(tool, phrasings=tool.phrasings[:-HELD_OUT_PHRASINGS], missing=tool.missing[:-1])
 
 
-def _training_missing(tool: ToolSpec) -> Sequence[Phrasing]:
-    return tool.missing[:-1]  # the last one is test's
-
-
-def _all_phrasings(tool: ToolSpec) -> Sequence[Phrasing]:
-    return tool.phrasings
-
-
-def _all_missing(tool: ToolSpec) -> Sequence[Phrasing]:
-    return tool.missing
+def _in_new_words(tool: ToolSpec, split: Split) -> ToolSpec:
+    """A trained tool with the phrasing that is kept for this split; its last question is test's."""
+    if split == "test":
+        return replace(tool, phrasings=tool.phrasings[-1:], missing=tool.missing[-1:])
+    return replace(tool, phrasings=tool.phrasings[-HELD_OUT_PHRASINGS:-1], missing=())
 
 
 def _group(
@@ -261,7 +249,7 @@ def _group(
 ) -> Iterator[Example]:
     offered = _toolset(pool, anchor, params, rng)
     if restyled:
-        offered = [restyle(tool, rng) for tool in offered]
+        offered = [restyle(_varied(tool, params, rng), rng) for tool in offered]
     tools = tuple(tool.openai() for tool in offered)
     system = ({"role": "system", "content": rng.choice(SYSTEMS)},) if rng.random() < 0.15 else ()
     heavier = {"none_fits": params.none_fits_weight} if pool.split == "train" else {}
@@ -288,6 +276,13 @@ def _group(
                 "wants": "chat" if text in chat else "tool",
             },
         )
+
+
+def _varied(tool: ToolSpec, params: ToolRequestParams, rng: random.Random) -> ToolSpec:
+    """Tools of the catalogue only: the others come in many forms as they are."""
+    if tool.source == "catalogue" and params.variants_share and rng.random() < params.variants_share:
+        return variant(tool, rng)
+    return tool
 
 
 def _toolset(pool: Pool, anchor: ToolSpec, params: ToolRequestParams, rng: random.Random) -> list[ToolSpec]:
@@ -322,8 +317,8 @@ def _request(
         cases, near_share = params.cases(), params.near_share
     kind = rng.choices(list(cases), list(cases.values()))[0]
     tool = rng.choice(offered)
-    if kind == "missing" and pool.missing(tool):
-        phrasing = rng.choice(pool.missing(tool))
+    if kind == "missing" and tool.missing:
+        phrasing = rng.choice(tool.missing)
         text, _ = render(tool, phrasing, rng)
         return text, Expected(text=_question(phrasing.lacks or "")), kind
     if kind == "none_fits":
@@ -343,13 +338,14 @@ def _question(parameter: str) -> str:
 
 
 def _call(pool: Pool, tool: ToolSpec, rng: random.Random) -> tuple[str, ToolCall]:
-    text, arguments = render(tool, rng.choice(pool.phrasings(tool)), rng, pool.invented)
+    text, arguments = render(tool, rng.choice(tool.phrasings), rng, pool.invented)
     return text, ToolCall(tool.name, arguments)
 
 
 def _unfitting(pool: Pool, offered: Sequence[ToolSpec], near_share: float, rng: random.Random) -> str:
     """A request for a near tool that is not offered, for a far one, or one that needs no tool."""
-    # by parameters too: restyled tools have new names
+    # by words and by parameters: restyled tools have new names, variants new parameters
+    names = {_name_in_any_style(tool) for tool in offered}
     schemas = [tool.parameters.get("properties", {}).keys() for tool in offered]
     # "show me the invoice" is too near to find_invoices to be called unfitting
     things = {tool.thing for tool in offered if tool.thing}
@@ -361,8 +357,9 @@ def _unfitting(pool: Pool, offered: Sequence[ToolSpec], near_share: float, rng: 
     candidates = [t for t in pool.tools if (t.domain == domain) == near] or list(pool.tools)
     for _ in range(50):
         tool = rng.choice(candidates)
-        if tool.parameters.get("properties", {}).keys() not in schemas and tool.thing not in things:
-            text, _ = render(tool, rng.choice(pool.phrasings(tool)), rng)
+        known = _name_in_any_style(tool) in names or tool.parameters.get("properties", {}).keys() in schemas
+        if not known and tool.thing not in things:
+            text, _ = render(tool, rng.choice(tool.phrasings), rng)
             return text
     return handwritten.chat_prompt(pool.split, rng)
 

@@ -31,10 +31,14 @@ def words_of(name: str) -> list[str]:
 
 
 def _rename(name: str, rng: random.Random) -> str:
-    words = words_of(name)
-    if not words:
+    if not words_of(name):
         return name
-    style = rng.choice(("snake", "camel", "pascal", "dotted", "kebab"))
+    return respell(name, rng.choice(("snake", "camel", "pascal", "dotted", "kebab")))
+
+
+def respell(name: str, style: str) -> str:
+    """`name` in snake, camel, pascal, dotted or kebab case."""
+    words = words_of(name)
     if style == "camel":
         return words[0] + "".join(word.capitalize() for word in words[1:])
     if style == "pascal":

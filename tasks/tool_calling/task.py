@@ -41,7 +41,9 @@ TASK = Task(
         "starter": {
             "data": {
                 "params": {
-                    "examples": 18400,
+                    "examples": 18080,
+                    "composed_share": 0.25,
+                    "variants_share": 0.6,
                     "none_fits_share": 0.24,
                     "none_fits_weight": 4.0,
                     "near_share": 0.40,
@@ -54,6 +56,7 @@ TASK = Task(
                 }
             },
             "training": {"max_len": 768, "batch_size": 16, "lr": 1.2e-3},
+            "eval": {"max_new_tokens": 128},
         },
     },
 )
