@@ -4,6 +4,8 @@ Every case is a training in a process of its own, on the starter model or on ran
 and measurement are the ones that every run keeps in its ``run.json``.
 
     .venv/bin/python benchmarks/plan.py [--updates 4] [--json]
+
+``--published``: no training, but what is predicted for GPUs beside what others have published for them.
 """
 
 from __future__ import annotations
@@ -34,6 +36,70 @@ CASES = [
     ("starter, 135M", "full", []),
     ("360M", "lora", []),
 ]
+
+LLAMA = {"rms_norm_eps": 1e-5, "dtype": "bfloat16"}
+LLAMA_3B = {**LLAMA, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28,
+            "num_attention_heads": 24, "num_key_value_heads": 8, "vocab_size": 128256,
+            "tie_word_embeddings": True}  # fmt: skip
+LLAMA_7B = {**LLAMA, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+            "num_attention_heads": 32, "vocab_size": 32000}  # fmt: skip
+LLAMA_13B = {**LLAMA_7B, "hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40,
+             "num_attention_heads": 40}  # fmt: skip
+LLAMA_70B = {**LLAMA_7B, "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80,
+             "num_attention_heads": 64, "num_key_value_heads": 8}  # fmt: skip
+ONE = {"batch_size": 1, "gradient_checkpointing": True}
+MATH = {"batch_size": 4}
+# PEFT's comparison of methods (MetaMathQA, Llama-3.2-3B, bfloat16, 4 examples of at most 768 tokens, logits everywhere,
+# an L40S): the peak is that of the longest batch, the mean that of 4 examples of 210 tokens (4.2 million for 20,000).
+# case, model, method, its settings, training, tokens an example, published GB, what is in it
+PUBLISHED: list[tuple[str, dict[str, Any], str, dict[str, Any], dict[str, Any], int, float, str]] = [
+    ("3B, lora r=32 on q and v, 4 × 768", LLAMA_3B, "lora", {"rank": 32, "alpha": 64, "target": ["q_proj", "v_proj"]},
+     MATH, 768, 22.3, "peak, PEFT's comparison"),
+    ("3B, lora r=32 on q and v, 4 × 210", LLAMA_3B, "lora", {"rank": 32, "alpha": 64, "target": ["q_proj", "v_proj"]},
+     MATH, 210, 11.9, "mean reserved, PEFT's comparison"),
+    ("3B, rslora r=64 on q and v, 4 × 768", LLAMA_3B, "rslora", {"rank": 64, "target": ["q_proj", "v_proj"]},
+     MATH, 768, 22.6, "peak, PEFT's comparison"),
+    ("3B, dora r=32 on q and v, 4 × 768", LLAMA_3B, "dora", {"rank": 32, "target": ["q_proj", "v_proj"]},
+     MATH, 768, 24.5, "peak, PEFT's comparison"),
+    ("3B, full, 4 × 768", LLAMA_3B, "full", {}, MATH, 768, 37.2 + 8 * 3.2127,
+     "peak, PEFT's comparison: 37.2, and 8 bytes a weight that bfloat16 weights, gradients and states save there"),
+    ("7B, qlora r=16, 1 × 512", LLAMA_7B, "qlora", {"rank": 16}, ONE, 512, 6.0, "guides: about 6"),
+    ("13B, qlora r=16, 1 × 512", LLAMA_13B, "qlora", {"rank": 16}, ONE, 512, 10.0, "guides: about 10"),
+    ("70B, qlora r=16, 1 × 512", LLAMA_70B, "qlora", {"rank": 16}, ONE, 512, 48.0, "guides: about 48, a card of 48"),
+]  # fmt: skip
+
+
+def published(folder: Path) -> list[dict[str, Any]]:
+    """Predictions beside published figures; nothing is trained."""
+    from transformers import LlamaConfig
+
+    from agentlora.core.config import RunConfig, parse
+    from agentlora.core.manager import default_plugins
+    from agentlora.plugins.trainers.prediction import predict
+    from agentlora.plugins.trainers.rows import Row
+
+    table = []
+    for case, shape, name, settings, training, tokens, gb, source in PUBLISHED:
+        LlamaConfig(**shape).save_pretrained(folder)
+        method = default_plugins().get("peft_methods", name)
+        raw = {"dtype": "bfloat16", "shared_prefix": False, **training}
+        config = parse(
+            RunConfig, {"task": "tool-calling", "method": {"name": name, "params": settings}, "training": raw}
+        )
+        rows = [Row((i, *range(1, tokens)), 1, str(i)) for i in range(config.training.batch_size)]
+        params = parse(method.Params, settings, "method.params")
+        found = predict(folder, config, method, params, rows, False, len(rows), process=0)
+        table.append(
+            {
+                "case": case,
+                "predicted_gb": found.peak / 1e9,
+                "published_gb": gb,
+                "ratio": found.peak / 1e9 / gb,
+                "memory": {part: round(size / 1e9, 2) for part, size in found.memory.items() if size},
+                "source": source,
+            }
+        )
+    return table
 
 
 def model_of(size: str, folder: Path) -> str:
@@ -101,6 +167,9 @@ def main() -> None:
     )
     parser.add_argument("--updates", type=int, default=4)
     parser.add_argument("--only", help="cases whose name has this in it")
+    parser.add_argument(
+        "--published", action="store_true", help="only compare with what others have published"
+    )
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     from agentlora.core.provenance import this_machine
@@ -108,7 +177,13 @@ def main() -> None:
     print(this_machine(), file=sys.stderr, flush=True)
     table = []
     with tempfile.TemporaryDirectory() as folder:
-        for case in CASES:
+        if args.published:
+            table = published(Path(folder))
+            for row in [] if args.json else table:
+                figures = f"{row['predicted_gb']:6.1f} GB predicted {row['published_gb']:6.1f} published"
+                print(f"{row['case']:40} {figures} {row['ratio']:5.2f}   {row['source']}")
+                print(f"{'':40} {row['memory']}")
+        for case in () if args.published else CASES:
             if args.only and args.only not in f"{case[0]}, {case[1]} {' '.join(case[2])}":
                 continue
             table.append(row := one(case, args.updates, Path(folder)))

@@ -90,6 +90,21 @@ def refuse_foreign_calls(base: Base) -> None:
         )
 
 
+def look_at_rows(base: Base, examples: list[Example]) -> None:
+    """Raises DataError where what would be trained is not what the examples say (see `plugins.trainers.xray`)."""
+    from agentlora.core.libraries import prepare_libraries
+    from agentlora.eval.calls import parse_answer
+    from agentlora.plugins.trainers.xray import refuse_wrong_rows
+
+    prepare_libraries()
+    with needs_extra("train", "training"):
+        from transformers import AutoTokenizer
+
+    refuse_wrong_rows(
+        examples, AutoTokenizer.from_pretrained(base.model_dir), base.chat_template, parse_answer
+    )
+
+
 def train(run: Run, plugins: Plugins) -> Path:
     """Fit the method to ``data/train.jsonl``, from the last whole checkpoint on where there is one; returns the
     adapter's directory.
@@ -111,10 +126,13 @@ def train(run: Run, plugins: Plugins) -> Path:
             refuse_another_base(run, base)
         run.add_facts(base=base_facts(base), oom_kills=oom_kills())
         trainer = plugins.get("trainers", run.config.trainer.name)
+        examples = run.examples("train")
         if not process_index():
+            if base.tool_call_parser == "hermes":
+                look_at_rows(base, examples)
             start_others(run)
         with together(), boundary(TrainError, f"trainer {run.config.trainer.name!r}"):
-            directory: Path = trainer.fit(run, base, method, run.examples("train"))
+            directory: Path = trainer.fit(run, base, method, examples)
         # the GPU is known once torch is loaded
         made_with = {**run.facts().get("provenance", {}), "device": device()}
         run.add_facts(adapter_digest=directory_digest(directory), provenance=made_with)

@@ -34,7 +34,7 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     if isinstance(data, Mapping) and data.get("builder", task.dataset_builder) != task.dataset_builder:
         # the task's data settings are its own builder's, and mean nothing to another
         overlay = {**overlay, "data": {}}
-    raw = merge(task.defaults, overlay, given)
+    raw = merge(task.defaults, overlay, _of_builder(plugins, data), given)
     parsed: list[RunConfig] = []
     with all_at_once() as checking:
         checking(lambda: _check_preset(task, given.get("preset")))
@@ -57,6 +57,15 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     if config.task != task_name:
         raise ConfigError(f"the configuration is for task {config.task!r}, the command for {task_name!r}.")
     return config
+
+
+def _of_builder(plugins: Plugins, data: Any) -> Mapping[str, Any]:
+    """What a builder that is named sets if nobody else does (see `DatasetBuilder`); a wrong name is told elsewhere."""
+    name = data.get("builder") if isinstance(data, Mapping) else None
+    if not isinstance(name, str) or name not in plugins.catalog.names("dataset_builders"):
+        return {}
+    found: Mapping[str, Any] = getattr(plugins.get("dataset_builders", name), "defaults", {})
+    return found
 
 
 def _names(raw: Mapping[str, Any], task: Task) -> Iterator[tuple[str, str]]:

@@ -250,7 +250,10 @@ class RunEvent:
 
 @runtime_checkable
 class DatasetBuilder(Protocol):
-    """Makes examples. `Params` is a pydantic model with ``extra="forbid"``; `params` is an instance of it."""
+    """Makes examples. `Params` is a pydantic model with ``extra="forbid"``; `params` is an instance of it.
+
+    It may have ``defaults``, a part of the configuration that holds where it is named and nobody says otherwise.
+    """
 
     Params: ClassVar[Any]
 

@@ -33,6 +33,7 @@ KEYS = {
     "trainer": "trainer.name",
     "preset": "preset",
     "data": "data.params.path",
+    "tools": "data.params.tools",
     "rank": "method.params.r",
     "alpha": "method.params.alpha",
     "dropout": "method.params.dropout",
@@ -57,6 +58,9 @@ _TRAINING = (
     click.option("--trainer", help="sft, or for pairs of answers dpo or kto."),
     click.option("--preset", help="Named settings: demo, starter, balanced, demo+adaptive, …"),
     click.option("--data", help="A JSONL file to train on instead of the task's own data."),
+    click.option(
+        "--tools", help="Your own tools (agentlora data import --help): OpenAPI, Python, MCP, JSON."
+    ),
     click.option("--rank", type=int, help="Rank of the adapter."),
     click.option("--alpha", type=float, help="Scale of the adapter: alpha / rank."),
     click.option("--dropout", type=float),
@@ -87,7 +91,13 @@ def training_options(function: F) -> F:
 def layers_of(options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The options that were given, as layers of the configuration."""
     layers = [nested(KEYS[name], value) for name, value in options.items() if value is not None]
-    return [*layers, {"data": {"builder": "jsonl"}}] if options.get("data") is not None else layers
+    if options.get("data") is not None and options.get("tools") is not None:
+        raise click.UsageError("--data brings its own tools with every row: give --data or --tools.")
+    if options.get("data") is not None:
+        layers.append({"data": {"builder": "jsonl"}})
+    if options.get("tools") is not None:
+        layers.append({"data": {"builder": "user-tools"}})
+    return layers
 
 
 def nested(key: str, value: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from agentlora.core.types import JSON, Method
 from agentlora.plugins.trainers.layout import computed_tokens, items_in_all, lay_out, pad, training_passes
 from agentlora.plugins.trainers.loading import attention_for
 from agentlora.plugins.trainers.memory import activation_bytes, heaviest, micro_batch_of
-from agentlora.plugins.trainers.rows import Item, flat
+from agentlora.plugins.trainers.rows import Item, Pair, Row, flat
 
 SHALLOW, DEEP = 2, 4  # layers that are simulated; every further one adds what the third and fourth added
 
@@ -105,6 +105,12 @@ def predict(
         memory["optimizer"] = _states_of_8bit(model)
     cost = list(map(_cost(sharing), parts))
     of_mean = sum(cost) / len(cost) / _cost(sharing)(worst)
+    # how many times a forward pass over `worst` is as much as all that pairs only ask: the base once about every
+    # answer, and the model in every epoch about those that belong to other prompts
+    pairs = [item for item in items if isinstance(item, Pair)]
+    once = _asked(sharing, [row for pair in pairs for row in pair.computed]) / part
+    again = _asked(sharing, [row for pair in pairs for row in pair.mismatched]) * in_all / len(items)
+    asked = (once + again) / _cost(sharing)(worst)
     return Prediction(
         per_module=_per_module(model),
         trainable=sum(p.numel() for p in trained),
@@ -116,7 +122,9 @@ def predict(
         tokens=round(sum(len(row.ids) for members in parts for row in flat(members)) * in_all / seen),
         computed_tokens=round(sum(cost) * in_all / seen),
         sharing=sharing,
-        seconds=found and updates * (accumulate * of_mean * found.pass_seconds + found.update_seconds),
+        seconds=found
+        and updates * (accumulate * of_mean * found.pass_seconds + found.update_seconds)
+        + asked * found.forward_seconds,
         simulated=found is not None,
     )
 
@@ -312,6 +320,11 @@ def _cost(sharing: bool) -> Callable[[Sequence[Item]], int]:
         return len(rows) * max(len(row.ids) for row in rows)
 
     return computed_tokens if sharing else padded
+
+
+def _asked(sharing: bool, rows: Sequence[Row]) -> int:
+    """Tokens that are computed to ask about all `rows`, in passes of rows that are about equally long."""
+    return computed_tokens(rows) if sharing else sum(len(row.ids) for row in rows)
 
 
 def _sees_everything(config: Any) -> bool:

@@ -96,7 +96,7 @@ def encode(examples: Sequence[Example], tokenizer: Any, chat_template: str, max_
     """
     rows, longest, too_long = [], 0, 0
     for example in examples:
-        row = _row(example, tokenizer, chat_template)
+        row = row_of(example, tokenizer, chat_template)
         longest = max(longest, len(row.ids))
         if len(row.ids) <= max_len:
             rows.append(row)
@@ -123,7 +123,7 @@ def encode_pairs(
     paired = [(example, example.rejected) for example in examples if example.rejected]
     for example, worse in paired:
         rejected = replace(example, expected=worse)
-        pair = Pair(_row(example, tokenizer, chat_template), _row(rejected, tokenizer, chat_template))
+        pair = Pair(row_of(example, tokenizer, chat_template), row_of(rejected, tokenizer, chat_template))
         if pair.chosen.ids == pair.rejected.ids:
             raise DataError(
                 f"example {example.id!r}: its rejected answer is the expected one, so there is nothing to prefer. "
@@ -172,7 +172,13 @@ def _nothing_left(too_long: int, longest: int, max_len: int) -> str:
     )
 
 
-def _row(example: Example, tokenizer: Any, chat_template: str) -> Row:
+def texts_of(example: Example, tokenizer: Any, chat_template: str) -> tuple[str, str]:
+    """(prompt, answer) as the template renders them: what is served and what it should say, end-of-turn mark included.
+
+    Raises:
+        DataError: the template does not render the answer as a continuation of the prompt, or renders nothing for it.
+    """
+
     def render(messages: list[Any], **kwargs: Any) -> str:
         return str(
             tokenizer.apply_chat_template(
@@ -194,11 +200,23 @@ def _row(example: Example, tokenizer: Any, chat_template: str) -> Row:
         )
     # What follows the end-of-turn mark belongs to the next turn: the server never generates it.
     answer = whole[len(prompt) :].rstrip("\n")
-    prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     if not answer:
         raise DataError(
             f"example {example.id!r}: the chat template renders nothing for its answer, so no token can be trained."
         )
+    return prompt, answer
+
+
+def row_of(example: Example, tokenizer: Any, chat_template: str) -> Row:
+    """An example as tokens. Raises what `texts_of` does."""
+    return row_and_prompt(example, tokenizer, chat_template)[1]
+
+
+def row_and_prompt(example: Example, tokenizer: Any, chat_template: str) -> tuple[str, Row]:
+    """(the prompt as a text, the example as tokens). Raises what `texts_of` does."""
+    prompt, answer = texts_of(example, tokenizer, chat_template)
+    prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     # tokenized apart, as the server does: the answer's tokens never merge with the prompt's
     answer_ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
-    return Row(tuple(prompt_ids + answer_ids), len(prompt_ids), example.group or example.id, example.weight)
+    row = Row(tuple(prompt_ids + answer_ids), len(prompt_ids), example.group or example.id, example.weight)
+    return prompt, row

@@ -34,13 +34,15 @@ class Simulated:
     """One pass (forward and backward) in the middle of a training, and one update. Sizes in bytes.
 
     Beside weights, gradients and `optimizer` (its states) a pass has the most of `kept` and `logits` where the forward
-    pass ends, or of `late` behind that, where gradients of embeddings are made. `seconds`: by a `Speed`.
+    pass ends, or of `late` behind that, where gradients of embeddings are made. `seconds`: by a `Speed`;
+    `forward_seconds` of them are the forward pass'.
     """
 
     optimizer: int
     kept: int
     logits: int
     late: int
+    forward_seconds: float
     pass_seconds: float
     update_seconds: float
 
@@ -157,13 +159,15 @@ def simulate(
             with autocast():
                 losses = token_losses(model, model_inputs(model, batch), targets, model)
                 loss = (losses * targets.weights).sum()
-            forward = len(meter.history)
+            forward, forward_seconds = len(meter.history), meter.seconds
             loss.backward()
     # half of the last layer's part of the way back: what the layers kept is all there still
     end = forward + (len(meter.history) - forward) // (2 * model.config.get_text_config().num_hidden_layers)
     kept, logits = max(meter.history[:end], key=sum)
     late = max(map(sum, meter.history[end:]))
-    return Simulated(state, kept - state, logits, late - state, meter.seconds, update_seconds)
+    return Simulated(
+        state, kept - state, logits, late - state, forward_seconds, meter.seconds, update_seconds
+    )
 
 
 def on_cpu(model: Any, pretended: FakeTensorMode) -> None:

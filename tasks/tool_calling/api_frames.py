@@ -225,6 +225,16 @@ TABLES: dict[str, Pair] = {
     "list": LIST, "get": GET, "create": CREATE, "delete": DELETE, "update": UPDATE, "put": PUT,
 }  # fmt: skip
 
+
+def commands(kind: str, verb: str) -> Pair:
+    """How a deed is asked for: by its kind, its verb, or with the verb itself where no table knows it."""
+    unknown: Pair = (
+        (f"{verb} {{O}}", f"@you {verb} {{O}} for me"),
+        (f"@you {verb} {{O}} for us", f"just {verb} {{O}}"),
+    )
+    return TABLES.get(kind) or VERBS.get(verb) or unknown
+
+
 FRAMES_YOU: Pair = (
     (
         "{c}", "{c}", "{c}", "please {c}", "{c}, please", "can you {c}?", "could you {c}?",

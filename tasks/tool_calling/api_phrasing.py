@@ -65,7 +65,7 @@ def phrasings(
 
     With `held_out` every second request is built from the wording that training never uses.
     """
-    writer = Writer(_plan(operation, params), tuple(params), rng)
+    writer = Writer(plan_of(operation, params), tuple(params), rng)
     texts: dict[str, None] = {}
     for attempt in range(6 * n):
         if len(texts) == n:
@@ -81,7 +81,8 @@ def phrasings(
     return tuple(Phrasing(text) for text in texts), tuple(lacking)
 
 
-def _plan(operation: Operation, params: Sequence[Param]) -> Plan:
+def plan_of(operation: Operation, params: Sequence[Param]) -> Plan:
+    """What requests for `operation` say besides the other parameters: its object, and which parameter names it."""
     noun, tail = operation.noun, operation.noun[:0]
     cut = next((i for i, w in enumerate(noun) if w in PREPOSITIONS and 0 < i < len(noun) - 1), None)
     if cut is not None:
@@ -195,8 +196,7 @@ class Writer:
         self, subject: Param | None, head: Param | None, joined: str, unnamed: bool, framed: bool
     ) -> str:
         """The sentence that asks, with the parameters that follow the object."""
-        table = frames.TABLES.get(self.plan.kind) or frames.VERBS[self.plan.verb]
-        form = self.pick(table)
+        form = self.pick(frames.commands(self.plan.kind, self.plan.verb))
         who, _, form = form.rpartition("@")[2].partition(" ") if form.startswith("@") else ("", "", form)
         said = self.objects(form, subject, head, unnamed)
         if who == "all":
@@ -393,7 +393,7 @@ class Writer:
 
     def terse(self, subject: Param | None, head: Param | None, rest: Sequence[Param], unnamed: bool) -> str:
         """A request in note form: ``new bucket, region eu-west-1, owner maria``."""
-        table = frames.TABLES.get(self.plan.kind) or frames.VERBS[self.plan.verb]
+        table = frames.commands(self.plan.kind, self.plan.verb)
         plain = [form for form in table[self.held_out] if not form.startswith("@")]
         start = self.objects(self.rng.choice(plain), subject, head, unnamed)
         mark, style = self.rng.choice((": ", ", ", " - ")), self.pick(frames.TERSE)

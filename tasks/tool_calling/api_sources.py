@@ -40,6 +40,7 @@ _UNSPOKEN = re.compile(
 _PREFIX = re.compile(
     r"^\W*(?:(?:Required|Optional|Output only|Input only|Immutable|Identifier|Deprecated)\W+)+"
 )
+LONGEST_TEXT = 6000  # characters of a description that are looked at
 _UNSENTENCE = re.compile(r"\b(deprecated|internal use|do not use|reserved|not supported|no longer)\b", re.I)
 
 
@@ -63,7 +64,7 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation: `verb` and `noun` in lower-case words, `path` the dotted id where the API has one."""
+    """One operation: `verb` and `noun` in lower-case words, `path` its name or dotted id in the API."""
 
     service: str
     verb: str
@@ -110,16 +111,29 @@ def _google_age(path: Path) -> tuple[bool, int, str]:
 
 def read_operations(source: ApiSource, service: str, path: Path) -> Iterator[Operation]:
     """The speakable operations of one description file, in the file's order. Raises DataError."""
+    yield from (_botocore if source == "botocore" else _google)(service, _described(path))
+
+
+def operation_names(source: ApiSource, path: Path) -> list[str]:
+    """All operations of one description file, speakable or not, by the `path` that they have. Raises DataError."""
+    described = _described(path)
+    if source == "botocore":
+        return list(described["operations"])
+    return [method["id"] for _, _, method in _google_methods(described.get("resources", {}), "")]
+
+
+def _described(path: Path) -> JSON:
     raw = path.read_bytes()
     try:
-        described = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
+        found: JSON = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
     except (OSError, ValueError) as exc:
         raise DataError(f"{path} is not a readable API description: {exc}. Reinstall its package.") from exc
-    yield from (_botocore if source == "botocore" else _google)(service, described)
+    return found
 
 
 def first_sentence(text: str, limit: int) -> str:
     """The first sentence without markup, at most `limit` characters, cut at a word where it is longer."""
+    text = text[:LONGEST_TEXT]
     text = re.sub(r"(?s)<(note|important)>.*?</\1>", " ", text)
     text = html.unescape(re.sub(r"<[^>]+>", " ", re.split(r"</p>", text.strip(), maxsplit=1)[0]))
     text = re.sub(r"\[([^\]]+)\]\([^)]*\)|`", r"\1", text)
@@ -143,7 +157,7 @@ def _botocore(service: str, described: JSON) -> Iterator[Operation]:
         params = _aws_params(shape, shapes)
         text = first_sentence(operation.get("documentation", ""), 200)
         if params is not None and _documented(text):
-            yield Operation(service, words[0], words[1:], "", text, params)
+            yield Operation(service, words[0], words[1:], name, text, params)
 
 
 def _aws_params(shape: JSON, shapes: JSON) -> tuple[Param, ...] | None:

@@ -61,4 +61,5 @@ def _name(rng: random.Random) -> str:
 
 def copied(schema: Any) -> bool:
     """Whether any text is a value under this schema, so that a new one is as right as a known one."""
-    return schema.get("type") == "string" and not {"enum", "format", "pattern", "const"} & schema.keys()
+    bound = {"enum", "format", "pattern", "const", "minLength", "maxLength"}
+    return schema.get("type") == "string" and not bound & schema.keys()

@@ -13,3 +13,4 @@ def register_tasks(register: Register) -> None:
 @hookimpl
 def register_dataset_builders(register: Register) -> None:
     register("tool-requests", "agentlora.tasks.tool_calling.builder:ToolRequests")
+    register("user-tools", "agentlora.tasks.tool_calling.user_tools:UserTools")

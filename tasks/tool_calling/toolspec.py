@@ -292,7 +292,8 @@ def _samples(pool: Any) -> list[Any]:
         return [_entry(e)[1] for e in pool]
     if "list_of" in pool:
         entries = [_entry(e)[1] for e in pool["list_of"]]
-        return [entries[i : i + 1] for i in range(len(entries))] if pool.get("min", 1) <= 1 else [entries]
+        least = pool.get("min", 1)
+        return [entries[i : i + least] for i in range(0, len(entries) - least + 1, least)]
     return list(next(pool[kind] for kind in _RANGES if kind in pool))
 
 

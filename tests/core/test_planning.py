@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,10 +23,11 @@ from agentlora.core.manager import default_plugins
 from agentlora.core.resolving import resolve_config
 from agentlora.core.types import MethodCard
 from agentlora.plugins.bases.resolve import resolve_base
+from agentlora.plugins.trainers import speed
 from agentlora.plugins.trainers.layout import lay_out
 from agentlora.plugins.trainers.loading import load_model
 from agentlora.plugins.trainers.prediction import meta_model, predict
-from agentlora.plugins.trainers.rows import Row
+from agentlora.plugins.trainers.rows import Item, Pair, Row
 from agentlora.plugins.trainers.simulation import Meter
 from agentlora.plugins.trainers.speed import Speed
 
@@ -86,6 +88,36 @@ def test_a_quantized_base_weighs_about_half_a_byte_a_weight(tmp_path: Path) -> N
     found = of(write_config(tmp_path, **LLAMA_8B), "qlora", dtype="bfloat16", micro_batch_size=1)
     in_linear, others = 6_979_321_856, 2 * 128256 * 4096  # embeddings and output layer stay as they are
     assert found.memory["weights"] == pytest.approx(in_linear * 4.127 / 8 + 2 * others, rel=0.01)
+
+
+def test_what_pairs_ask_beside_their_updates_takes_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base is asked once about every answer; KTO asks in every epoch about those of other prompts too."""
+    monkeypatch.setattr(speed, "measured_speed", lambda *_: Speed(flops=1e11, moved=1e10))
+    directory = write_config(tmp_path, **{**LLAMA_8B, "num_hidden_layers": 4})
+    method = default_plugins().get("peft_methods", "lora")
+    answers = rows(groups=4)
+    dpo = [Pair(better, worse) for better, worse in zip(answers[::2], answers[1::2], strict=True)]
+    kto = [replace(pair, mismatched=(answers[0],)) for pair in dpo]
+
+    def parts(items: Sequence[Item]) -> tuple[float, float]:
+        """Seconds that come once, and seconds an epoch."""
+        one, two = (
+            predict(
+                directory, config(epochs=n, batch_size=2), method, method.Params(), items, True, 2
+            ).seconds
+            or 0
+            for n in (1, 2)
+        )
+        return 2 * one - two, two - one
+
+    once, epoch = parts(dpo)
+    assert 0.2 * epoch < once < 0.6 * epoch  # the same tokens, and no backward pass
+    assert parts(answers)[0] == pytest.approx(0, abs=1e-6 * epoch)
+    asked, longer = parts(kto)
+    assert asked > once
+    assert longer > epoch
 
 
 def test_checkpointing_keeps_less_and_takes_longer(tmp_path: Path) -> None:

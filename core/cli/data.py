@@ -1,0 +1,253 @@
+"""``agentlora data import SOURCE`` and ``agentlora data xray TARGET``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import click
+
+from agentlora.core.cli.options import config_options, layers_of, show_json, training_options
+from agentlora.core.config import parse
+from agentlora.core.errors import ConfigError, DataError, nearest
+from agentlora.core.types import Split
+
+BUDGET = 250
+SHOWN = 12  # lines of what was left out or pruned
+
+
+@click.group()
+def data() -> None:
+    """Look at data before it is trained on."""
+
+
+@data.command("import")
+@click.argument("source")
+@click.option(
+    "--tool-tokens", default=BUDGET, show_default=True, help="Tokens that a tool may take in a prompt."
+)
+@click.option(
+    "--only", multiple=True, metavar="NAME", help="Take these tools only; patterns such as issues_* too."
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Write the tools to a JSON file.")
+@show_json
+def import_(source: str, tool_tokens: int, only: tuple[str, ...], output: Path | None, as_json: bool) -> None:
+    """Show the tools of SOURCE as `train tool-calling --tools SOURCE` takes them, and what it cannot take.
+
+    \b
+    SOURCE is one of
+      FILE.json, FILE.yaml     an OpenAPI 3 document, or functions in OpenAI's format
+      DIRECTORY                of such functions
+      FILE.py, PACKAGE.MODULE  Python functions with type hints; read, never run
+      mcp:COMMAND, mcp:URL     an MCP server, asked for its tools
+      botocore:SERVICE         an API of Amazon; google:SERVICE likewise
+    """
+    from agentlora.core.files import write_json
+    from agentlora.tasks.tool_calling.user_tools import read_tools, unspoken
+
+    read = read_tools(source, tool_tokens, only)
+    unsaid = unspoken(read, 0)
+    left_out, untrained = [*read.imported.left_out, *unsaid], {row.what for row in unsaid}
+    tools = [pruned.tool.openai() for pruned in read.pruned if pruned.tool.name not in untrained]
+    if output:
+        write_json(output, tools)
+    if as_json:
+        report = {
+            "kind": read.imported.kind,
+            "title": read.imported.title,
+            "licence": read.imported.licence,
+            "tools": tools,
+            "tokens": {pruned.tool.name: [pruned.before, pruned.tokens] for pruned in read.pruned},
+            "left_out": [{"what": row.what, "why": row.why} for row in left_out],
+            "pruned": [
+                {"tool": cut.tool, "rule": cut.rule, "what": cut.what}
+                for pruned in read.pruned
+                for cut in pruned.cuts
+            ],
+        }
+        click.echo(json.dumps(report, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console()
+    for part in _shown(source, read, left_out, tool_tokens):
+        console.print(part)
+    settings = [f"--set data.params.only={json.dumps(only)}"] if only else []
+    settings += [f"--set data.params.tool_tokens={tool_tokens}"] if tool_tokens != BUDGET else []
+    quoted = " ".join(shlex.quote(word) for setting in settings for word in setting.split(" ", 1))
+    console.print(
+        Text(f"\nNext: agentlora train tool-calling --tools {shlex.quote(source)} {quoted}".rstrip())
+    )
+
+
+@data.command()
+@click.argument("source", metavar="TARGET")
+@training_options
+@config_options
+@click.option("--id", "ids", multiple=True, help="Look at this example; may be given several times.")
+@click.option("--split", type=click.Choice(["train", "dev", "test"]), default="train", show_default=True)
+@click.option("--count", default=2, show_default=True, help="How many examples to show, evenly taken.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write an HTML page of them too.")
+@show_json
+def xray(
+    source: str,
+    config: dict[str, Any],
+    sets: dict[str, Any],
+    ids: tuple[str, ...],
+    split: Split,
+    count: int,
+    html: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Show what the model sees and what it is trained on, token by token.
+
+    TARGET is a run, or a task with the options that `train` takes. Every example of the split is checked: tools are
+    rendered, the answer ends in its end token, and what is trained is read back as the expected calls. Ends with exit
+    code 1 where one is wrong.
+    """
+    from agentlora.core.libraries import prepare_libraries
+    from agentlora.core.manager import default_plugins
+
+    prepare_libraries()
+    found, pieces = looks(default_plugins(), source, split, [config, *layers_of(options), sets])
+    chosen = [one for one in found if one.example.id in ids] if ids else evenly(found, count)
+    if missing := sorted(set(ids) - {one.example.id for one in chosen}):
+        close = nearest(missing[0], [one.example.id for one in found])
+        raise DataError(f"no example of {split} is called {missing[0]!r}.{close}")
+    wrong = [one for one in found if one.problems]
+    left_out = sum(not one.fits for one in found)
+    trained, whole = sum(one.trained for one in found), sum(one.length for one in found)
+    summary = (
+        f"{len(found):,} examples of {split}: {whole:,} tokens, {trained:,} trained ({trained / max(whole, 1):.0%}); "
+        f"{left_out:,} too long and left out; {len(wrong):,} wrong"
+    )
+    chosen += [one for one in wrong if one not in chosen][:SHOWN]
+    shown = [(one, pieces(one.example)) for one in chosen]
+    if html:
+        from agentlora.core.files import write_atomic
+        from agentlora.plugins.trainers.xray_html import page
+
+        write_atomic(html, page(f"{source}: what is trained", shown, summary).encode())
+    if as_json:
+        from agentlora.plugins.trainers.xray import to_json
+
+        counts = {"examples": len(found), "left_out": left_out, "wrong": len(wrong)}
+        click.echo(json.dumps({**counts, "looks": [to_json(*one) for one in shown]}, ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        console = Console(highlight=False)
+        for part in _looks_shown(shown, summary):
+            console.print(part)
+    if wrong:
+        raise SystemExit(1)
+
+
+def evenly(rows: list[Any], count: int) -> list[Any]:
+    """At most `count` of `rows`, taken evenly."""
+    wanted = min(count, len(rows))
+    return [rows[i * len(rows) // wanted] for i in range(wanted)]
+
+
+def looks(
+    plugins: Any, target: str, split: Split, layers: list[dict[str, Any]]
+) -> tuple[list[Any], Callable[[Any], Any]]:
+    """A `Look` at every example of a split, of a run or of a task with settings; and what makes pieces of an example.
+
+    Raises:
+        ConfigError: `target` is neither, settings are given for a run, or nothing reads its base's calls back.
+        DataError: there is nothing to look at.
+    """
+    from agentlora.core.errors import boundary, needs_extra
+    from agentlora.core.home import home
+    from agentlora.core.resolving import builder_name, resolve_config
+    from agentlora.core.run import open_run
+    from agentlora.eval.calls import parse_answer
+    from agentlora.plugins.bases.resolve import outline
+    from agentlora.plugins.trainers.xray import look, pieces_of
+
+    if target in plugins.catalog.names("tasks"):
+        resolved = resolve_config(plugins, target, *layers)
+        builder = plugins.get("dataset_builders", builder_name(resolved, plugins.get("tasks", target)))
+        settings = parse(builder.Params, resolved.data.params, "data.params")
+        with boundary(DataError, f"data of {target!r}"):
+            examples = list(builder.build(split, settings, resolved.seed))
+    else:
+        run = open_run(target)
+        if any(layers):
+            raise ConfigError(
+                f"{target} is a run, which has its settings. Name a task to look at other ones."
+            )
+        resolved, examples = run.config, run.examples(split)
+    if not examples:
+        raise DataError(f"{target} has no examples in {split}")
+    with needs_extra("train", "looking at tokens"):
+        from transformers import AutoTokenizer
+    model_dir, template = outline(resolved.model, plugins, home())
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    found = [look(e, tokenizer, template, resolved.training.max_len, parse_answer) for e in examples]
+    return found, partial(pieces_of, tokenizer=tokenizer, chat_template=template)
+
+
+ROLES = {"template": "dim", "system": "magenta", "tools": "bright_black", "user": "blue", "assistant": "green",
+         "tool": "yellow", "answer": "bold black on green"}  # fmt: skip
+
+
+def _looks_shown(shown: list[Any], summary: str) -> list[Any]:
+    from rich.text import Text
+
+    legend = Text("\n")
+    for role, style in ROLES.items():
+        legend.append("trained" if role == "answer" else role, style).append(" ")
+    parts: list[Any] = [Text(summary), legend]
+    for one, pieces in shown:
+        weight = "" if one.example.weight == 1 else f", weighs {one.example.weight:g}"
+        size = f"{one.length:,} tokens, {one.trained:,} trained{weight}"
+        parts.append(Text.assemble("\n", (one.example.id, "bold"), f"  {size}"))
+        if not one.fits:
+            parts.append(Text("longer than max_len: left out of the training", "bold red"))
+        parts += [Text(problem, "bold red") for problem in one.problems]
+        parts.append(Text.assemble(*((piece.text, ROLES.get(piece.role, "")) for piece in pieces)))
+    return parts
+
+
+def _shown(source: str, read: Any, left_out: list[Any], budget: int) -> list[Any]:
+    from rich.table import Table
+    from rich.text import Text
+
+    about = ", ".join(filter(None, (read.imported.title, read.imported.licence)))
+    table = Table("tool", "tokens", "before", "what it does", box=None, header_style="bold")
+    table.columns[1].justify = table.columns[2].justify = "right"
+    for column in table.columns:
+        column.no_wrap = True
+    for pruned in read.pruned:
+        size = Text(f"{pruned.tokens:,}", style="" if pruned.tokens <= budget else "yellow")
+        before = "" if pruned.before == pruned.tokens else f"{pruned.before:,}"
+        table.add_row(
+            pruned.tool.name,
+            size,
+            before,
+            Text(shorten(pruned.tool.description, 40, placeholder="…"), style="dim"),
+        )
+    parts: list[Any] = [
+        Text(f"{source}: {len(read.pruned)} tools ({read.imported.kind}{': ' if about else ''}{about})"),
+        "",
+        table,
+    ]
+    cuts = [f"{cut.tool}: {cut.rule}: {cut.what}" for pruned in read.pruned for cut in pruned.cuts]
+    for title, rows in (
+        (f"Pruned to {budget} tokens a tool", cuts),
+        ("Left out", [f"{row.what}: {row.why}" for row in left_out]),
+    ):
+        if rows:
+            more = [f"… and {len(rows) - SHOWN} more: --json"] if len(rows) > SHOWN else []
+            listed = "\n".join(f"  {line}" for line in [*rows[:SHOWN], *more])
+            parts += ["", Text.assemble((f"{title}\n", "bold"), listed)]
+    return parts

@@ -1,0 +1,204 @@
+"""What the model sees of an example and what it is trained on, token by token, and whether that is right."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agentlora.core.errors import DataError
+from agentlora.core.types import JSON, Example
+from agentlora.plugins.trainers.rows import Row, row_and_prompt, texts_of
+
+LOOKED_AT = 200  # examples of a training, evenly
+TOLD = 3  # of those that are wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One token. `role`: of the message that it belongs to (``template`` for what the template adds, ``answer`` for
+    what is trained).
+    """
+
+    text: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One example: how many tokens it has and how many are trained, whether they fit (what does not is left out, never
+    cut), and what is wrong with it.
+    """
+
+    example: Example
+    length: int
+    trained: int
+    fits: bool
+    problems: tuple[str, ...]
+
+
+# reads an answer as the server will: its calls (with name and arguments), the text around them, unreadable blocks
+Parser = Callable[[str], Any]
+
+
+def look(example: Example, tokenizer: Any, chat_template: str, max_len: int, parse: Parser) -> Look:
+    """`example` as the trainer makes tokens of it. Raises what `row_of` does."""
+    prompt, row = row_and_prompt(example, tokenizer, chat_template)
+    length, trained = len(row.ids), len(row.ids) - row.start
+    return Look(
+        example, length, trained, length <= max_len, tuple(_problems(example, prompt, row, tokenizer, parse))
+    )
+
+
+def pieces_of(example: Example, tokenizer: Any, chat_template: str) -> list[Piece]:
+    """Every token of `example`. Raises what `row_of` does."""
+    prompt, answer = texts_of(example, tokenizer, chat_template)
+    roles = _roles(example, prompt)
+    of_prompt = [Piece(text, roles[start]) for start, text in _tokens(prompt, tokenizer)]
+    return of_prompt + [Piece(text, "answer") for _, text in _tokens(answer, tokenizer)]
+
+
+def refuse_wrong_rows(examples: Sequence[Example], tokenizer: Any, chat_template: str, parse: Parser) -> None:
+    """Look at some of the examples before they are trained on.
+
+    Raises:
+        DataError: one of them is not what it should be; says which, and why.
+    """
+    wrong = []
+    for number in range(min(LOOKED_AT, len(examples))):
+        example = examples[number * len(examples) // min(LOOKED_AT, len(examples))]
+        prompt, row = row_and_prompt(example, tokenizer, chat_template)
+        found = list(_problems(example, prompt, row, tokenizer, parse))
+        wrong += [f"{example.id}: {found[0]}"] if found else []
+    if wrong:
+        more = f" (and {len(wrong) - TOLD} more of those looked at)" if len(wrong) > TOLD else ""
+        raise DataError(
+            "examples are not trained on as they are meant:\n  " + "\n  ".join(wrong[:TOLD]) + f"{more}\n"
+            "agentlora data xray shows them token by token."
+        )
+
+
+def _problems(example: Example, prompt: str, row: Row, tokenizer: Any, parse: Parser) -> Iterator[str]:
+    """What is wrong with the tokens of an example."""
+    trained = row.ids[row.start :]
+    yield from _tools(example, prompt)
+    yield from _end(trained, tokenizer)
+    yield from _round_trip(example, trained, tokenizer, parse)
+
+
+def _tools(example: Example, prompt: str) -> Iterator[str]:
+    for tool in example.tools:
+        function = tool.get("function", tool)
+        if function["name"] not in prompt:
+            yield f"the tool {function['name']!r} is not rendered: the model cannot know it"
+            continue
+        for name in (function.get("parameters") or {}).get("properties") or {}:
+            if name not in prompt and json.dumps(name)[1:-1] not in prompt:
+                yield f"the parameter {name!r} of {function['name']!r} is not rendered"
+
+
+def _end(trained: Sequence[int], tokenizer: Any) -> Iterator[str]:
+    if not trained:
+        yield "no token of it is trained"
+    elif trained[-1] not in _ends(tokenizer):
+        last = tokenizer.decode(list(trained[-1:]))
+        yield f"the answer ends in {last!r}, which is no end token: the model would never stop"
+
+
+def _round_trip(example: Example, trained: Sequence[int], tokenizer: Any, parse: Parser) -> Iterator[str]:
+    """Trained tokens, decoded and read as the server will, are the expected answer and nothing else."""
+    ids = list(trained[:-1]) if trained and trained[-1] in _ends(tokenizer) else list(trained)
+    text, expected = tokenizer.decode(ids), example.expected
+    if not expected.calls and expected.text is None:
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = text
+        if not _same(found, expected.value):
+            yield f"read back, the answer is {_short(text)}, not the expected value"
+        return
+    answer = parse(text)
+    said = [(call.name, dict(call.arguments)) for call in answer.calls]
+    meant = [(call.name, dict(call.arguments)) for call in expected.calls]
+    for (_, arguments), (_, wanted) in zip(said, meant, strict=False):
+        for name, value in arguments.items():
+            if value is None and name not in wanted:
+                yield f"a null that nobody expects is trained for {name!r}"
+    if answer.malformed:
+        yield f"the server cannot read its call back: {_short(text)}"
+    elif not _same(said, meant):
+        yield f"read back, its calls are {_short(json.dumps(said, ensure_ascii=False))}, not the expected ones"
+    elif _plain(expected.text or "") != _plain(answer.text):
+        yield f"read back, its text is {_short(answer.text)}, not {_short(expected.text or '')}"
+
+
+def _ends(tokenizer: Any) -> set[int]:
+    """Tokens that can end an answer: those that no text is tokenized to."""
+    return {*tokenizer.all_special_ids, *getattr(tokenizer, "added_tokens_decoder", ())}
+
+
+def _same(a: Any, b: Any) -> bool:
+    return _plain(json.dumps(a, sort_keys=True, ensure_ascii=False)) == _plain(
+        json.dumps(b, sort_keys=True, ensure_ascii=False)
+    )
+
+
+def _plain(text: str) -> str:
+    """As tokenizers may normalize it, and without the empty thoughts that some templates put before an answer."""
+    return unicodedata.normalize("NFC", re.sub(r"<think>\s*</think>", "", text)).strip()
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 80 else f"{text[:77]}...")
+
+
+# --- pieces -------------------------------------------------------------------------------------
+
+
+def _tokens(text: str, tokenizer: Any) -> Iterator[tuple[int, str]]:
+    """(where it begins, text) of every token; a token of half a character has none of its own."""
+    if tokenizer.is_fast:
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        end = 0
+        for start, stop in encoded["offset_mapping"]:
+            yield min(start, len(text) - 1), text[max(start, end) : stop]
+            end = max(end, stop)
+        return
+    at = 0
+    for token in tokenizer(text, add_special_tokens=False)["input_ids"]:
+        piece = tokenizer.decode([token])
+        yield min(at, len(text) - 1), piece
+        at += len(piece)
+
+
+def _roles(example: Example, prompt: str) -> list[str]:
+    """Of every character: the role of the message whose content it is part of, ``tools``, or ``template``."""
+    roles, cursor = ["template"] * len(prompt), 0
+    first = True
+    for message in example.messages:
+        said = message.get("content")
+        content = said if isinstance(said, str) else ""
+        at = prompt.find(content, cursor) if content else -1
+        if at < 0:
+            continue
+        if first and example.tools and message["role"] != "system":
+            roles[cursor:at] = ["tools"] * (at - cursor)
+        first = first and message["role"] == "system"
+        roles[at : at + len(content)] = [str(message["role"])] * len(content)
+        cursor = at + len(content)
+    return roles
+
+
+def to_json(found: Look, pieces: Sequence[Piece]) -> JSON:
+    """A look as JSON: tokens as [text, role]."""
+    return {
+        "id": found.example.id,
+        "tokens": [[piece.text, piece.role] for piece in pieces],
+        "trained": found.trained,
+        "fits": found.fits,
+        "weight": found.example.weight,
+        "problems": list(found.problems),
+    }

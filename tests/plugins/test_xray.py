@@ -1,0 +1,191 @@
+"""What the model sees and what it is trained on: token by token, and refused where it is not what it should be."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from transformers import AutoTokenizer
+
+from agentlora.core.cli import cli, main
+from agentlora.core.errors import DataError
+from agentlora.core.types import Example, Expected, ToolCall
+from agentlora.eval.calls import parse_answer
+from agentlora.plugins.bases.templates import chatml_tools
+from agentlora.plugins.trainers.rows import row_of
+from agentlora.plugins.trainers.xray import Look, Piece, look, pieces_of, refuse_wrong_rows
+from agentlora.plugins.trainers.xray_html import page
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "set_light",
+        "description": "Switches a light.",
+        "parameters": {
+            "type": "object",
+            "properties": {"room": {"type": "string"}, "level": {"type": "integer"}},
+            "required": ["room"],
+        },
+    },
+}
+
+
+def example(**changes: Any) -> Example:
+    made = Example(
+        id="one",
+        messages=(
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Light in the ＫüЧЁ 🛋️ please"},
+        ),
+        expected=Expected(calls=(ToolCall("set_light", {"room": 'the "small" kitchen', "level": 3}),)),
+        tools=(TOOL,),
+        group="g",
+    )
+    return replace(made, **changes)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model_dir: Path) -> Any:
+    return AutoTokenizer.from_pretrained(tiny_model_dir)
+
+
+def seen(tokenizer: Any, template: str | None = None, max_len: int = 1000, **changes: Any) -> Look:
+    return look(example(**changes), tokenizer, template or chatml_tools(), max_len, parse_answer)
+
+
+def pieces(tokenizer: Any, **changes: Any) -> list[Piece]:
+    return pieces_of(example(**changes), tokenizer, chatml_tools())
+
+
+def text_of(found: list[Piece], role: str) -> str:
+    return "".join(piece.text for piece in found if piece.role == role)
+
+
+def test_tokens_are_those_that_are_trained_with_the_roles_of_their_messages(tokenizer: Any) -> None:
+    found, look_at_it = pieces(tokenizer), seen(tokenizer)
+    row = row_of(example(), tokenizer, chatml_tools())
+    assert len(found) == look_at_it.length == len(row.ids)
+    assert sum(piece.role == "answer" for piece in found) == look_at_it.trained == len(row.ids) - row.start
+    assert "".join(piece.text for piece in found) == tokenizer.decode(row.ids)
+    assert text_of(found, "system").strip() == "Be brief."
+    assert text_of(found, "user").strip() == "Light in the ＫüЧЁ 🛋️ please"
+    assert "Switches a light." in text_of(found, "tools")
+    assert parse_answer(text_of(found, "answer").removesuffix("<|im_end|>")).calls == example().expected.calls
+    assert look_at_it.problems == ()
+    assert look_at_it.fits
+
+
+def test_a_conversation_with_tool_results_trains_its_last_answer_only(tokenizer: Any) -> None:
+    call = {"type": "function", "function": {"name": "set_light", "arguments": {"room": "hall"}}}
+    messages = (
+        {"role": "user", "content": "Light in the hall"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "it is on now"},
+        {"role": "user", "content": "Did it work?"},
+    )
+    changes = {"messages": messages, "expected": Expected(text="Yes, it is on.")}
+    found = pieces(tokenizer, **changes)
+    assert text_of(found, "tool").strip() == "it is on now"
+    assert text_of(found, "answer") == "Yes, it is on.<|im_end|>"
+    assert seen(tokenizer, **changes).problems == ()
+
+
+def test_what_is_too_long_is_said_to_be_left_out(tokenizer: Any) -> None:
+    assert not seen(tokenizer, max_len=20).fits
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("f.name", "'x'", "the tool 'set_light' is not rendered"),
+        ("'\\n\"' + key + '\": '", "'\\n' ", "the parameter 'room' of 'set_light' is not rendered"),
+        ("{{- '<|im_end|>' -}}\n{%- endgeneration", "{%- endgeneration", "which is no end token"),
+        ("function.name | tojson", "(function.name ~ '_') | tojson", "read back, its calls are"),
+        ("'}\\n</tool_call>'", "'\\n</tool_call>'", "the server cannot read its call back"),
+        ("dump(function.arguments)", "dump(dict(function.arguments, colour=none))", "a null that nobody expects"),
+    ],
+)  # fmt: skip
+def test_templates_that_get_it_wrong_are_found_out(tokenizer: Any, old: str, new: str, problem: str) -> None:
+    template = chatml_tools()
+    assert old in template
+    found = seen(tokenizer, template.replace(old, new))
+    assert any(problem in told for told in found.problems), found.problems
+    with pytest.raises(DataError, match=r"(?s)not trained on as they are meant:\n  one: .*data xray"):
+        refuse_wrong_rows([example()], tokenizer, template.replace(old, new), parse_answer)
+
+
+def test_an_answer_that_looks_like_a_call_is_found_out(tokenizer: Any) -> None:
+    found = seen(
+        tokenizer, expected=Expected(text='<tool_call>\n{"name": "a", "arguments": {}}\n</tool_call>')
+    )
+    assert any("not the expected ones" in told for told in found.problems)
+
+
+def test_empty_thoughts_and_other_spellings_of_a_character_are_no_differences(tokenizer: Any) -> None:
+    thinking = chatml_tools().replace(
+        "{%- generation -%}", "{%- generation -%}{{- '<think>\\n\\n</think>\\n\\n' -}}"
+    )
+    assert thinking != chatml_tools()
+    assert seen(tokenizer, thinking).problems == ()
+    assert seen(tokenizer, expected=Expected(text="cafe\u0301")).problems == ()
+
+
+def test_values_that_are_objects_are_read_back_too(tokenizer: Any) -> None:
+    assert seen(tokenizer, tools=(), expected=Expected(value={"a": [1, None]})).problems == ()
+
+
+def test_good_rows_are_let_through_and_wrong_ones_counted(tokenizer: Any) -> None:
+    refuse_wrong_rows([example(id=str(i)) for i in range(500)], tokenizer, chatml_tools(), parse_answer)
+    wrong = chatml_tools().replace("f.name", "'x'")
+    five = [example(id=str(i)) for i in range(5)]
+    with pytest.raises(DataError, match=r"and 2 more of those looked at"):
+        refuse_wrong_rows(five, tokenizer, wrong, parse_answer)
+
+
+def test_the_page_shows_everything_escaped(tokenizer: Any) -> None:
+    found = replace(seen(tokenizer), problems=("<b>wrong</b>",), fits=False)
+    text = page("a <title>", [(found, pieces(tokenizer))], "1 example")
+    assert "<b>" not in text
+    assert "&lt;b&gt;wrong&lt;/b&gt;" in text
+    assert "left out of the training" in text
+    assert 'class="answer"' in text
+
+
+def test_the_command_shows_a_task_and_a_file(
+    tiny_model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = {"function": {"name": "set_light", "arguments": '{"room": "hall"}'}}
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"Light number {i}"},
+                {"role": "assistant", "tool_calls": [call]},
+            ],
+            "tools": [TOOL],
+        }
+        for i in range(40)
+    ]  # fmt: skip
+    data = tmp_path / "rows.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    options = ["--model", str(tiny_model_dir), "--data", str(data)]
+    html = tmp_path / "x.html"
+    shown = CliRunner().invoke(cli, ["data", "xray", "tool-calling", *options, "--html", str(html)])
+    assert shown.exit_code == 0, shown.output
+    text = " ".join(shown.output.split())
+    assert "32 examples of train" in text
+    assert "0 wrong" in text
+    assert "Light number" in text
+    assert "hall" in re.sub(r"<[^>]*>", "", html.read_text())
+    counted = CliRunner().invoke(cli, ["data", "xray", "tool-calling", *options, "--json", "--split", "dev"])
+    assert json.loads(counted.output)["wrong"] == 0
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "xray", "tool-calling", *options, "--id", "nothing"])
+    assert "no example of train is called 'nothing'" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "xray", "no-such-run"])
+    assert "Traceback" not in capsys.readouterr().err

@@ -1,0 +1,564 @@
+"""Importers: what they take from real formats, what they leave out and say, and that nothing hostile gets through."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlora.core import schema
+from agentlora.core.errors import DataError
+from agentlora.tasks.tool_calling.importing.openapi import import_openapi
+from agentlora.tasks.tool_calling.importing.pruning import prune, tokens_of
+from agentlora.tasks.tool_calling.importing.schemas import References, walk
+from agentlora.tasks.tool_calling.importing.source import import_tools
+from agentlora.tasks.tool_calling.importing.types import Imported, ImportedTool, Unusable
+
+SHOP: dict[str, Any] = {
+    "openapi": "3.0.3",
+    "info": {"title": "Shop", "license": {"name": "MIT"}},
+    "paths": {
+        "/orders": {
+            "parameters": [{"name": "shop", "in": "query", "required": True, "schema": {"type": "string"}}],
+            "get": {
+                "operationId": "listOrders",
+                "summary": "List orders",
+                "description": "Lists the orders of a shop, newest first.",
+                "parameters": [
+                    {"$ref": "#/components/parameters/limit"},
+                    {"name": "X-Trace", "in": "header", "required": True, "schema": {"type": "string"}},
+                    {"name": "Authorization", "in": "header", "required": True, "schema": {"type": "string"}},
+                    {
+                        "name": "status",
+                        "in": "query",
+                        "schema": {"type": "string", "enum": ["open", "done"], "nullable": True},
+                    },
+                ],
+            },
+            "post": {
+                "operationId": "create order!",
+                "summary": "Create an order for a customer of the shop",
+                "requestBody": {
+                    "required": True,
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Order"}}},
+                },
+            },
+        },
+        "/orders/{id}": {
+            "delete": {
+                "summary": "Delete an order",
+                "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}}],
+            },
+            "put": {"operationId": "old", "deprecated": True},
+        },
+        "/upload": {
+            "post": {
+                "operationId": "upload",
+                "requestBody": {
+                    "required": True,
+                    "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+                },
+            }
+        },
+    },
+    "components": {
+        "parameters": {
+            "limit": {
+                "name": "limit",
+                "in": "query",
+                "description": "At most this\n many.",
+                "schema": {"type": "integer", "minimum": 0, "exclusiveMinimum": True, "example": 20},
+            }
+        },
+        "schemas": {
+            "Base": {
+                "type": "object",
+                "properties": {"id": {"type": "integer", "readOnly": True}, "note": {"type": "string"}},
+                "required": ["id"],
+            },
+            "Order": {
+                "allOf": [
+                    {"$ref": "#/components/schemas/Base"},
+                    {
+                        "type": "object",
+                        "required": ["items"],
+                        "properties": {
+                            "items": {"type": "array", "items": {"$ref": "#/components/schemas/Item"}},
+                            "related": {"$ref": "#/components/schemas/Order"},
+                        },
+                    },
+                ]
+            },
+            "Item": {
+                "type": "object",
+                "properties": {
+                    "sku": {"type": "string"},
+                    "parts": {"type": "array", "items": {"$ref": "#/components/schemas/Item"}},
+                },
+                "required": ["sku"],
+            },
+        },
+    },
+}  # fmt: skip
+
+
+def by_name(imported: Imported) -> dict[str, ImportedTool]:
+    return {tool.name: tool for tool in imported.tools}
+
+
+def whys(imported: Imported) -> str:
+    return "\n".join(f"{row.what}: {row.why}" for row in imported.left_out)
+
+
+def test_an_openapi_document_gives_a_tool_an_operation_with_parameters_and_body() -> None:
+    imported = import_openapi(SHOP)
+    tools = by_name(imported)
+    assert (imported.title, imported.licence) == ("Shop", "MIT")
+    assert list(tools) == ["listOrders", "create_order", "delete_orders_id"]
+    listed = tools["listOrders"]
+    assert listed.description == "List orders. Lists the orders of a shop, newest first."
+    assert listed.parameters == {
+        "type": "object",
+        "properties": {
+            "shop": {"type": "string"},
+            "limit": {"type": "integer", "exclusiveMinimum": 0, "examples": [20], "description": "At most this many."},
+            "status": {"type": ["string", "null"], "enum": ["open", "done", None]},
+        },
+        "required": ["shop"],
+    }  # fmt: skip
+    created = tools["create_order"].parameters
+    assert set(created["properties"]) == {"shop", "note", "items", "related"}  # what is read-only is not sent
+    assert created["required"] == ["shop", "items"]
+    assert schema.is_valid(created, {"shop": "a", "items": [{"sku": "x", "parts": [{"sku": "y"}]}]})
+    assert tools["delete_orders_id"].parameters["required"] == ["id"]
+    assert "X-Trace" in whys(imported)
+    assert "Authorization" not in whys(imported)
+    assert "PUT /orders/{id}: it is deprecated" in whys(imported)
+    assert "POST /upload: its body is image/png, and JSON is needed" in whys(imported)
+
+
+def test_yaml_and_files_beside_it_are_read_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / "api").mkdir()
+    (tmp_path / "secret.yaml").write_text("type: string")
+    (tmp_path / "api" / "parts.yaml").write_text("Code: {type: string, pattern: '^[A-Z]{3}$'}")
+    text = """
+        openapi: 3.1.0
+        info: {title: Stock}
+        paths:
+          /stock:
+            get:
+              operationId: getStock
+              parameters:
+                - {name: code, in: query, required: true, schema: {$ref: 'parts.yaml#/Code'}}
+                - {name: since, in: query, schema: {type: string, format: date, default: 2026-01-31}}
+                - {name: other, in: query, schema: {$ref: '../secret.yaml'}}
+                - {name: far, in: query, schema: {$ref: 'https://example.org/x.yaml'}}
+                - {name: on, in: query, schema: {type: string, enum: [on, off, NO], default: 12:30}}
+              responses: {200: {description: it}}
+        """
+    (tmp_path / "api" / "stock.yaml").write_text(textwrap.dedent(text))
+    imported = import_tools(str(tmp_path / "api" / "stock.yaml"))
+    parameters = imported.tools[0].parameters
+    assert parameters["properties"]["code"] == {"type": "string", "pattern": "^[A-Z]{3}$"}
+    assert parameters["properties"]["since"]["default"] == "2026-01-31"
+    assert parameters["properties"]["on"] == {
+        "type": "string",
+        "enum": ["on", "off", "NO"],
+        "default": "12:30",
+    }
+    assert set(parameters["properties"]) == {"code", "since", "on"}
+    assert "leads out of api/" in whys(imported)
+    assert "elsewhere; nothing is fetched" in whys(imported)
+
+
+def test_no_reference_makes_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a request was made")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    for reference in ("http://127.0.0.1/x", "//host/x", "file:///etc/passwd", "https://a/b#/c"):
+        with pytest.raises(Unusable, match=r"nothing is fetched|none beside"):
+            References({}).unfolded({"$ref": reference})
+
+
+@pytest.mark.parametrize(
+    ("root", "why"),
+    [
+        ({"$ref": "#/a", "a": {"$ref": "#/b"}, "b": {"$ref": "#/a"}}, None),
+        ({"$ref": "#/nowhere"}, "names nothing"),
+        ({"$ref": "#anchor"}, "names an anchor"),
+        ({"type": "object", "properties": {"a": 3}}, "stands where a schema should"),
+        ({"type": "strin"}, "not a usable JSON Schema"),
+        ({"type": "string", "pattern": "("}, "not a usable JSON Schema"),
+        ({"$dynamicRef": "#x"}, "not resolved"),
+    ],
+)
+def test_schemas_that_cannot_be_resolved_are_named(root: dict[str, Any], why: str | None) -> None:
+    references = References(root)
+    if why is None:
+        assert references.unfolded(root) == {}  # it says nothing but that it is itself
+        return
+    with pytest.raises(Unusable, match=why):
+        references.unfolded(root)
+
+
+def test_what_unfolds_without_end_is_left_out() -> None:
+    deep: dict[str, Any] = {"type": "string"}
+    for _ in range(500):
+        deep = {"type": "object", "properties": {"x": deep}}
+    with pytest.raises(Unusable, match="nested more than"):
+        References(deep).unfolded(deep)
+    wide: dict[str, Any] = {"$defs": {"0": {"type": "string"}}}
+    for level in range(1, 30):
+        names = {f"p{i}": {"$ref": f"#/$defs/{level - 1}"} for i in range(10)}
+        wide["$defs"][str(level)] = {"type": "object", "properties": names}
+    with pytest.raises(Unusable, match="unfolds to more than"):
+        References(wide).unfolded({"$ref": "#/$defs/29"})
+    laughs: Any = "ha"
+    for _ in range(40):
+        laughs = [laughs, laughs]
+    with pytest.raises(Unusable, match="unfolds to more than"):
+        References({}).unfolded({"enum": laughs})
+
+
+def test_files_that_are_no_documents_are_refused_by_name(tmp_path: Path) -> None:
+    cases = {
+        "bytes.json": (b'{"a": "\xff\xfe"}', "is not UTF-8"),
+        "broken.json": (b'{"a": ', "is not JSON: .* in line 1"),
+        "deep.json": (b"[" * 100_000, "nested too deeply|is not JSON"),
+        "tabs.yaml": (b"a:\n\t- b", "is not YAML"),
+        "loop.yaml": (b"a: &a [*a]", "nested too deeply"),
+        "text.json": (b'"hello"', "neither an OpenAPI document nor functions"),
+        "swagger.json": (b'{"swagger": "2.0"}', "is Swagger 2.0; OpenAPI 3 is read"),
+        "four.json": (b'{"openapi": "4.0", "paths": {}}', "is OpenAPI 4.0"),
+        "none.json": (b'{"openapi": "3.1.0", "paths": {}}', "no tool that can be used"),
+        "empty.json": (b'{"openapi": "3.1.0"}', "has no paths"),
+    }
+    for name, (content, why) in cases.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=why):
+            import_tools(str(tmp_path / name))
+    with pytest.raises(DataError, match="no such file or module"):
+        import_tools(str(tmp_path / "absent.json"))
+    with pytest.raises(DataError, match="is not fetched"):
+        import_tools("https://example.org/openapi.json")
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.yaml"
+    with huge.open("wb") as file:
+        file.truncate(50 << 20)
+    with pytest.raises(DataError, match="has 50 MB; at most 8 MB of YAML"):
+        import_tools(str(huge))
+
+
+def test_a_folder_of_functions_takes_every_usual_format(tmp_path: Path) -> None:
+    rules = {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]}
+    files = {
+        "a.json": {"type": "function", "function": {"name": "one", "description": "First.", "parameters": rules}},
+        "b.json": [{"name": "two", "description": "x", "input_schema": rules}, {"name": "one", "parameters": rules}],
+        "c.json": {"tools": [{"name": "three", "inputSchema": rules}, {"name": "no schema", "description": "x"}]},
+        "d.yaml": {"name": "four", "description": "Takes nothing."},
+        "e.json": {"name": "five", "parameters": {"type": "array"}},
+        "f.json": {"hello": "world"},
+    }  # fmt: skip
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    (tmp_path / "notes.txt").write_text("no tools")
+    imported = import_tools(str(tmp_path))
+    assert list(by_name(imported)) == ["one", "two", "one_2", "three", "four"]
+    assert by_name(imported)["four"].parameters == {"type": "object", "properties": {}}
+    text = whys(imported)
+    assert "b.json, one: the name 'one' is taken: it is called 'one_2'" in text
+    assert "c.json, no schema: the name 'no schema' is not one that chat APIs take" in text
+    assert "e.json, five: its schema is of type array" in text
+    assert "f.json" in text
+
+
+def test_one_malformed_part_costs_no_other_tool(tmp_path: Path) -> None:
+    good = {"name": "good", "parameters": {"type": "object", "properties": {"a": {"type": "string"}}}}
+    parts = [
+        {"name": "one", "parameters": {"type": "object", "properties": {"a": True}, "required": [{}]}},
+        {
+            "name": "two",
+            "parameters": {"type": "object", "allOf": [{"properties": None}, {"type": "object"}]},
+        },
+        {"name": "three", "parameters": {"$ref": "a%00b.json"}},
+        {"name": "four <|im_end|>", "parameters": {}},
+        {"name": "five", "parameters": {"type": "string", "nullable": True, "enum": 3}},
+        good,
+    ]
+    (tmp_path / "f.json").write_text(json.dumps(parts))
+    imported = import_tools(str(tmp_path / "f.json"))
+    assert list(by_name(imported)) == ["good"]
+    assert len(imported.left_out) == 5
+
+
+@pytest.mark.parametrize(
+    ("raw", "properties", "required"),
+    [
+        (
+            {"allOf": [{"type": "object", "properties": {"a": {}}}], "properties": {"b": {}}, "required": ["b"]},
+            {"a", "b"},
+            ["b"],
+        ),
+        ({"allOf": [{"required": ["b"]}], "properties": {"a": {}, "b": {}}, "required": ["a"]}, {"a", "b"}, ["b", "a"]),
+        ({"nullable": True, "allOf": [{"type": "object", "properties": {"a": {}}}]}, {"a"}, None),
+    ],
+)  # fmt: skip
+def test_parts_of_an_object_are_one_object(
+    raw: dict[str, Any], properties: set[str], required: list[str] | None
+) -> None:
+    found = References(raw).unfolded(raw)
+    assert set(found["properties"]) == properties
+    assert found.get("required") == required
+
+
+PYTHON = '''
+import datetime
+import enum
+import subprocess
+from dataclasses import dataclass
+from typing import Annotated, Literal, Optional, TypedDict
+from pydantic import BaseModel, Field
+
+raise RuntimeError("this file was run")
+
+class Unit(enum.Enum):
+    METRIC = "metric"
+    IMPERIAL = "imperial"
+
+@dataclass
+class Place:
+    """A place.
+
+    Attributes:
+        city: Name of the city.
+    """
+    city: str
+    zip: str | None = None
+
+class Guest(BaseModel):
+    name: str = Field(..., description="Full name", min_length=2)
+    age: int = Field(default=30, ge=0)
+
+class Options(TypedDict, total=False):
+    fast: bool
+
+Pair = tuple[float, float]
+
+def forecast(where: Place, day: datetime.date, unit: Unit = Unit.METRIC,
+             hours: Annotated[int, Field(ge=1, le=48)] = 24, *args, **kwargs) -> str:
+    """Forecast the weather.
+
+    Longer text.
+
+    Args:
+        where: The place
+            that is meant.
+        day: The day.
+    """
+
+async def invite(guests: list[Guest], at: Optional[datetime.datetime] = None,
+                 how: Literal["mail", "phone"] = "mail", options: "Options | None" = None, near: Pair = (0, 0)) -> None:
+    """Invite people.
+
+    :param guests: Who comes.
+    :param how: How they are told.
+    """
+
+def old(x, n: Unknown = 3):
+    """Does it.
+
+    Parameters
+    ----------
+    x : int
+        A number.
+    """
+
+def _private(): ...
+
+def search(q: str = Field(description="What to look for", min_length=1),
+           tags: Annotated[list[str], Field(min_length=2)] = ["a", "b"]):
+    """Search."""
+
+class Order(base.Order): ...
+
+def place(order: Order, matrix):
+    """Place it.
+
+    Parameters
+    ----------
+    matrix : array of float
+    """
+
+class Service:
+    def method(self): ...
+'''
+
+
+def test_python_functions_are_read_and_never_run(tmp_path: Path) -> None:
+    (tmp_path / "tools.py").write_text(PYTHON)
+    imported = import_tools(str(tmp_path / "tools.py"))
+    tools = by_name(imported)
+    assert list(tools) == ["forecast", "invite", "old", "search", "place"]
+    assert tools["search"].parameters["required"] == ["q"]
+    assert tools["search"].parameters["properties"]["q"]["description"] == "What to look for"
+    assert tools["search"].parameters["properties"]["tags"]["minItems"] == 2
+    assert tools["place"].parameters["properties"] == {"order": {}, "matrix": {}}
+    place = {"type": "object", "properties": {"city": {"type": "string", "description": "Name of the city."},
+             "zip": {"type": ["string", "null"]}}, "required": ["city"]}  # fmt: skip
+    assert tools["forecast"].description == "Forecast the weather. Longer text."
+    assert tools["forecast"].parameters == {
+        "type": "object",
+        "properties": {
+            "where": {**place, "description": "The place that is meant."},
+            "day": {"type": "string", "format": "date", "description": "The day."},
+            "unit": {"type": "string", "enum": ["metric", "imperial"]},
+            "hours": {"type": "integer", "minimum": 1, "maximum": 48, "default": 24},
+        },
+        "required": ["where", "day"],
+    }
+    invite = tools["invite"].parameters["properties"]
+    assert invite["guests"]["description"] == "Who comes."
+    assert invite["guests"]["items"]["properties"]["name"] == {
+        "type": "string", "description": "Full name", "minLength": 2}  # fmt: skip
+    assert invite["guests"]["items"]["required"] == ["name"]
+    assert invite["at"] == {"type": "string", "format": "date-time"}
+    assert invite["how"] == {"type": "string", "enum": ["mail", "phone"], "default": "mail",
+                             "description": "How they are told."}  # fmt: skip
+    assert invite["options"] == {"type": "object", "properties": {"fast": {"type": "boolean"}}}
+    assert invite["near"]["prefixItems"] == [{"type": "number"}] * 2
+    assert tools["old"].parameters["properties"]["x"] == {"type": "integer", "description": "A number."}
+    text = whys(imported)
+    assert "*args is left out" in text
+    assert "**kwargs is left out" in text
+    assert "parameter 'n': the type Unknown is not known" in text
+    for tool in imported.tools:
+        assert schema.check_schema(tool.parameters) == []
+
+
+def test_a_module_is_found_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("raise RuntimeError('imported')")
+    (tmp_path / "pack" / "mine.py").write_text(
+        '__all__ = ["_open"]\ndef _open(name: str):\n    "Opens."\ndef no(): ...'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert list(by_name(import_tools("pack.mine"))) == ["_open"]
+    (tmp_path / "bad.py").write_text("def f(:")
+    with pytest.raises(DataError, match=r"is no Python 3\.\d+ in line 1"):
+        import_tools(str(tmp_path / "bad.py"))
+
+
+SERVER = """
+import json, sys
+from mcp.server import MCPServer
+server = MCPServer("shelf")
+
+@server.tool()
+def find_book(title: str, copies: int = 1) -> str:
+    "Find a book by its title."
+    raise SystemExit("a tool was called")
+
+server.run()
+"""
+
+
+def test_an_mcp_server_is_asked_for_its_tools_and_nothing_else(tmp_path: Path) -> None:
+    pytest.importorskip("mcp")
+    (tmp_path / "server.py").write_text(SERVER)
+    imported = import_tools(f"mcp:{sys.executable} {tmp_path / 'server.py'}")
+    assert imported.title == "shelf"
+    (tool,) = imported.tools
+    assert (tool.name, tool.description) == ("find_book", "Find a book by its title.")
+    assert tool.parameters["required"] == ["title"]
+    assert schema.is_valid(tool.parameters, {"title": "x", "copies": 2})
+
+
+def test_an_mcp_server_that_is_none_is_said_to_be_so() -> None:
+    pytest.importorskip("mcp")
+    with pytest.raises(DataError, match="cannot be asked"):
+        import_tools("mcp:no-such-command-here")
+    with pytest.raises(DataError, match="is a command or a URL"):
+        import_tools("mcp: ")
+    with pytest.raises(DataError, match=r"cannot be asked|did not list"):
+        import_tools("mcp:http://127.0.0.1:9/mcp")
+
+
+def test_api_descriptions_of_installed_packages() -> None:
+    pytest.importorskip("botocore")
+    imported = import_tools("botocore:sqs")
+    tools = by_name(imported)
+    assert "create_queue" in tools
+    assert tools["create_queue"].parameters["required"] == ["QueueName"]
+    assert imported.left_out
+    with pytest.raises(DataError, match="Did you mean 'sqs'"):
+        import_tools("botocore:sqss")
+
+
+# --- pruning ------------------------------------------------------------------------------------
+
+
+def large() -> ImportedTool:
+    inner = {
+        "type": "object",
+        "title": "Inner",
+        "properties": {
+            "must": {"type": "string"},
+            "may": {"type": "string", "description": "Long. " * 30},
+            "deeper": {"type": "object", "properties": {f"d{i}": {"type": "string"} for i in range(20)}},
+        },
+        "required": ["must"],
+    }
+    properties: dict[str, Any] = {
+        "id": {"type": "string", "description": "A first sentence. And one that says more.", "examples": ["x"]},
+        "kind": {"type": "string", "enum": [f"value_{i}" for i in range(60)]},
+        "inner": inner,
+        **{f"option_{i}": {"type": "string", "description": f"Option number {i}."} for i in range(10)},
+        "bare": {"type": "integer"},
+    }  # fmt: skip
+    return ImportedTool("large", "Does much. " * 40, {"type": "object", "properties": properties, "required": ["id", "inner"]}, "x")  # fmt: skip # noqa: E501
+
+
+def test_a_tool_within_its_budget_is_left_alone() -> None:
+    tool = large()
+    pruned = prune(tool, 10_000)
+    assert pruned.tool == tool
+    assert pruned.cuts == ()
+
+
+@pytest.mark.parametrize("budget", [700, 500, 250, 120, 60])
+def test_rules_cut_in_their_order_and_no_more_than_they_must(budget: int) -> None:
+    tool = large()
+    pruned = prune(tool, budget)
+    assert tool == large()  # the original is as it was
+    assert pruned.tokens == tokens_of(pruned.tool) < pruned.before == tokens_of(tool)
+    rules = list(dict.fromkeys(cut.rule for cut in pruned.cuts))
+    order = ["annotations dropped", "descriptions shortened", "choices cut", "nesting folded", "nested options dropped",
+             "options dropped", "descriptions dropped"]  # fmt: skip
+    assert rules == [rule for rule in order if rule in rules]
+    parameters = pruned.tool.parameters
+    assert parameters["required"] == ["id", "inner"]
+    assert {"id", "inner"} <= set(parameters["properties"])
+    assert parameters["properties"]["inner"]["required"] == ["must"]
+    assert not [part for part in walk(parameters) if "title" in part]
+    if budget >= 120:
+        assert pruned.tokens <= budget
+    else:
+        assert rules == order
+    call = {"id": "a", "kind": "value_3", "inner": {"must": "b"}} if "kind" in parameters["properties"] else {
+        "id": "a", "inner": {"must": "b"}}  # fmt: skip
+    assert schema.is_valid(parameters, call)
+    assert schema.is_valid(tool.parameters, call)
+
+
+def test_less_is_cut_where_the_budget_is_larger() -> None:
+    sizes = [len(prune(large(), budget).cuts) for budget in (60, 120, 250, 500, 1000, 2000)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[2] > sizes[-2]
