@@ -225,8 +225,8 @@ def _shown(source: str, read: Any, left_out: list[Any], budget: int) -> list[Any
     about = ", ".join(filter(None, (read.imported.title, read.imported.licence)))
     table = Table("tool", "tokens", "before", "what it does", box=None, header_style="bold")
     table.columns[1].justify = table.columns[2].justify = "right"
-    for column in table.columns:
-        column.no_wrap = True
+    for column, width in zip(table.columns, (24, 6, 6, 10), strict=True):
+        column.no_wrap, column.min_width = True, width
     for pruned in read.pruned:
         size = Text(f"{pruned.tokens:,}", style="" if pruned.tokens <= budget else "yellow")
         before = "" if pruned.before == pruned.tokens else f"{pruned.before:,}"

@@ -541,7 +541,7 @@ def test_rules_cut_in_their_order_and_no_more_than_they_must(budget: int) -> Non
     assert pruned.tokens == tokens_of(pruned.tool) < pruned.before == tokens_of(tool)
     rules = list(dict.fromkeys(cut.rule for cut in pruned.cuts))
     order = ["annotations dropped", "descriptions shortened", "choices cut", "nesting folded", "nested options dropped",
-             "options dropped", "descriptions dropped"]  # fmt: skip
+             "descriptions cut", "options dropped", "descriptions dropped"]  # fmt: skip
     assert rules == [rule for rule in order if rule in rules]
     parameters = pruned.tool.parameters
     assert parameters["required"] == ["id", "inner"]
@@ -551,7 +551,7 @@ def test_rules_cut_in_their_order_and_no_more_than_they_must(budget: int) -> Non
     if budget >= 120:
         assert pruned.tokens <= budget
     else:
-        assert rules == order
+        assert rules == [rule for rule in order if rule != "descriptions cut"]  # they are short already
     call = {"id": "a", "kind": "value_3", "inner": {"must": "b"}} if "kind" in parameters["properties"] else {
         "id": "a", "inner": {"must": "b"}}  # fmt: skip
     assert schema.is_valid(parameters, call)
@@ -562,3 +562,11 @@ def test_less_is_cut_where_the_budget_is_larger() -> None:
     sizes = [len(prune(large(), budget).cuts) for budget in (60, 120, 250, 500, 1000, 2000)]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[2] > sizes[-2]
+
+
+def test_what_nobody_says_goes_before_what_people_ask_for() -> None:
+    names = ("title", "page_token", "notes", "cursor", "due")
+    rules = {name: {"type": "string", "description": f"The {name}."} for name in names}
+    tool = ImportedTool("update_task", "Updates a task.", {"type": "object", "properties": rules}, "x")
+    pruned = prune(tool, tokens_of(tool) - 20)
+    assert list(pruned.tool.parameters["properties"]) == ["title", "notes", "due"]

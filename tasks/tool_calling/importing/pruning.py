@@ -10,15 +10,16 @@ import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from agentlora.core.types import JSON
-from agentlora.tasks.tool_calling.api_sources import first_sentence
+from agentlora.tasks.tool_calling.api_sources import first_sentence, speakable, split_words
 from agentlora.tasks.tool_calling.importing.schemas import walk
 from agentlora.tasks.tool_calling.importing.types import ImportedTool
 
 CHARS_A_TOKEN = 3.4  # of compact JSON, by the starter's tokenizer
-TOOL_TEXT, PARAMETER_TEXT = 200, 90  # characters that a description keeps
+TOOL_TEXT, PARAMETER_TEXT, SHORT_TEXT = 200, 90, 45  # characters that a description keeps
 CHOICES = 20  # of an enumeration that are kept
 OUTERMOST = 2  # levels of objects that are never folded
 _IDLE = ("title", "examples", "$comment", "contentMediaType")
@@ -57,8 +58,9 @@ def prune(tool: ImportedTool, budget: int) -> Pruned:
     3. enumerations to their first 20 values
     4. objects below the second level whose members are all optional, folded to "an object"
     5. optional parameters inside nested objects, the deepest and last first
-    6. optional parameters of the tool, the undescribed and last first
-    7. descriptions of parameters, the last first
+    6. descriptions of parameters to 45 characters
+    7. optional parameters of the tool: what nobody says (tokens, pages, masks), then the undescribed, then the last
+    8. descriptions of parameters, the last first
     """
     before = tokens_of(tool)
     pruned = replace(tool, parameters=copy.deepcopy(tool.parameters))
@@ -92,11 +94,11 @@ def _without_annotations(tool: ImportedTool) -> Steps:
         yield ", ".join(sorted(gone)), tool, saved
 
 
-def _shorter_texts(tool: ImportedTool) -> Steps:
+def _shorter_texts(tool: ImportedTool, most: int = PARAMETER_TEXT) -> Steps:
     shortened, saved = 0, 0
     for part in walk(tool.parameters):
         if isinstance(text := part.get("description"), str):
-            part["description"] = first_sentence(text, PARAMETER_TEXT)
+            part["description"] = first_sentence(text, most)
             shortened += part["description"] != text
             saved += len(text) - len(part["description"])
             if not part["description"]:
@@ -134,7 +136,12 @@ def _without_inner_options(tool: ImportedTool) -> Steps:
 def _without_options(tool: ImportedTool) -> Steps:
     properties = tool.parameters.get("properties", {})
     optional = [name for name in reversed(properties) if name not in tool.parameters.get("required", ())]
-    optional.sort(key=lambda name: isinstance(properties[name], dict) and "description" in properties[name])
+
+    def worth(name: str) -> tuple[bool, bool]:
+        described = isinstance(properties[name], dict) and "description" in properties[name]
+        return speakable(name, split_words(name), {"type": "integer"}), described
+
+    optional.sort(key=worth)
     for name in optional:
         yield name, tool, _size(properties.pop(name)) + len(name)
 
@@ -156,6 +163,7 @@ RULES: tuple[tuple[str, Callable[[ImportedTool], Steps]], ...] = (
     ("choices cut", _fewer_choices),
     ("nesting folded", _folded),
     ("nested options dropped", _without_inner_options),
+    ("descriptions cut", partial(_shorter_texts, most=SHORT_TEXT)),
     ("options dropped", _without_options),
     ("descriptions dropped", _without_texts),
 )
