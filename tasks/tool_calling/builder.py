@@ -15,7 +15,6 @@ trained    new-phrasings   trained tools, phrasings never trained on
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -27,7 +26,6 @@ from agentlora.tasks.tool_calling.composed import compose_tools
 from agentlora.tasks.tool_calling.groups import RequestParams
 from agentlora.tasks.tool_calling.styles import restyle
 from agentlora.tasks.tool_calling.toolspec import ToolSpec, load_catalogue
-from agentlora.tasks.tool_calling.variants import variant
 
 COMPOSED_ROUNDS = 6  # about 900 tools
 HELD_OUT_PHRASINGS = 2  # of every trained tool: the last but one for dev, the last for test
@@ -40,9 +38,6 @@ class ToolRequestParams(RequestParams):
     """Of the groups, how many are over our own catalogue."""
     composed_share: float = Field(0.2, ge=0, le=1)
     """Of the groups, how many are over tools put together from parts; the rest is over real API descriptions."""
-    variants_share: float = Field(0.0, ge=0, le=1)
-    """Of our own tools in a training group, how many have other optional parameters or other spellings than in the
-    catalogue. They are harder: a short training does better without (docs/experiments.md)."""
     real_tools: int = Field(2400, ge=0)
     """Operations to take from each of the installed API description packages; 0: catalogue only."""
     test_handwritten: int = Field(70, ge=0)
@@ -60,12 +55,8 @@ class ToolRequests:
 
     def build(self, split: Split, params: ToolRequestParams, seed: int) -> Iterator[Example]:
         """See `agentlora.core.types.DatasetBuilder`."""
-
-        def guise(tool: ToolSpec, rng: random.Random) -> ToolSpec:
-            return restyle(_varied(tool, params, rng), rng)
-
         for pool, count in self._pools(split, params, seed):
-            yield from groups.examples(pool, count, params, seed, guise if split == "train" else None)
+            yield from groups.examples(pool, count, params, seed, restyle if split == "train" else None)
         if split != "train":
             yield from handwritten.examples(split, params.test_handwritten)
 
@@ -148,10 +139,3 @@ def _in_new_words(tool: ToolSpec, split: Split) -> ToolSpec:
     if split == "test":
         return replace(tool, phrasings=tool.phrasings[-1:], missing=tool.missing[-1:])
     return replace(tool, phrasings=tool.phrasings[-HELD_OUT_PHRASINGS:-1], missing=())
-
-
-def _varied(tool: ToolSpec, params: ToolRequestParams, rng: random.Random) -> ToolSpec:
-    """Tools of the catalogue only: the others come in many forms as they are."""
-    if tool.source == "catalogue" and params.variants_share and rng.random() < params.variants_share:
-        return variant(tool, rng)
-    return tool

@@ -31,14 +31,10 @@ def words_of(name: str) -> list[str]:
 
 
 def _rename(name: str, rng: random.Random) -> str:
-    if not words_of(name):
-        return name
-    return respell(name, rng.choice(("snake", "camel", "pascal", "dotted", "kebab")))
-
-
-def respell(name: str, style: str) -> str:
-    """`name` in snake, camel, pascal, dotted or kebab case."""
     words = words_of(name)
+    if not words:
+        return name
+    style = rng.choice(("snake", "camel", "pascal", "dotted", "kebab"))
     if style == "camel":
         return words[0] + "".join(word.capitalize() for word in words[1:])
     if style == "pascal":

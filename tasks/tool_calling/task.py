@@ -41,9 +41,7 @@ TASK = Task(
         "starter": {
             "data": {
                 "params": {
-                    "examples": 18080,
-                    "composed_share": 0.25,
-                    "variants_share": 0.6,
+                    "examples": 18400,
                     "none_fits_share": 0.24,
                     "none_fits_weight": 4.0,
                     "near_share": 0.40,
