@@ -315,7 +315,9 @@ def _at(text: str, place: str, form: str) -> str:
 
 def _explanation(param: Param) -> str:
     """What a parameter's description calls it: ``The branch to merge into.`` → ``the branch to merge into``."""
-    sentence = re.split(r"(?<=[.!?])\s|[.;(:]", param.description.strip(), maxsplit=1)[0].strip()
+    sentence = re.split(r"[.!?](?=\s|$)|[;(:]", param.description.strip(), maxsplit=1)[0].strip()
+    if not re.match(r"(the|a|an) ", sentence, re.IGNORECASE):  # "Can be the name of a user" is no name for it
+        return ""
     plain = kind_of(param) not in ("bool", "struct") and not set("{}<>`*_") & set(sentence)
     return sentence[:1].lower() + sentence[1:] if plain and 8 <= len(sentence) <= 60 else ""
 

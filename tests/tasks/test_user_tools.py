@@ -272,6 +272,20 @@ def test_neighbours_in_a_path_are_said_as_one() -> None:
     assert any("issue {issue_number}" in phrasing.text for phrasing in spec.phrasings)
 
 
+def test_parameters_are_called_what_their_descriptions_call_them() -> None:
+    described = {
+        "head": {"type": "string", "description": "The branch with your changes."},
+        "repo": {"type": "string", "description": "The name of the repository without the `.git` extension."},
+        "who": {"type": "string", "description": "Can be the name of a user."},
+    }
+    spec = spec_of(tool("pulls_create", "Create a pull request.", tuple(described), **described), "train", 0)
+    assert isinstance(spec, ToolSpec)
+    text = "\n".join(phrasing.text for phrasing in spec.phrasings)
+    assert "The branch with your changes: {head}" in text
+    assert "without" not in text
+    assert "Can be" not in text
+
+
 # --- values -------------------------------------------------------------------------------------
 
 
