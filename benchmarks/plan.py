@@ -53,19 +53,19 @@ MATH = {"batch_size": 4}
 # an L40S): the peak is that of the longest batch, the mean that of 4 examples of 210 tokens (4.2 million for 20,000).
 # case, model, method, its settings, training, tokens an example, published GB, what is in it
 PUBLISHED: list[tuple[str, dict[str, Any], str, dict[str, Any], dict[str, Any], int, float, str]] = [
-    ("3B, lora r=32 on q and v, 4 × 768", LLAMA_3B, "lora", {"rank": 32, "alpha": 64, "target": ["q_proj", "v_proj"]},
+    ("3B, lora r=32 on q and v, 4 × 768", LLAMA_3B, "lora", {"r": 32, "alpha": 64, "target": "q_proj,v_proj"},
      MATH, 768, 22.3, "peak, PEFT's comparison"),
-    ("3B, lora r=32 on q and v, 4 × 210", LLAMA_3B, "lora", {"rank": 32, "alpha": 64, "target": ["q_proj", "v_proj"]},
+    ("3B, lora r=32 on q and v, 4 × 210", LLAMA_3B, "lora", {"r": 32, "alpha": 64, "target": "q_proj,v_proj"},
      MATH, 210, 11.9, "mean reserved, PEFT's comparison"),
-    ("3B, rslora r=64 on q and v, 4 × 768", LLAMA_3B, "rslora", {"rank": 64, "target": ["q_proj", "v_proj"]},
+    ("3B, rslora r=64 on q and v, 4 × 768", LLAMA_3B, "rslora", {"r": 64, "target": "q_proj,v_proj"},
      MATH, 768, 22.6, "peak, PEFT's comparison"),
-    ("3B, dora r=32 on q and v, 4 × 768", LLAMA_3B, "dora", {"rank": 32, "target": ["q_proj", "v_proj"]},
+    ("3B, dora r=32 on q and v, 4 × 768", LLAMA_3B, "dora", {"r": 32, "target": "q_proj,v_proj"},
      MATH, 768, 24.5, "peak, PEFT's comparison"),
     ("3B, full, 4 × 768", LLAMA_3B, "full", {}, MATH, 768, 37.2 + 8 * 3.2127,
      "peak, PEFT's comparison: 37.2, and 8 bytes a weight that bfloat16 weights, gradients and states save there"),
-    ("7B, qlora r=16, 1 × 512", LLAMA_7B, "qlora", {"rank": 16}, ONE, 512, 6.0, "guides: about 6"),
-    ("13B, qlora r=16, 1 × 512", LLAMA_13B, "qlora", {"rank": 16}, ONE, 512, 10.0, "guides: about 10"),
-    ("70B, qlora r=16, 1 × 512", LLAMA_70B, "qlora", {"rank": 16}, ONE, 512, 48.0, "guides: about 48, a card of 48"),
+    ("7B, qlora r=16, 1 × 512", LLAMA_7B, "qlora", {"r": 16}, ONE, 512, 6.0, "guides: about 6"),
+    ("13B, qlora r=16, 1 × 512", LLAMA_13B, "qlora", {"r": 16}, ONE, 512, 10.0, "guides: about 10"),
+    ("70B, qlora r=16, 1 × 512", LLAMA_70B, "qlora", {"r": 16}, ONE, 512, 48.0, "guides: about 48, a card of 48"),
 ]  # fmt: skip
 
 
