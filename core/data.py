@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from agentlora.core.config import parse
+from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import DataError, boundary
 from agentlora.core.files import read_json, sha256_json, write_json
 from agentlora.core.manager import Plugins
 from agentlora.core.provenance import redact
 from agentlora.core.resolving import builder_name
 from agentlora.core.run import Run
-from agentlora.core.types import Evaluator, Example, Split
+from agentlora.core.types import DatasetBuilder, Evaluator, Example, Split
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 GOLD_LOOKED_AT = 100
@@ -26,14 +26,11 @@ def build_data(run: Run, plugins: Plugins) -> dict[str, Any]:
         DataError: the training split is empty, or a group is in two splits.
     """
     task = plugins.get("tasks", run.config.task)
-    name = builder_name(run.config, task)
-    builder = plugins.get("dataset_builders", name)
-    params = parse(builder.Params, run.config.data.params, "data.params")
+    name, builder, params = builder_of(run.config, plugins)
     with run.stage("data"):
         splits: dict[Split, list[Example]] = {}
         for split in SPLITS:
-            with boundary(DataError, f"dataset builder {name!r}, split {split!r}"):
-                splits[split] = list(builder.build(split, params, run.config.seed))
+            splits[split] = build_split(run.config, plugins, split)
             run.write_examples(split, splits[split])
         refuse_leaks(splits)
         card = {
@@ -52,6 +49,20 @@ def build_data(run: Run, plugins: Plugins) -> dict[str, Any]:
                 message="no test examples: what is trained can be neither evaluated nor published",
             )
     return card
+
+
+def builder_of(config: RunConfig, plugins: Plugins) -> tuple[str, DatasetBuilder, Any]:
+    """(its name, the dataset builder of a configuration, its settings)"""
+    name = builder_name(config, plugins.get("tasks", config.task))
+    builder: DatasetBuilder = plugins.get("dataset_builders", name)
+    return name, builder, parse(builder.Params, config.data.params, "data.params")
+
+
+def build_split(config: RunConfig, plugins: Plugins, split: Split) -> list[Example]:
+    """The examples of one split. Raises DataError, or what the builder raises of ours."""
+    name, builder, params = builder_of(config, plugins)
+    with boundary(DataError, f"dataset builder {name!r}, split {split!r}"):
+        return list(builder.build(split, params, config.seed))
 
 
 def split_digest(examples: list[Example]) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 
 from agentlora.core.advice import Advice, Facts, advice
 from agentlora.core.config import RunConfig, parse
-from agentlora.core.errors import ConfigError, DataError, boundary, needs_extra
+from agentlora.core.data import build_split
+from agentlora.core.errors import ConfigError, needs_extra
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
-from agentlora.core.resolving import builder_name, served_places
+from agentlora.core.resolving import served_places
 from agentlora.core.types import JSON, Example
 
 SAMPLE = 4000  # examples that are tokenized; of more, whole groups evenly
@@ -62,12 +63,7 @@ def make_plan(config: RunConfig, plugins: Plugins) -> Plan:
     model_dir, template = outline(config.model, plugins, home())
     method = plugins.get("peft_methods", config.method.name)
     params = parse(method.Params, config.method.params, "method.params")
-    task = plugins.get("tasks", config.task)
-    name = builder_name(config, task)
-    builder = plugins.get("dataset_builders", name)
-    settings = parse(builder.Params, config.data.params, "data.params")
-    with boundary(DataError, f"dataset builder {name!r}, split 'train'"):
-        examples = list(builder.build("train", settings, config.seed))
+    examples = build_split(config, plugins, "train")
     taken = sampled(examples, SAMPLE)
     encoded = trainer.encode(taken, AutoTokenizer.from_pretrained(model_dir), template, config)
     part = len(taken) / len(examples)

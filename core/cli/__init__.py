@@ -36,7 +36,7 @@ COMMANDS = {
     ),
     "chat": ("agentlora.core.cli.chat", "Base and skill side by side."),
     "route": ("agentlora.core.cli.route", "Say which skill would answer a text, and why."),
-    "data": ("agentlora.core.cli.data", "Look at data before it is trained on: import tools."),
+    "data": ("agentlora.core.cli.data", "Look at data: tools as they are imported, examples token by token."),
     "runs": ("agentlora.core.cli.runs", "List, show, resume, diagnose and remove runs."),
     "plugins": ("agentlora.core.cli.plugins", "List plugins and what they offer."),
     "config": ("agentlora.core.cli.config", "Print the configuration's JSON Schema."),

@@ -13,7 +13,6 @@ from typing import Any
 import click
 
 from agentlora.core.cli.options import config_options, layers_of, show_json, training_options
-from agentlora.core.config import parse
 from agentlora.core.errors import ConfigError, DataError, nearest
 from agentlora.core.types import Split
 
@@ -23,7 +22,7 @@ SHOWN = 12  # lines of what was left out or pruned
 
 @click.group()
 def data() -> None:
-    """Look at data before it is trained on."""
+    """Look at data: tools as they are imported, examples token by token."""
 
 
 @data.command("import")
@@ -162,12 +161,13 @@ def looks(
     """A `Look` at every example of a split, of a run or of a task with settings; and what makes pieces of an example.
 
     Raises:
-        ConfigError: `target` is neither, settings are given for a run, or nothing reads its base's calls back.
+        ConfigError: `target` is neither, or settings are given for a run.
         DataError: there is nothing to look at.
     """
-    from agentlora.core.errors import boundary, needs_extra
+    from agentlora.core.data import build_split
+    from agentlora.core.errors import needs_extra
     from agentlora.core.home import home
-    from agentlora.core.resolving import builder_name, resolve_config
+    from agentlora.core.resolving import resolve_config
     from agentlora.core.run import open_run
     from agentlora.eval.calls import parse_answer
     from agentlora.plugins.bases.resolve import outline
@@ -175,10 +175,7 @@ def looks(
 
     if target in plugins.catalog.names("tasks"):
         resolved = resolve_config(plugins, target, *layers)
-        builder = plugins.get("dataset_builders", builder_name(resolved, plugins.get("tasks", target)))
-        settings = parse(builder.Params, resolved.data.params, "data.params")
-        with boundary(DataError, f"data of {target!r}"):
-            examples = list(builder.build(split, settings, resolved.seed))
+        examples = build_split(resolved, plugins, split)
     else:
         run = open_run(target)
         if any(layers):

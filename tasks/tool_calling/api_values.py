@@ -298,7 +298,7 @@ def _structs(param: Param, noun: tuple[str, ...], service: str, rng: random.Rand
         chosen = [n for n in members if n in required or rng.random() < 0.6] or list(members)[:1]
         said, value = [], {}
         for name in chosen:
-            words, value[name] = _one(pools[name], rng)
+            words, value[name] = one_of(pools[name], rng)
             flag = members[name]["type"] == "boolean"
             said.append(words if flag else f"{spoken(split_words(name))} {words}")
         entry = {
@@ -310,7 +310,8 @@ def _structs(param: Param, noun: tuple[str, ...], service: str, rng: random.Rand
     return entries
 
 
-def _one(pool: Pool, rng: random.Random) -> tuple[str, Any]:
+def one_of(pool: Pool, rng: random.Random) -> tuple[str, Any]:
+    """(what is said, the value) of one entry of a list, or of one number of a range."""
     if isinstance(pool, dict):
         low, high = pool.get("integers") or pool["numbers"]
         number = (

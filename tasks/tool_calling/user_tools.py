@@ -25,7 +25,7 @@ from agentlora.tasks.tool_calling import groups
 from agentlora.tasks.tool_calling.api_kinds import kind_of
 from agentlora.tasks.tool_calling.api_phrasing import PREPOSITIONS, Plan, Writer, plan_of
 from agentlora.tasks.tool_calling.api_sources import Operation, Param, singular, split_words
-from agentlora.tasks.tool_calling.importing.pruning import Pruned, prune_all
+from agentlora.tasks.tool_calling.importing.pruning import Pruned, prune
 from agentlora.tasks.tool_calling.importing.services import SOURCES
 from agentlora.tasks.tool_calling.importing.source import import_tools
 from agentlora.tasks.tool_calling.importing.types import Imported, ImportedTool, LeftOut
@@ -166,7 +166,7 @@ def read_tools(source: str, tool_tokens: int, only: tuple[str, ...] = ()) -> Rea
         about = {part for tool in taken for part in (tool.origin, tool.name)}
         left_out = tuple(row for row in imported.left_out if row.what in about)
         imported = replace(imported, tools=tuple(taken), left_out=left_out)
-    pruned = tuple(prune_all(imported.tools, tool_tokens))
+    pruned = tuple(prune(tool, tool_tokens) for tool in imported.tools)
     return Read(imported, pruned, sha256_json([p.tool.openai() for p in pruned])[:12])
 
 

@@ -11,7 +11,7 @@ from agentlora.core import schema as json_schema
 from agentlora.core.types import JSON
 from agentlora.tasks.tool_calling.api_kinds import spoken
 from agentlora.tasks.tool_calling.api_sources import Param, split_words
-from agentlora.tasks.tool_calling.api_values import pool_for
+from agentlora.tasks.tool_calling.api_values import one_of, pool_for
 
 SCALARS = ("string", "integer", "number", "boolean")
 DATES = ("date", "date-time")
@@ -160,7 +160,7 @@ def _drawn(param: Param, schema: JSON, noun: tuple[str, ...], service: str, rng:
     if kind == "string":
         if isinstance(schema.get("pattern"), str):
             return [made for _ in range(VALUES) if (made := matching(schema["pattern"], rng)) is not None]
-        if schema.get("format") in ("uuid",):
+        if schema.get("format") == "uuid":
             return [_uuid(rng) for _ in range(VALUES)]
         if schema.get("format") == "time":
             return _times(rng)
@@ -174,7 +174,7 @@ def _drawn(param: Param, schema: JSON, noun: tuple[str, ...], service: str, rng:
         one = Param(param.name, param.words, items, True, "")
         drawn = _drawn(one, spoken_part(schema.get("items")) or {}, noun, service, rng)
         if isinstance(drawn, dict):
-            drawn = [_number(drawn, rng) for _ in range(VALUES)]
+            drawn = [one_of(drawn, rng)[1] for _ in range(VALUES)]
         return {"list_of": _once(drawn), "max": 3}
     if kind == "object":
         return _objects(param, schema, noun, service, rng)
@@ -230,24 +230,13 @@ def _objects(
             continue
         said, value = [], {}
         for name in chosen:
-            words, value[name] = _one(pools[name], rng)
+            words, value[name] = one_of(pools[name], rng)
             boolean = members[name]["type"] == "boolean"
             said.append(words if boolean else f"{spoken(split_words(name))} {words}")
         entries.append(
             {"say": f"{', '.join(said[:-1])} and {said[-1]}" if said[1:] else said[0], "value": value}
         )
     return _once(entries)
-
-
-def _one(pool: Any, rng: random.Random) -> tuple[str, Any]:
-    entry = _number(pool, rng) if isinstance(pool, dict) else rng.choice(pool)
-    return (entry["say"], entry["value"]) if isinstance(entry, dict) else (str(entry), entry)
-
-
-def _number(pool: Mapping[str, Any], rng: random.Random) -> Any:
-    if "integers" in pool:
-        return rng.randint(*pool["integers"])
-    return round(rng.uniform(*pool["numbers"]), pool.get("decimals", 1))
 
 
 def _valid(entries: Sequence[Any], schema: JSON) -> list[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -75,11 +75,6 @@ def prune(tool: ImportedTool, budget: int) -> Pruned:
             if spare <= 0:
                 break
     return Pruned(pruned, tokens_of(pruned), before, tuple(cuts))
-
-
-def prune_all(tools: Sequence[ImportedTool], budget: int) -> list[Pruned]:
-    """Every tool within `budget`."""
-    return [prune(tool, budget) for tool in tools]
 
 
 Steps = Iterator[

@@ -13,6 +13,7 @@ class Unusable(Exception):
     """A part of a source cannot be taken; the message says why, for people."""
 
 
+# what importers raise where a part is of another kind than its format has there: that tool's loss, not all the others'
 MALFORMED = (TypeError, ValueError, AttributeError, LookupError, RecursionError)
 
 
@@ -77,12 +78,9 @@ class Collector:
         except Unusable as exc:
             self.left_out.append(LeftOut(origin, str(exc)))
             return
-        except (
-            MALFORMED
-        ) as exc:  # parts of other kinds than the format has there: that tool's loss, not all the others'
-            self.left_out.append(
-                LeftOut(origin, f"it is not what its format asks for ({type(exc).__name__}: {exc})")
-            )
+        except MALFORMED as exc:
+            why = f"it is not what its format asks for ({type(exc).__name__}: {exc})"
+            self.left_out.append(LeftOut(origin, why))
             return
         name, number = tool.name, 2
         while name in self.names:
