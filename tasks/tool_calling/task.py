@@ -41,7 +41,7 @@ TASK = Task(
         "starter": {
             "data": {
                 "params": {
-                    "examples": 19600,
+                    "examples": 18800,
                     # a list of tools is computed once for all that share it
                     "requests_per_toolset": 10,
                     "none_fits_share": 0.24,
