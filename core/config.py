@@ -49,6 +49,36 @@ class DataConfig(Strict):
     """The builder's own settings."""
 
 
+class TeacherConfig(Strict):
+    """Who answers the training prompts in place of the data; nobody unless `source` is given."""
+
+    source: str | None = None
+    """An OpenAI-compatible endpoint and its model (``http://host/v1#model``), a run, or a base model."""
+    engine: str | None = None
+    """What a teacher on this machine answers with; vllm when not given."""
+    options: dict[str, Any] = {}
+    """The engine's own: api_key_env, concurrency, timeout_s, retries, …"""
+    max_new_tokens: int = Field(256, ge=1)
+    """Tokens that an answer may have; what is cut off is not learnt."""
+    samples: int = Field(1, ge=1, le=32)
+    """Answers to a prompt; of several, one is learnt that more than half of them agree on."""
+    temperature: float = Field(0.0, ge=0, le=2)
+    """0: greedy, or 0.7 where there are several samples."""
+    max_requests: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1)
+    """Of prompts and answers together."""
+    max_cost: float | None = Field(None, gt=0)
+    price_in: float = Field(0.0, ge=0)
+    """Of a million tokens of prompts, in the currency of max_cost."""
+    price_out: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _priced(self) -> TeacherConfig:
+        if self.max_cost is not None and not (self.price_in or self.price_out):
+            raise ValueError("max_cost needs price_in and price_out: what a million tokens cost")
+        return self
+
+
 class TrainingConfig(Strict):
     lr: float = Field(1e-3, gt=0)
     """Peak learning rate. About ten times that of full fine-tuning ("LoRA Without Regret")."""
@@ -117,6 +147,7 @@ class RunConfig(Strict):
     method: MethodConfig = MethodConfig()
     trainer: TrainerConfig = TrainerConfig()
     data: DataConfig = DataConfig()
+    teacher: TeacherConfig = TeacherConfig()
     training: TrainingConfig = TrainingConfig()
     eval: EvalConfig = EvalConfig()
     serve_on: ServeOn = "vllm"
@@ -171,7 +202,8 @@ def _fields_at(model: type[BaseModel], path: Iterable[str]) -> list[str]:
     for part in path:
         field = current.model_fields.get(part) if hasattr(current, "model_fields") else None
         current = field.annotation if field is not None else None
-    return list(current.model_fields) if hasattr(current, "model_fields") else []
+    fields = getattr(current, "model_fields", {})
+    return [field.alias or name for name, field in fields.items()]
 
 
 def merge(*layers: Mapping[str, Any]) -> JSON:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agentlora.core.config import RunConfig, parse
@@ -12,35 +12,46 @@ from agentlora.core.manager import Plugins
 from agentlora.core.provenance import redact
 from agentlora.core.resolving import builder_name
 from agentlora.core.run import Run
-from agentlora.core.types import DatasetBuilder, Evaluator, Example, Split
+from agentlora.core.types import JSON, DatasetBuilder, Evaluator, Example, Split
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 GOLD_LOOKED_AT = 100
 PROBLEMS_KEPT = 10
 
 
-def build_data(run: Run, plugins: Plugins) -> dict[str, Any]:
+Answering = Callable[[dict[Split, list[Example]]], tuple[dict[Split, list[Example]], JSON]]
+
+
+def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) -> dict[str, Any]:
     """Write ``data/*.jsonl`` and ``data/card.json``; returns the card.
 
+    Args:
+        answered: gives the splits answers in place of their own, and what the card says of it.
+
     Raises:
-        DataError: the training split is empty, or a group is in two splits.
+        DataError: the training split is empty, an example of it has no answer, or a group is in two splits.
     """
     task = plugins.get("tasks", run.config.task)
     name, builder, params = builder_of(run.config, plugins)
     with run.stage("data"):
-        splits: dict[Split, list[Example]] = {}
-        for split in SPLITS:
-            splits[split] = build_split(run.config, plugins, split)
-            run.write_examples(split, splits[split])
+        splits = {split: build_split(run.config, plugins, split) for split in SPLITS}
         refuse_leaks(splits)
+        splits, told = answered(splits) if answered else (splits, {})
+        refuse_unanswered(splits["train"])
+        for split, examples in splits.items():
+            run.write_examples(split, examples)
         card = {
             **builder.card(params),
+            **told,
             "builder": name,
             "counts": {split: len(examples) for split, examples in splits.items()},
             "digest": {split: split_digest(examples) for split, examples in splits.items()},
         }
         write_json(run.directory / "data" / "card.json", redact(card))
         run.note("data", "built", **card["counts"])
+        if card.get("quarantined"):
+            message = f"warning: {card['notes']} All of them: {run.directory / 'data' / 'card.json'}"
+            run.note("data", "quarantined", message=message, rows=card["quarantined"][:PROBLEMS_KEPT])
         warn_of_wrong_gold(run, plugins.get("evaluators", task.evaluator), splits["test"])
         if not splits["test"]:
             run.note(
@@ -87,6 +98,16 @@ def refuse_leaks(splits: Mapping[Split, list[Example]]) -> None:
                         f"example {example.id!r} of {split!r} shares its group or its text with {owners[key]!r}. "
                         "Evaluation on trained examples says nothing; divide by group."
                     )
+
+
+def refuse_unanswered(examples: Sequence[Example]) -> None:
+    """Raises DataError for a prompt that nobody answers."""
+    for example in examples:
+        if example.expected.empty:
+            raise DataError(
+                f"example {example.id!r} is a prompt without an answer. Say who answers it with --teacher, or bring "
+                "answers."
+            )
 
 
 def warn_of_wrong_gold(run: Run, evaluator: Evaluator, examples: Sequence[Example]) -> None:

@@ -29,6 +29,8 @@ BUILTIN = {
     "trainers": "agentlora.plugins.trainers.plugin",
     "trackers": "agentlora.plugins.trackers.plugin",
     "tool-calling": "agentlora.tasks.tool_calling.plugin",
+    "distillation": "agentlora.tasks.distillation.plugin",
+    "structured-output": "agentlora.tasks.structured_output.plugin",
     "eval": "agentlora.eval.plugin",
     "runtime": "agentlora.runtime.plugin",
 }

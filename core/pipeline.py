@@ -31,6 +31,9 @@ from agentlora.core.types import (
     ToolCall,
 )
 
+CONTEXT = 2048  # tokens that an engine has room for at least
+SHOTS = 3  # worked examples before a request
+
 
 def check_training(config: RunConfig, plugins: Plugins) -> None:
     """Make the base model ready, and find what can be found before anything is built or loaded.
@@ -43,6 +46,10 @@ def check_training(config: RunConfig, plugins: Plugins) -> None:
     base = resolve_base(config.model, plugins, home())
     if plugins.get("tasks", config.task).needs_tools and base.tool_call_parser == "hermes":
         refuse_foreign_calls(base)
+    if config.teacher.source:
+        from agentlora.core.teacher import find_teacher
+
+        find_teacher(config, plugins)
     trainer = plugins.get("trainers", config.trainer.name)
     if hasattr(trainer, "check"):
         with boundary(TrainError, f"trainer {config.trainer.name!r}"):
@@ -88,6 +95,15 @@ def refuse_foreign_calls(base: Base) -> None:
             "</tool_call> (Hermes' format), and no other is read. Choose a --model of that format (Qwen, Hermes, "
             "SmolLM2), or put such a template as chat_template.jinja into its directory."
         )
+
+
+def build(run: Run, plugins: Plugins) -> dict[str, Any]:
+    """Build the run's data, with its teacher's answers where it has one; returns the card. Raises as `build_data`, and
+    as `core.teacher.teach`.
+    """
+    from agentlora.core.teacher import teach
+
+    return build_data(run, plugins, partial(teach, run, plugins) if run.config.teacher.source else None)
 
 
 def look_at_rows(base: Base, examples: list[Example]) -> None:
@@ -160,7 +176,7 @@ def resume(run: Run, plugins: Plugins) -> Path:
             "`agentlora runs rm`, and compose again."
         )
     if not (run.directory / "data" / "card.json").is_file():
-        build_data(run, plugins)
+        build(run, plugins)
     return train(run, plugins)
 
 
@@ -201,7 +217,8 @@ def evaluate(
         EvalError: no request of a condition could be answered.
     """
     from agentlora.core.provenance import provenance
-    from agentlora.eval.conditions import choose_shots, default_conditions
+    from agentlora.core.teacher import rank_of
+    from agentlora.eval.conditions import Condition, choose_shots, default_conditions
     from agentlora.eval.runner import AnswerCache, evaluate
     from agentlora.plugins.bases.resolve import resolve_base
 
@@ -233,12 +250,14 @@ def evaluate(
     with run.stage("eval"):
         base = resolve_base(config.model, plugins, home())
         refuse_another_base(run, base)
+        given = _teachers(run, plugins, examples, split)
         served_as = f"{run.id.lower()}@{digest[:12]}"
         spec = EngineSpec(
             base.model_dir,
             base.chat_template,
             base.tool_call_parser,
-            max_lora_rank=_rank(run),
+            max_len_tokens=_context(base, config),
+            max_lora_rank=rank_of(run),
             options=dict(options or {}),
         )
 
@@ -248,12 +267,14 @@ def evaluate(
         with factory.open(spec) as engine:
             engine.add_adapter(served_as, run.adapter_dir)
             conditions = default_conditions(served_as, strict=engine.capabilities.json_schema)
+            conditions += tuple(Condition(name, "given") for name in given)
             record, samples = evaluate(
                 engine=engine,
                 evaluator=evaluator,
                 task_name=task.name,
                 examples=examples,
                 conditions=conditions,
+                given=given,
                 shots=choose_shots(run.examples("train")),
                 max_tokens=config.eval.max_new_tokens,
                 cache=AnswerCache(home() / "cache"),
@@ -275,6 +296,16 @@ def evaluate(
         _write_evaluation(run.directory / eval_folder(split), record, samples)
         run.note("eval", "recorded", record=record.digest, split=split, figures=figures_of(record))
     return record
+
+
+def _teachers(run: Run, plugins: Plugins, examples: list[Example], split: Split) -> dict[str, Any]:
+    """What the teacher answers, by name of the condition; nothing where its answers are the expected ones."""
+    reference = (card_of(run).get("teacher") or {}).get("reference") or {}
+    if not run.config.teacher.source or reference.get(split) != "own":
+        return {}
+    from agentlora.core.teacher import teacher_answers
+
+    return {"teacher": teacher_answers(run, plugins, examples)}
 
 
 def figures_of(record: Any) -> dict[str, float]:
@@ -370,11 +401,13 @@ def adapter_digest(run: Run) -> str:
     return directory_digest(run.adapter_dir)
 
 
-def _rank(run: Run) -> int:
-    """Of the run's adapter; 16, which every engine takes, where it does not say."""
-    file = run.adapter_dir / "adapter_config.json"
-    rank = read_json(file).get("r") if file.is_file() else None
-    return rank if isinstance(rank, int) and rank > 0 else 16
+def _context(base: Base, config: RunConfig) -> int:
+    """Tokens that the engine has room for: a prompt of the longest kind with worked examples before it, as far as the
+    base model goes.
+    """
+    known = read_json(base.model_dir / "config.json").get("max_position_embeddings")
+    wanted = max(CONTEXT, (1 + SHOTS) * config.training.max_len)
+    return min(wanted, known) if isinstance(known, int) else wanted
 
 
 READINGS = "test-readings.jsonl"

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.config import RunConfig, parse_sets
-from agentlora.core.data import build_data
 from agentlora.core.errors import ConfigError
 from agentlora.core.files import read_json
 from agentlora.core.libraries import free_memory
 from agentlora.core.manager import Plugins
-from agentlora.core.pipeline import evaluate, resume, take, train
+from agentlora.core.pipeline import build, evaluate, resume, take, train
 from agentlora.core.run import Run, create_run, kept_if_begun, open_run
 from agentlora.core.types import RunEvent
 
@@ -97,7 +96,7 @@ def run_member(
     else:
         run = create_run(member.config, member.directory, emit)
         with kept_if_begun(run):
-            build_data(run, plugins)
+            build(run, plugins)
             train(run, plugins)
     free_memory()
     wanted = len(take(run.examples("dev"), limit or run.config.eval.limit))

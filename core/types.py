@@ -41,6 +41,11 @@ class Expected:
     text: str | None = None
     value: Any = None
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is no answer at all: a prompt that somebody else answers."""
+        return not self.calls and self.text is None and self.value is None
+
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Expected:
         calls = tuple(ToolCall(c["name"], c["arguments"]) for c in raw.get("calls") or ())

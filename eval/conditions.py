@@ -9,7 +9,9 @@
 - ``strict``: the request as a skill is served where the engine can: text stays free, calls are held to the tools'
   schemas while they are written (`core.grammar.calls_tag`).
 - ``constrained``: decoding under a JSON Schema of the offered tools' calls. The tools stand in the system
-  message, because the template's own instruction asks for Hermes marks, which the grammar forbids.
+  message, because the template's own instruction asks for Hermes marks, which the grammar forbids. Without tools,
+  under the schema that the answer has to fit.
+- ``given``: somebody else's answers (a teacher's), which are shown beside the others and are no baseline.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from agentlora.core.grammar import OPEN, function_of
+from agentlora.core.grammar import OPEN, function_of, supported
 from agentlora.core.types import JSON, Example, GenerateRequest, Output
 from agentlora.eval.calls import (
     calls_schema,
@@ -29,7 +31,7 @@ from agentlora.eval.calls import (
 )
 from agentlora.eval.scorers import MISSING_CASE, render_answer
 
-Kind = Literal["plain", "strict", "few_shot", "constrained"]
+Kind = Literal["plain", "strict", "few_shot", "constrained", "given"]
 
 SYSTEM = "You are a helpful assistant."
 # The instruction of our chat template, so that no condition is told less than another.
@@ -43,6 +45,7 @@ HOW_TO_CALL_JSON = (
     "{<arguments>}}]\nIf no tool fits or a required argument is missing, answer with an empty array: []"
 )
 NO_CALL_TEXT = "(no call)"
+SHOTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +73,14 @@ def default_conditions(adapter: str | None = None, *, strict: bool = False) -> t
 
 
 def choose_shots(examples: Sequence[Example]) -> list[Example]:
-    """Up to three worked examples from the training split: two calls, none fits, one call of several tools.
+    """Up to three worked examples from the training split: two calls, none fits, one call of several tools; of examples
+    without tools three of usual length and different slices.
 
     The one-call example comes last, because most requests need one call and models lean on the last example.
     Of each kind the one with the shortest tools and request is taken: the same ones for the same examples.
     """
+    if examples and not any(e.tools for e in examples):
+        return _usual(examples)
     kinds = (
         [e for e in examples if len(e.expected.calls) == 2],
         [e for e in examples if not e.expected.calls and e.tags.get("case") != MISSING_CASE],
@@ -83,6 +89,16 @@ def choose_shots(examples: Sequence[Example]) -> list[Example]:
     fallback = [e for e in examples if len(e.expected.calls) == 1]
     chosen = [min(kind, key=_length) for kind in kinds if kind]
     return chosen if kinds[2] or not fallback else [*chosen, min(fallback, key=_length)]
+
+
+def _usual(examples: Sequence[Example]) -> list[Example]:
+    ordered = sorted(examples, key=_length)
+    middle = _length(ordered[len(ordered) // 2])[0]
+    ordered.sort(key=lambda e: (abs(_length(e)[0] - middle), e.id))
+    chosen: dict[str, Example] = {}
+    for example in ordered:
+        chosen.setdefault(example.tags.get("slice", ""), example)
+    return [*chosen.values(), *(e for e in ordered if e not in chosen.values())][:SHOTS]
 
 
 def to_request(
@@ -98,14 +114,15 @@ def to_request(
         strict_calls=condition.kind == "strict",
     )
     if condition.kind == "few_shot":
-        return replace(plain, messages=(*shot_messages(shots), *_with_tools(example)), tools=())
+        head = shot_messages(shots)
+        return replace(plain, messages=(*head, *_with_tools(example, _split_system(head)[0])), tools=())
     if condition.kind == "constrained" and example.tools:
         system, turns = _split_system(example.messages)
         content = "\n\n".join((system or SYSTEM, _tools_text(example.tools) + "\n" + HOW_TO_CALL_JSON))
         messages = ({"role": "system", "content": content}, *turns)
         return replace(plain, messages=messages, tools=(), json_schema=calls_schema(example.tools))
     if condition.kind == "constrained":
-        return replace(plain, json_schema=example.schema)
+        return replace(plain, json_schema=supported(example.schema) if example.schema else None)
     return plain
 
 
@@ -124,16 +141,22 @@ def in_hermes(output: Output, example: Example, condition: Condition) -> Output:
 
 def shot_messages(shots: Sequence[Example]) -> tuple[JSON, ...]:
     """The system message and the worked turns that all few-shot requests begin with."""
-    messages: list[JSON] = [{"role": "system", "content": f"{SYSTEM}\n\n{HOW_TO_CALL}"}]
+    system = f"{SYSTEM}\n\n{HOW_TO_CALL}"
+    if not any(shot.tools for shot in shots):
+        system = _split_system(shots[0].messages)[0] if shots else ""
+    messages: list[JSON] = [{"role": "system", "content": system}] if system else []
     for shot in shots:
-        messages += _with_tools(shot)
+        messages += _with_tools(shot, system)
         messages.append({"role": "assistant", "content": render_answer(shot.expected)})
     return tuple(messages)
 
 
-def _with_tools(example: Example) -> list[JSON]:
-    """The example's turns, its system text and tools written into the first one of the user."""
+def _with_tools(example: Example, said: str) -> list[JSON]:
+    """The example's turns, its tools and its system text (where it is not `said` before) written into the first one of
+    the user.
+    """
     system, turns = _split_system(example.messages)
+    system = "" if system == said else system
     head = [part for part in (system, _tools_text(example.tools) if example.tools else "") if part]
     for i, turn in enumerate(turns):
         if turn["role"] == "user":

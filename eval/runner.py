@@ -51,6 +51,7 @@ def evaluate(
     cache: AnswerCache | None = None,
     identity: Mapping[str, Any],
     on_progress: OnProgress | None = None,
+    given: Mapping[str, Mapping[str, Output]] | None = None,
     headline: str | None = None,
     headline_where: Mapping[str, str] | None = None,
     lower_is_better: frozenset[str] | None = None,
@@ -67,6 +68,7 @@ def evaluate(
         identity: ``base`` (a `BaseIdentity` as a dict), ``adapter`` (digest or None), ``engine`` (its name),
             ``data`` (digests, how often test was read), ``provenance``; all are copied into the record.
         on_progress: called with condition, answers so far, answers in all, after every chunk.
+        given: of conditions of kind ``given``, by name: the answers by example.
         headline, lower_is_better: the task's; default: what the evaluator says of itself.
         headline_where: tags that an example must have to count in the figures that decide (metrics,
             differences, best baseline); slices show all examples.
@@ -86,6 +88,10 @@ def evaluate(
     judged: dict[str, list[_Judged]] = {}
     for condition in conditions:
         if condition.name in skipped:
+            continue
+        if condition.kind == "given":
+            said = (given or {})[condition.name]
+            judged[condition.name] = [_judge(evaluator, e, condition, said[e.id], True) for e in ordered]
             continue
         requests = [to_request(e, condition, shots, max_tokens) for e in ordered]
         keys = _cache_keys(requests, condition, identity, engine, cache)
@@ -355,7 +361,8 @@ def _values(results: Sequence[_Judged], metric: str) -> dict[str, float | None]:
 def _best(
     conditions: Sequence[Condition], systems: Mapping[str, ConditionRecord], headline: str, lower: bool
 ) -> str | None:
-    means = {c.name: systems[c.name].metrics[headline].mean for c in conditions if not c.adapter}
+    baselines = [c for c in conditions if not c.adapter and c.kind != "given"]
+    means = {c.name: systems[c.name].metrics[headline].mean for c in baselines}
     scored = {name: mean for name, mean in means.items() if mean is not None}
     return (min if lower else max)(scored, key=lambda name: scored[name]) if scored else None
 

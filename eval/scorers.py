@@ -98,6 +98,8 @@ class ToolCallEvaluator:
 
 def render_answer(expected: Expected) -> str:
     """The gold answer as a model would write it."""
+    if expected.value is not None:
+        return json.dumps(expected.value, ensure_ascii=False)
     return render_calls(expected.calls) or expected.text or "None of the tools fits this request."
 
 

@@ -10,7 +10,7 @@ NOTHING = "–"
 
 _LABELS = {
     "parsed": "Parsed calls",
-    "schema_valid": "Schema-valid calls",
+    "schema_valid": "Schema valid",
     "right_name": "Right name",
     "right_arguments": "Right arguments",
     "exact_match": "Exact match",
@@ -18,6 +18,7 @@ _LABELS = {
     "guessed_call": "Guessed calls",
     "false_refusal": "False refusals",
     "right_answer": "Right answers",
+    "field_accuracy": "Right fields",
 }
 
 
@@ -102,6 +103,6 @@ def reason(sample: JSON) -> str:
 def expected_text(sample: JSON) -> str:
     """The gold answer of a sample as a model would write it."""
     expected = Expected.from_dict(sample["expected"])
-    if not expected.calls and expected.text is None:
+    if not expected.calls and expected.text is None and expected.value is None:
         return "(an answer without a call)"
     return render_answer(expected)

@@ -275,8 +275,11 @@ def adapter_condition(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def best_baseline(
     record: Mapping[str, Any], metric: str, *, lower_is_better: bool
 ) -> Mapping[str, Any] | None:
-    """The condition without an adapter that is best by `metric`; None when none has a value."""
-    means = [(mean_of(c, metric), c) for c in record["conditions"] if not c["adapter"]]
+    """The condition without an adapter that is best by `metric`, a teacher's answers left out; None when none has a
+    value.
+    """
+    baselines = [c for c in record["conditions"] if not c["adapter"] and c["kind"] != "given"]
+    means = [(mean_of(c, metric), c) for c in baselines]
     scored = [(-mean if lower_is_better else mean, c) for mean, c in means if mean is not None]
     return max(scored, key=lambda pair: pair[0], default=(0.0, None))[1]
 

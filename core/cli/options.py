@@ -34,6 +34,10 @@ KEYS = {
     "preset": "preset",
     "data": "data.params.path",
     "tools": "data.params.tools",
+    "schema": "data.params.schema",
+    "prompts": "data.params.path",
+    "strict": "data.params.strict",
+    "teacher": "teacher.source",
     "rank": "method.params.r",
     "alpha": "method.params.alpha",
     "dropout": "method.params.dropout",
@@ -52,14 +56,29 @@ KEYS = {
 }
 
 
+# option → the dataset builder that it is for; the first that is given counts
+BUILDERS = {"schema": "schema-texts", "tools": "user-tools", "data": "jsonl", "prompts": "prompts"}
+
 _TRAINING = (
     click.option("--model", help="A registered base model, a directory, or a hub id."),
     click.option("--method", help="A PEFT method."),
     click.option("--trainer", help="sft, or for pairs of answers dpo or kto."),
     click.option("--preset", help="Named settings: demo, starter, balanced, demo+adaptive, …"),
-    click.option("--data", help="A JSONL file to train on instead of the task's own data."),
+    click.option(
+        "--data", help="A JSONL file to train on instead of the task's own data; with --schema, beside it."
+    ),
     click.option(
         "--tools", help="Your own tools (agentlora data import --help): OpenAPI, Python, MCP, JSON."
+    ),
+    click.option(
+        "--schema", help="Your own schema, for structured-output: FILE.json, FILE.yaml, FILE.py:CLASS."
+    ),
+    click.option(
+        "--teacher", help="Who answers the training prompts: http://host/v1#MODEL, a run, or a model."
+    ),
+    click.option("--prompts", help="A JSONL file of prompts for a teacher."),
+    click.option(
+        "--strict", is_flag=True, default=None, help="Refuse data with a broken row; else rows are left out."
     ),
     click.option("--rank", type=int, help="Rank of the adapter."),
     click.option("--alpha", type=float, help="Scale of the adapter: alpha / rank."),
@@ -90,14 +109,19 @@ def training_options(function: F) -> F:
 
 def layers_of(options: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The options that were given, as layers of the configuration."""
-    layers = [nested(KEYS[name], value) for name, value in options.items() if value is not None]
-    if options.get("data") is not None and options.get("tools") is not None:
+    given = {name: value for name, value in options.items() if value is not None}
+    if "data" in given and "tools" in given:
         raise click.UsageError("--data brings its own tools with every row: give --data or --tools.")
-    if options.get("data") is not None:
-        layers.append({"data": {"builder": "jsonl"}})
-    if options.get("tools") is not None:
-        layers.append({"data": {"builder": "user-tools"}})
-    return layers
+    if "prompts" in given and {"data", "tools", "schema"} & given.keys():
+        raise click.UsageError("--prompts are all the data there is: leave --data, --tools and --schema out.")
+    if "tools" in given and "schema" in given:
+        raise click.UsageError(
+            "--tools is for tool-calling, --schema for structured-output: give one of them."
+        )
+    keys = KEYS | ({"data": "data.params.pairs"} if "schema" in given else {})
+    layers = [nested(keys[name], value) for name, value in given.items()]
+    builder = next((BUILDERS[name] for name in BUILDERS if name in given), None)
+    return [*layers, {"data": {"builder": builder}}] if builder else layers
 
 
 def nested(key: str, value: Any) -> dict[str, Any]:

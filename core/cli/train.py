@@ -13,12 +13,14 @@ from agentlora.core.cli.options import config_options, layers_of, show_json, tra
 @click.command()
 @click.argument("task")
 @training_options
+@click.option("--task", "of", help="With distillation: the task whose prompts the teacher answers.")
 @click.option("--output", type=click.Path(path_type=Path), help="Run directory; default: under the home.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and stop.")
 @config_options
 @show_json
 def train(
     task: str,
+    of: str | None,
     output: Path | None,
     dry_run: bool,
     config: dict[str, Any],
@@ -29,15 +31,20 @@ def train(
     """Train a skill for TASK: build the data, fit the adapter, leave a run directory."""
     from agentlora.core.cli.progress import show
     from agentlora.core.config import merge
-    from agentlora.core.data import build_data
     from agentlora.core.manager import default_plugins
-    from agentlora.core.pipeline import check_training, train_along
+    from agentlora.core.pipeline import build, check_training, train_along
     from agentlora.core.pipeline import train as fit
     from agentlora.core.processes import process_index
     from agentlora.core.resolving import resolve_config
     from agentlora.core.run import create_run, kept_if_begun
     from agentlora.plugins.bases.resolve import check_model
 
+    if of is not None:
+        if task != "distillation":
+            raise click.UsageError(
+                "--task says what a distillation is of: agentlora train distillation --task TASK."
+            )
+        task = of
     plugins = default_plugins()
     if process_index():
         if not dry_run:
@@ -54,7 +61,7 @@ def train(
         name = run.id if output is None else str(output)
         try:
             with kept_if_begun(run):
-                build_data(run, plugins)
+                build(run, plugins)
                 fit(run, plugins)
         except KeyboardInterrupt:
             if run.has_steps():

@@ -1,23 +1,27 @@
-"""Examples from a JSONL file (``--data FILE``), divided into splits so that no request is in two of them."""
+"""Examples from files (``--data FILE``), divided into splits so that no request is in two of them."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from pydantic import Field
 
 from agentlora.core.config import Strict
 from agentlora.core.errors import DataError
-from agentlora.core.files import sha256_bytes, sha256_json
+from agentlora.core.files import sha256_json
 from agentlora.core.types import JSON, Example, Split
-from agentlora.plugins.datasets.rows import parse_rows, read_bytes
+from agentlora.plugins.datasets.files import HUB, Source, find_source
+from agentlora.plugins.datasets.rows import Rows, parse_rows
 
 GROUP_ROWS = 8
 """Members of an example's group at most: a group is also the unit of the bootstrap."""
+MOST_TOLD = 100
+"""Broken rows that the data card tells of."""
 ROWS_FOR_ALL_SPLITS = 10
 """From so many rows on, no split with a share stays empty."""
 
@@ -26,6 +30,9 @@ class JsonlParams(Strict):
     """Which file, and how much of it is held out."""
 
     path: str
+    """A file (.jsonl, .json, .csv, .tsv, .parquet), a folder of such, or ``hf://owner/name:split``."""
+    strict: bool = False
+    """Refuse the whole file where a row is broken; else broken rows are left out, and told."""
     dev_share: float = Field(0.1, ge=0, le=0.5)
     test_share: float = Field(0.1, ge=0, le=0.5)
     licence: str = "not stated"
@@ -36,12 +43,16 @@ class _Divided:
     digest: str
     splits: Mapping[Split, Sequence[Example]]
     notes: str
+    bad: Sequence[str] = ()
+    formats: Mapping[str, int] = field(default_factory=dict)
 
 
 class Jsonl:
     """The dataset builder ``jsonl``. A row's ``group``, where given, keeps rows in one split; see `divide`."""
 
     Params = JsonlParams
+    answers: ClassVar[bool] = True
+    """Whether every row has to bring its answer."""
 
     def __init__(self) -> None:
         self._last: tuple[object, int, _Divided] | None = None
@@ -58,44 +69,40 @@ class Jsonl:
         """The file by name and digest; the notes are about the splits last built. Raises DataError as `build`."""
         divided = self._divided(params, None)
         version = f"sha256:{divided.digest}"
+        name = params.path if params.path.startswith(HUB) else Path(params.path).name
+        bad = {"quarantined": list(divided.bad[:MOST_TOLD])} if divided.bad else {}
         return {
-            "sources": [{"name": Path(params.path).name, "licence": params.licence, "version": version}],
+            "sources": [{"name": name, "licence": params.licence, "version": version}],
             "notes": divided.notes,
+            "formats": dict(divided.formats),
+            **bad,
         }
 
     def _divided(self, params: JsonlParams, seed: int | None) -> _Divided:
         """Parsed once for all splits; without a `seed`, the one that was used last."""
-        path = _path(params)
-        key = (path, *_stamp(path), params.model_dump_json())
+        source = find_source(params.path)
+        key = (source.name, source.stamp(), params.model_dump_json())
         if self._last and self._last[0] == key and seed in (None, self._last[1]):
             return self._last[2]
-        divided = _read(path, params, seed or 0)
+        divided = _read(source, params, seed or 0, self.answers)
         self._last = (key, seed or 0, divided)
         return divided
 
 
-def _path(params: JsonlParams) -> Path:
-    try:
-        return Path(params.path).expanduser()
-    except RuntimeError as exc:
-        raise DataError(f"cannot read {params.path!r}: {exc} Give --data an existing JSONL file.") from exc
+class Prompts(Jsonl):
+    """The dataset builder ``prompts``: rows that somebody else answers (``messages`` that end with the user's turn, or
+    ``prompt``). Rows with an answer keep it where they are evaluated.
+    """
+
+    answers: ClassVar[bool] = False
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    try:
-        stat = path.stat()
-    except (OSError, ValueError):
-        return ()  # reading it says why
-    return stat.st_mtime_ns, stat.st_size
-
-
-def _read(path: Path, params: JsonlParams, seed: int) -> _Divided:
-    data = read_bytes(path)
-    rows, repeated = parse_rows(data, path)
-    if not rows:
-        raise DataError(f"{str(path)!r} holds no row. Give --data a file with one JSON object a line.")
-    splits = _tag(divide(rows, params, seed))
-    return _Divided(sha256_bytes(data), splits, _notes(splits, repeated))
+def _read(source: Source, params: JsonlParams, seed: int, answers: bool) -> _Divided:
+    found = parse_rows(source.rows(), answers=answers, strict=params.strict)
+    if not found.examples:
+        raise DataError(f"{source.name!r} holds no row. Give --data a file with one JSON object a line.")
+    splits = _tag(divide(found.examples, params, seed))
+    return _Divided(source.digest(), splits, _notes(splits, found), found.bad, found.formats)
 
 
 # --- dividing -----------------------------------------------------------------------------------
@@ -147,13 +154,24 @@ def _clusters(rows: Sequence[Example]) -> dict[str, list[Example]]:
 
     keys = ["messages " + sha256_json(row.messages) for row in rows]
     for row, key in zip(rows, keys, strict=True):
-        if row.group:
-            low, high = sorted((root(key), root("group " + row.group)))
-            parent[high] = low
+        for other in (f"group {row.group}" if row.group else "", _near(row)):
+            if other:
+                low, high = sorted((root(key), root(other)))
+                parent[high] = low
     clusters: dict[str, list[Example]] = {}
     for row, key in zip(rows, keys, strict=True):
         clusters.setdefault(root(key), []).append(row)
     return clusters
+
+
+def _near(row: Example) -> str:
+    """What rows share that ask nearly the same: their turns without case, punctuation and spaces."""
+    said = [
+        re.sub(r"[\W_]+", " ", str(m.get("content") or "")).strip().lower()
+        for m in row.messages
+        if m["role"] != "system"
+    ]
+    return "near " + sha256_json(said) if any(said) else ""
 
 
 def _grouped(split: Split, clusters: Iterable[Sequence[Example]]) -> list[Example]:
@@ -197,9 +215,10 @@ def _tag(splits: Mapping[Split, Sequence[Example]]) -> dict[Split, list[Example]
     return tagged
 
 
-def _notes(splits: Mapping[Split, Sequence[Example]], repeated: int) -> str:
-    left_out = f"{repeated} rows that repeat another are left out." if repeated else ""
-    return " ".join(filter(None, (left_out, _about_tools(splits))))
+def _notes(splits: Mapping[Split, Sequence[Example]], found: Rows) -> str:
+    left_out = f"{found.repeated} rows that repeat another are left out." if found.repeated else ""
+    broken = f"{len(found.bad):,} broken rows are left out: {found.bad[0]}" if found.bad else ""
+    return " ".join(filter(None, (broken, left_out, _about_tools(splits))))
 
 
 def _about_tools(splits: Mapping[Split, Sequence[Example]]) -> str:

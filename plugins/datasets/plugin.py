@@ -8,3 +8,4 @@ from agentlora.core.hookspecs import Register, hookimpl
 @hookimpl
 def register_dataset_builders(register: Register) -> None:
     register("jsonl", "agentlora.plugins.datasets.jsonl:Jsonl")
+    register("prompts", "agentlora.plugins.datasets.jsonl:Prompts")

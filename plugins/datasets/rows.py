@@ -1,74 +1,109 @@
-"""The rows of a JSONL file, checked one by one: our own format (``expected``) or OpenAI's fine-tuning format."""
+"""Rows, checked one by one: our own format (``expected``), OpenAI's fine-tuning format, or one of `formats`."""
 
 from __future__ import annotations
 
-import codecs
-import io
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from agentlora.core.errors import DataError, nearest
 from agentlora.core.files import loads_strict, sha256_json
 from agentlora.core.schema import check_schema, errors
 from agentlora.core.types import JSON, Example, Expected, ToolCall
+from agentlora.plugins.datasets.files import RawRow
+from agentlora.plugins.datasets.formats import format_of
 
 ROLES = ("system", "user", "assistant", "tool")
 FIELDS = tuple(field.name for field in fields(Example))
+PROMPT_FIELDS = ("prompt", "messages", "tools", "schema", "group")
 OPENAI_FIELDS = ("messages", "tools", "parallel_tool_calls", "group", "weight")
 CONTENT = ("messages", "tools", "expected", "rejected", "schema")
 """Rows that are alike in these are the same row."""
 
 
-def read_bytes(path: Path) -> bytes:
-    """Raises DataError when there is no such file."""
-    try:
-        return path.read_bytes()
-    except (OSError, ValueError) as exc:  # ValueError: a NUL in the name
-        why = getattr(exc, "strerror", None) or str(exc)
-        raise DataError(f"cannot read {str(path)!r}: {why}. Give --data an existing JSONL file.") from exc
+@dataclass(slots=True)
+class Rows:
+    """What was read: `repeated` counts rows that repeat another, `formats` examples by format, `bad` says what is wrong
+    with rows that are left out.
+    """
+
+    examples: list[Example] = field(default_factory=list)
+    repeated: int = 0
+    formats: Counter[str] = field(default_factory=Counter)
+    bad: list[str] = field(default_factory=list)
 
 
-def parse_rows(data: bytes, path: Path) -> tuple[list[Example], int]:
-    """The examples of a file's content, in order, and how many rows repeat another; `group` is the row's own, or empty.
+def parse_rows(raw: Iterable[RawRow], *, answers: bool = True, strict: bool = True) -> Rows:
+    """The examples of rows, in order; `group` is the row's own, or empty. Of rows that ask and answer the same, the
+    first is kept.
 
-    Of rows that ask and answer the same, the first is kept.
+    Args:
+        answers: whether every row has to bring its answer, or may be a prompt alone.
+        strict: whether a broken row is an error, or left out and told.
 
     Raises:
-        DataError: a row is broken, or has the id of a different one; names file (`path`) and line.
+        DataError: a row is broken, or has the id of a different one; names file and line. Where not `strict`: none can
+            be used.
     """
-    kept: dict[str, Example] = {}
-    lines: dict[str, int] = {}
-    repeated = 0
-    for number, line in enumerate(io.BytesIO(data.removeprefix(codecs.BOM_UTF8)), 1):
-        if not line.strip():
-            continue
-        example = _example(line, f"{path}:{number}", number)
-        raw = example.to_dict()
-        content = sha256_json([raw[name] for name in CONTENT])
-        if content in kept:
-            repeated += 1
-            continue
-        if example.id in lines:
-            raise DataError(
-                f"{path}:{number}: the id {example.id!r} is that of a different row, in line "
-                f"{lines[example.id]}. Give every row an id of its own."
-            )
-        kept[content] = example
-        lines[example.id] = number
-    return list(kept.values()), repeated
+    found = Rows()
+    kept: set[str] = set()
+    lines: dict[str, str] = {}
+    for number, row in enumerate(raw, 1):
+        try:
+            name, examples = _examples(row, number, answers)
+            for example in examples:
+                _keep(example, row.where, found, kept, lines)
+                found.formats[name] += 1
+        except DataError as exc:
+            if strict:
+                raise
+            found.bad.append(str(exc))
+    if found.bad and not found.examples:
+        raise DataError(f"none of {len(found.bad)} rows can be used. {found.bad[0]}")
+    return found
 
 
-def _example(line: bytes, where: str, number: int) -> Example:
+def _keep(example: Example, where: str, found: Rows, kept: set[str], lines: dict[str, str]) -> None:
+    raw = example.to_dict()
+    content = sha256_json([raw[name] for name in CONTENT])
+    if content in kept:
+        found.repeated += 1
+        return
+    if example.id in lines:
+        raise DataError(
+            f"{where}: the id {example.id!r} is that of a different row, in line "
+            f"{lines[example.id].rpartition(':')[2]}. Give every row an id of its own."
+        )
+    kept.add(content)
+    lines[example.id] = where
+    found.examples.append(example)
+
+
+def _examples(raw: RawRow, number: int, answers: bool) -> tuple[str, list[Example]]:
+    """(format, examples) of a row."""
+    where = raw.where
     try:
-        row = loads_strict(
-            line.decode().rstrip()
-        )  # so that what ends too early is not blamed on the next line
+        row: Any = raw.content
+        if isinstance(
+            row, bytes
+        ):  # without its end, so that what ends too early is not blamed on the next line
+            row = loads_strict(row.decode().rstrip())
         if not isinstance(row, dict):
             raise ValueError(f"a row is an object, not a {type(row).__name__}")
-        example = _own(row, number) if "expected" in row else _openai(row, number)
+        if "expected" in row:
+            return "agentlora", [_check(_own(row, number), where)]
+        if not answers and _is_prompt(row):
+            return "prompts", [_check(_prompt(row, number), where)]
+        if "messages" in row:
+            return "openai", [_check(_openai(row, number), where)]
+        known = format_of(row)
+        if known is None:
+            return "openai", [_check(_openai(row, number), where)]
+        converted = [_converted(part, number, turn) for turn, part in enumerate(known.convert(row), 1)]
+        group = f"row {number}" if len(converted) > 1 else ""
+        return known.name, [_check(replace(e, group=e.group or group), where) for e in converted]
     except UnicodeDecodeError as exc:
         raise DataError(f"{where}: not UTF-8 text: {exc.reason} at byte {exc.start}.") from exc
     except json.JSONDecodeError as exc:
@@ -77,10 +112,20 @@ def _example(line: bytes, where: str, number: int) -> Example:
         ) from exc
     except ValueError as exc:
         raise DataError(f"{where}: {exc}. Mend or remove the line.") from exc
-    return _check(example, where)
 
 
-# --- the two formats ----------------------------------------------------------------------------
+def _converted(row: JSON, number: int, turn: int) -> Example:
+    """An example of a row that `formats` made; `turn` counts those of one row."""
+    rejected = row.pop("rejected", None)
+    example = _openai(row, number)
+    if rejected is not None:
+        message = _message(rejected)
+        calls = tuple(_call(call) for call in message.get("tool_calls") or ())
+        example = replace(example, rejected=Expected(calls, message["content"] or None))
+    return example if turn == 1 else replace(example, id=f"{example.id}.{turn}")
+
+
+# --- formats of our own ----------------------------------------------------------------------------
 
 
 def _refuse_unknown(row: JSON, known: tuple[str, ...]) -> None:
@@ -104,6 +149,31 @@ def _own(row: JSON, number: int) -> Example:
         raise ValueError(f"'tags' is an object of texts, not {_short(example.tags)}")
     case = "value" if example.expected.value is not None else _case(example.expected)
     return replace(example, tags={"case": case, "slice": "rows", **example.tags})
+
+
+def _is_prompt(row: JSON) -> bool:
+    messages = row.get("messages")
+    last = messages[-1] if isinstance(messages, list) and messages else {}
+    return "prompt" in row or (isinstance(last, dict) and last.get("role") in ("user", "tool"))
+
+
+def _prompt(row: JSON, number: int) -> Example:
+    _refuse_unknown(row, PROMPT_FIELDS)
+    if "prompt" in row and "messages" in row:
+        raise ValueError("give 'prompt' or 'messages', not both")
+    messages = row.get("messages")
+    if messages is None:
+        messages = [{"role": "user", "content": row["prompt"]}]
+    return Example(
+        id=f"row-{number}",
+        messages=tuple(_objects(messages, "messages", _message)),
+        expected=Expected(),
+        tools=tuple(_objects(row.get("tools") or [], "tools", _tool)),
+        schema=row.get("schema"),
+        source="prompts",
+        group=row.get("group") or "",
+        tags={"case": "prompt", "slice": "rows"},
+    )
 
 
 def _openai(row: JSON, number: int) -> Example:

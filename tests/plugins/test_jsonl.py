@@ -52,7 +52,7 @@ def write(folder: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def params(path: Path) -> JsonlParams:
-    return JsonlParams(path=str(path))
+    return JsonlParams(path=str(path), strict=True)
 
 
 def build(path: Path, builder: Jsonl | None = None, seed: int = 0) -> dict[str, list[Example]]:
@@ -308,9 +308,9 @@ def test_bytes_that_are_not_utf_8_are_named_by_line(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_empty_file_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Give --data an existing JSONL file"):
+    with pytest.raises(DataError, match="Give --data an existing file"):
         build(tmp_path / "none.jsonl")
-    with pytest.raises(DataError, match="Give --data an existing JSONL file"):
+    with pytest.raises(DataError, match="Give --data an existing file"):
         Jsonl().card(params(tmp_path / "none.jsonl"))
     with pytest.raises(DataError, match="holds no row"):
         build(write(tmp_path, []))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core import schema as json_schema
-from agentlora.core.errors import DataError, needs_extra
+from agentlora.core.errors import DataError, nearest, needs_extra
 from agentlora.core.types import JSON
 from agentlora.tasks.tool_calling.importing.types import Collector, Imported, ImportedTool, Unusable
 
@@ -67,15 +67,7 @@ def import_python(path: Path) -> Imported:
         DataError: it cannot be read, or is no Python of this version.
         MissingExtra: there is no reader of docstrings.
     """
-    try:
-        tree = ast.parse(path.read_bytes(), str(path))
-    except OSError as exc:
-        raise DataError(f"{path} cannot be read: {exc.strerror}") from exc
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
-        line = f" in line {exc.lineno}" if isinstance(exc, SyntaxError) and exc.lineno else ""
-        raise DataError(
-            f"{path} is no Python {sys.version_info.major}.{sys.version_info.minor}{line}: {exc}"
-        ) from exc
+    tree = _parsed(path)
     reader, collected = _Reader(tree), Collector()
     functions = {
         node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -84,6 +76,37 @@ def import_python(path: Path) -> Imported:
         if reader.public(name):
             collected.take(name, lambda: reader.tool(node, collected))  # noqa: B023
     return Imported("python", tuple(collected.tools), tuple(collected.left_out), title=path.stem)
+
+
+def import_class(path: Path, name: str) -> JSON:
+    """The JSON Schema of a class of a file: a pydantic model, a dataclass, a typed dict or a named tuple.
+
+    Raises:
+        DataError: the file cannot be read, or has no such class.
+    """
+    reader = _Reader(_parsed(path))
+    node = reader.classes.get(name)
+    if node is None:
+        raise DataError(f"{path} has no class {name!r}.{nearest(name, reader.classes)}")
+    try:
+        schema = reader.schema(ast.Name(name), 0)
+    except Unusable as exc:
+        raise DataError(f"{path}: {name}: {exc}") from exc
+    about = " ".join((ast.get_docstring(node) or "").split())
+    return {"title": name, **({"description": about} if about else {}), **schema}
+
+
+def _parsed(path: Path) -> ast.Module:
+    """A file's syntax tree. Raises DataError."""
+    try:
+        return ast.parse(path.read_bytes(), str(path))
+    except OSError as exc:
+        raise DataError(f"{path} cannot be read: {exc.strerror}") from exc
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
+        line = f" in line {exc.lineno}" if isinstance(exc, SyntaxError) and exc.lineno else ""
+        raise DataError(
+            f"{path} is no Python {sys.version_info.major}.{sys.version_info.minor}{line}: {exc}"
+        ) from exc
 
 
 def module_file(name: str) -> Path | None:

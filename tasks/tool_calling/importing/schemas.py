@@ -90,15 +90,18 @@ class References:
             part, within = self.find(part["$ref"], within)
         raise Unusable("a $ref leads back to itself")
 
-    def unfolded(self, schema: Any, within: Path | None = None) -> JSON:
+    def unfolded(
+        self, schema: Any, within: Path | None = None, *, again: int = 0, end: JSON | None = None
+    ) -> JSON:
         """`schema` with every reference in its place, in today's dialect.
 
-        A schema that contains itself is an object (or anything) of which no more is said from there on.
+        A schema that contains itself is followed into itself `again` times. From there on it is `end`; when that is not
+        given, an object (or anything) of which no more is said.
 
         Raises:
             Unusable: a reference cannot be resolved, or it is too deep, too large, or no schema.
         """
-        found = _Unfolding(self).of(schema, within or self._path, (), 0)
+        found = _Unfolding(self, again, end).of(schema, within or self._path, (), 0)
         if not isinstance(found, dict):
             raise Unusable("its schema says nothing")
         if problems := json_schema.check_schema(found):
@@ -107,8 +110,8 @@ class References:
 
 
 class _Unfolding:
-    def __init__(self, references: References) -> None:
-        self.references, self.parts = references, 0
+    def __init__(self, references: References, again: int, end: JSON | None) -> None:
+        self.references, self.parts, self.again, self.end = references, 0, again, end
 
     def of(self, schema: Any, within: Path | None, open_: tuple[int, ...], depth: int) -> Any:
         self._one_more(depth)
@@ -160,7 +163,9 @@ class _Unfolding:
     ) -> Any:
         target, where = self.references.find(str(schema["$ref"]), within)
         beside = {key: value for key, value in schema.items() if key in ("description", "default", "title")}
-        if id(target) in open_:
+        if open_.count(id(target)) > self.again:
+            if self.end is not None:
+                return dict(self.end)
             object_ = isinstance(target, Mapping) and (
                 "properties" in target or target.get("type") == "object"
             )

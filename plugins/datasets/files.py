@@ -1,0 +1,184 @@
+"""Rows of files, whatever they are stored as: JSON lines, a JSON list, CSV, Parquet, a folder of these, or the hub."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agentlora.core.errors import DataError, needs_extra
+from agentlora.core.files import loads_strict
+from agentlora.core.types import JSON
+
+HUB = "hf://"
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+BATCH = 1000  # rows of a Parquet file that are read together
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """A row as it is stored: a line of JSON, or what another kind of file has. `where`: for messages."""
+
+    where: str
+    content: bytes | JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What ``--data`` names: files, or a split of a data set on the hub."""
+
+    name: str
+    files: tuple[Path, ...]
+
+    def rows(self) -> Iterator[RawRow]:
+        """Every row, in order. Raises DataError when a file cannot be read."""
+        if self.name.startswith(HUB):
+            yield from _hub_rows(self.name)
+        for file in self.files:
+            yield from _file_rows(file)
+
+    def digest(self) -> str:
+        """sha256 of all bytes; of a data set on the hub, of its rows."""
+        found = hashlib.sha256()
+        if self.name.startswith(HUB):
+            for row in self.rows():
+                found.update(json.dumps(row.content, sort_keys=True, default=str).encode())
+        for file in self.files:
+            found.update(_bytes(file))
+        return found.hexdigest()
+
+    def stamp(self) -> tuple[Any, ...]:
+        """Changes when a file does."""
+        return tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in self.files if f.exists())
+
+
+def find_source(name: str) -> Source:
+    """The source of a name: a file, a folder, or ``hf://owner/name:split``.
+
+    Raises:
+        DataError: there is no such file, or the folder holds none.
+    """
+    if name.startswith(HUB):
+        return Source(name, ())
+    try:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            files = tuple(
+                sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+            )
+            if not files:
+                raise DataError(f"{name!r} holds no file of {', '.join(SUFFIXES)}")
+            return Source(name, files)
+        path.stat()
+    except (OSError, ValueError, RuntimeError) as exc:  # ValueError: a NUL in the name
+        why = getattr(exc, "strerror", None) or str(exc)
+        raise DataError(f"cannot read {name!r}: {why}. Give --data an existing file or folder.") from exc
+    return Source(name, (path,))
+
+
+# --- kinds of files -----------------------------------------------------------------------------
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as exc:
+        raise DataError(f"cannot read {str(file)!r}: {exc.strerror}. Give --data an existing file.") from exc
+
+
+def _file_rows(file: Path) -> Iterator[RawRow]:
+    if file.suffix == ".parquet":
+        yield from _numbered(file, _parquet(file))
+    elif file.suffix in (".csv", ".tsv"):
+        yield from _numbered(file, _csv(file))
+    elif file.suffix == ".json" and (rows := _list(file)) is not None:
+        yield from _numbered(file, rows)
+    else:
+        data = _bytes(file).removeprefix(codecs.BOM_UTF8)
+        for number, line in enumerate(io.BytesIO(data), 1):
+            if line.strip():
+                yield RawRow(f"{file}:{number}", line)
+
+
+def _numbered(file: Path, rows: Iterable[JSON]) -> Iterator[RawRow]:
+    for number, row in enumerate(rows, 1):
+        yield RawRow(f"{file}:{number}", row)
+
+
+def _list(file: Path) -> list[JSON] | None:
+    """The rows of a file that is one JSON list; None where it is JSON lines under another name."""
+    try:
+        value = loads_strict(_bytes(file).removeprefix(codecs.BOM_UTF8))
+    except ValueError:
+        return None
+    if isinstance(value, dict):
+        inner = [part for part in value.values() if isinstance(part, list)]
+        return inner[0] if len(value) == 1 and inner else None
+    return value if isinstance(value, list) else None
+
+
+def _csv(file: Path) -> Iterator[JSON]:
+    """A row for each line; cells that hold JSON are read, empty ones left out."""
+    try:
+        text = _bytes(file).decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise DataError(f"{file}: not UTF-8 text: {exc.reason} at byte {exc.start}.") from exc
+    csv.field_size_limit(1 << 27)
+    reader = csv.DictReader(io.StringIO(text), delimiter="\t" if file.suffix == ".tsv" else ",")
+    try:
+        for row in reader:
+            yield {
+                str(key): _cell(value)
+                for key, value in row.items()
+                if key is not None and value not in ("", None)
+            }
+    except csv.Error as exc:
+        raise DataError(f"{file}:{reader.line_num}: {exc}") from exc
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return loads_strict(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _parquet(file: Path) -> Iterator[JSON]:
+    """Rows without the nulls that its columns fill in where an object lacks a key that another one has."""
+    with needs_extra("train", "reading Parquet files"):
+        import pyarrow
+        import pyarrow.parquet
+    try:
+        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(BATCH):
+            for row in batch.to_pylist():
+                yield without_nulls(row)
+    except (OSError, pyarrow.ArrowException) as exc:
+        raise DataError(f"{file} cannot be read as Parquet: {exc}") from exc
+
+
+def _hub_rows(name: str) -> Iterator[RawRow]:
+    """Of ``hf://owner/name:split``; the split is train when none is said."""
+    repository, _, split = name.removeprefix(HUB).partition(":")
+    with needs_extra("train", f"reading {name}"):
+        from datasets import load_dataset
+    try:
+        rows = load_dataset(repository, split=split or "train", streaming=True)
+        for number, row in enumerate(rows, 1):
+            yield RawRow(f"{name}:{number}", without_nulls(row))
+    except Exception as exc:  # the library raises of many kinds: not found, gated, offline
+        raise DataError(f"{name} cannot be read from the hub: {exc}") from exc
+
+
+def without_nulls(value: Any) -> Any:
+    """`value` without members that are null."""
+    if isinstance(value, dict):
+        return {key: without_nulls(part) for key, part in value.items() if part is not None}
+    return [without_nulls(part) for part in value] if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""Distillation: answer as a teacher does."""

@@ -1,0 +1,72 @@
+"""How far an answer agrees with the expected one, whatever its kind: calls, a JSON value, or a text."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from agentlora.core.types import Evaluator, Example, Output, Score
+from agentlora.eval.scorers import ToolCallEvaluator
+from agentlora.tasks.structured_output.scoring import JsonFields
+
+
+class Agreement:
+    """Judges calls as `ToolCallEvaluator` does, JSON values as `JsonFields` does, and texts by their words.
+
+    - ``agreement``: of calls 1 where all of them are right, or where none is made and none is expected; of a value the
+      share of right fields; of a text the F1 of its words with those of the expected one, upper and lower case and
+      punctuation left out (as SQuAD's, Rajpurkar et al. 2016, arXiv 1606.05250).
+    - ``same``: the whole answer is right; texts may differ in case, punctuation and spaces.
+    - ``schema_valid``: calls fit their tools, values their schema.
+    """
+
+    metrics: Sequence[str] = ("agreement", "same", "schema_valid")
+    headline = "agreement"
+    lower_is_better: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        self._calls, self._fields = ToolCallEvaluator(), JsonFields()
+
+    def score(self, example: Example, output: Output) -> Score:
+        """Judge one answer; unscored where the part that judges it cannot."""
+        inner = self._inner(example)
+        if inner is None:
+            return _of_text(example, output)
+        found = inner.score(example, output)
+        if found.unscored:
+            return found
+        whole = found.metrics["right_answer" if inner is self._calls else "exact_match"]
+        part = found.metrics.get("field_accuracy", whole)
+        scores = {"agreement": part, "same": whole, "schema_valid": found.metrics["schema_valid"]}
+        return Score(scores, why=found.why)
+
+    def validate(self, examples: Sequence[Example]) -> list[str]:
+        """Problems found: by those that judge calls and values, and texts that do not score 1 or are nothing."""
+        problems = []
+        for example in examples:
+            inner = self._inner(example)
+            if inner is not None:
+                problems += inner.validate([example])
+            elif _of_text(example, Output(example.id, example.expected.text or "")).metrics.get("same") != 1:
+                problems.append(f"{example.id}: the expected text is empty")
+        return problems
+
+    def _inner(self, example: Example) -> Evaluator | None:
+        if example.tools or example.expected.calls:
+            return self._calls
+        return self._fields if example.expected.value is not None else None
+
+
+def _of_text(example: Example, output: Output) -> Score:
+    wanted, found = _words(example.expected.text or ""), _words(output.text)
+    shared = sum((Counter(wanted) & Counter(found)).values())
+    f1 = 2 * shared / (len(wanted) + len(found)) if shared else 0.0
+    same = bool(wanted) and wanted == found
+    cut = " (cut off at the token limit)" if output.finish_reason == "length" else ""
+    why = "" if same else f"other words than expected{cut}" if found else "an empty answer"
+    return Score({"agreement": f1, "same": float(same), "schema_valid": None}, why=why)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())

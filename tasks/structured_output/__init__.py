@@ -1,0 +1,1 @@
+"""Structured output: one JSON value that fits a schema, out of a text."""

@@ -1,0 +1,164 @@
+"""Texts and the values that they say, for somebody's schema; and pairs that somebody brings along."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import Field
+
+from agentlora.core.config import Strict
+from agentlora.core.errors import DataError
+from agentlora.core.files import sha256_json
+from agentlora.core.types import JSON, Example, Expected, Split
+from agentlora.tasks.structured_output.pairs import read_pairs
+from agentlora.tasks.structured_output.sampling import Sampler, value_of
+from agentlora.tasks.structured_output.schemas import Wanted, read_schema
+from agentlora.tasks.structured_output.writing import telling, write
+
+INSTRUCTION = (
+    "Answer with one JSON value that fits this JSON Schema, and with nothing else. "
+    "Leave out what the text does not say; where the schema requires it, write null."
+)
+LOOKED_AT = 60  # values that tell which parts say by themselves what they are
+MISSES = 50  # texts in a row that are too long or were written before
+
+
+class SchemaTextParams(Strict):
+    """How much of what, for one schema."""
+
+    schema_: str = Field("", alias="schema")
+    """Where the schema is: a JSON Schema in a file, or FILE.py:CLASS."""
+    pairs: str = ""
+    """A JSONL file of your own texts and values (docs/your-schema.md): shared out over the splits."""
+    examples: int = Field(3200, ge=0)
+    """Training examples that are written around drawn values; pairs come on top."""
+    dev_examples: int = Field(64, ge=0)
+    test_examples: int = Field(160, ge=0)
+    requests_per_prefix: int = Field(8, ge=1)
+    """Training requests that are computed together: all share the prompt that holds the schema."""
+    text_chars_max: int = Field(1600, ge=40)
+    answer_chars_max: int = Field(1200, ge=20)
+    """Characters of JSON."""
+    pairs_repeated: int = Field(3, ge=1)
+    """How often a pair of one's own is trained on: it counts for more than what was made up."""
+
+
+class SchemaTexts:
+    """The dataset builder ``schema-texts``."""
+
+    Params = SchemaTextParams
+
+    def build(self, split: Split, params: SchemaTextParams, seed: int) -> Iterator[Example]:
+        """See `agentlora.core.types.DatasetBuilder`.
+
+        Raises:
+            ConfigError: no schema is named.
+            DataError: it cannot be read, or no value of it can be said in a text; or a pair is wrong.
+        """
+        wanted = read_schema(params.schema_)
+        count = {"train": params.examples, "dev": params.dev_examples, "test": params.test_examples}[split]
+        number = 0
+        for said, value, tags in self._written(wanted, split, count, params, seed):
+            yield _example(wanted, split, number, said, value, tags, "schema-texts", params)
+            number += 1
+        if not params.pairs:
+            return
+        for pair in read_pairs(Path(params.pairs), wanted.schema, seed)[split]:
+            tags = {"case": "extraction", "slice": "pairs"}
+            for _ in range(params.pairs_repeated if split == "train" else 1):
+                yield _example(wanted, split, number, pair.text, pair.value, tags, "pairs", params)
+                number += 1
+
+    def _written(
+        self, wanted: Wanted, split: Split, count: int, params: SchemaTextParams, seed: int
+    ) -> Iterator[tuple[str, object, JSON]]:
+        rng = random.Random(f"{seed}/{split}/{wanted.digest}")
+        sampler = Sampler(wanted, split, seed)
+        alone = _alone(sampler, rng) if count else frozenset()
+        seen: set[str] = set()
+        found = misses = 0
+        while found < count:
+            node = sampler.draw(rng)
+            said = write(node, wanted.name, alone, split != "train", rng)
+            value = value_of(node)
+            long = len(said.text) > params.text_chars_max or len(json.dumps(value)) > params.answer_chars_max
+            if long or said.text in seen or not said.text:
+                misses += 1
+                if misses > MISSES:
+                    why = "longer than text_chars_max or answer_chars_max" if long else "the same again"
+                    raise DataError(
+                        f"only {found} of {count} texts of {split} for schema {wanted.name!r} were found: what is "
+                        f"written is {why}. Lower data.params.{'' if split == 'train' else split + '_'}examples, or "
+                        "raise data.params.text_chars_max."
+                    )
+                continue
+            misses = 0
+            seen.add(said.text)
+            if _split_of(said.text) == split:
+                found += 1
+                yield said.text, value, {"case": said.case, "slice": said.style}
+
+    def card(self, params: SchemaTextParams) -> JSON:
+        """The schema by name and digest, what of it is never filled, and how to ask."""
+        wanted = read_schema(params.schema_)
+        sampler = Sampler(wanted, "train", 0)
+        rng = random.Random(0)
+        if params.examples:
+            for _ in range(LOOKED_AT):
+                sampler.draw(rng)
+        sources = [{"name": wanted.name, "licence": "not stated", "version": wanted.digest}]
+        if params.pairs:
+            sources.append({"name": Path(params.pairs).name, "licence": "not stated", "version": ""})
+        return {
+            "sources": sources,
+            "notes": "Texts are written around values that were drawn from the schema; those of dev and test in "
+            "wording that training never uses.",
+            "system": system_of(wanted),
+            "never_filled": [f"{part}: {why}" for part, why in sampler.unsaid.items()],
+        }
+
+
+def _split_of(text: str) -> Split:
+    """Where a text belongs, so that no two splits can share one."""
+    tenth = int(sha256_json(text)[:8], 16) % 10
+    return "dev" if tenth == 0 else "test" if tenth == 1 else "train"
+
+
+def system_of(wanted: Wanted) -> str:
+    """The system message that a skill for a schema is trained with, and is to be asked with."""
+    return f"{INSTRUCTION}\n{json.dumps(wanted.schema, ensure_ascii=False)}"
+
+
+def _example(
+    wanted: Wanted,
+    split: Split,
+    number: int,
+    text: str,
+    value: object,
+    tags: JSON,
+    source: str,
+    params: SchemaTextParams,
+) -> Example:
+    size = params.requests_per_prefix if split == "train" else 1
+    return Example(
+        id=f"{split}-{number:05}",
+        messages=({"role": "system", "content": system_of(wanted)}, {"role": "user", "content": text}),
+        expected=Expected(value=value),
+        schema=wanted.schema,
+        source=source,
+        group=f"{split}-{number // size:05}",
+        tags=tags,
+    )
+
+
+def _alone(sampler: Sampler, rng: random.Random) -> frozenset[tuple[str, ...]]:
+    """Parts that are the only ones of their kind in the schema, as far as drawing shows."""
+    paths: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
+    for _ in range(LOOKED_AT):
+        for path, kind in telling(sampler.draw(rng)).items():
+            paths[kind].add(path)
+    return frozenset(path for found in paths.values() if len(found) == 1 for path in found)

@@ -1,0 +1,80 @@
+"""Texts and values that somebody brings along: what their skill really gets to read."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agentlora.core import schema as json_schema
+from agentlora.core.errors import DataError
+from agentlora.core.files import loads_strict, sha256_json
+from agentlora.core.types import JSON, Split
+
+SHARES: Mapping[Split, float] = {"train": 0.6, "dev": 0.15, "test": 0.25}
+KEYS = ("text", "value", "split")
+SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A text and the value that it says."""
+
+    text: str
+    value: Any
+
+
+def read_pairs(path: Path, schema: JSON, seed: int) -> dict[Split, list[Pair]]:
+    """The rows of a JSONL file (``text``, ``value``, and ``split`` where it matters), shared out by hash: six tenths
+    to train, a quarter to test. A text that stands there twice counts once.
+
+    Raises:
+        DataError: the file cannot be read, or a row is broken or its value does not fit the schema; all at once.
+    """
+    try:
+        lines = path.expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError, RuntimeError) as exc:
+        raise DataError(f"cannot read {str(path)!r}: {getattr(exc, 'strerror', None) or exc}") from exc
+    wrong: list[str] = []
+    rows: dict[str, tuple[Split, Pair]] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            split, pair = _row(line, schema, seed)
+        except ValueError as exc:
+            wrong.append(f"line {number}: {exc}")
+            continue
+        known = rows.setdefault(pair.text, (split, pair))
+        if known[1].value != pair.value:
+            wrong.append(f"line {number}: its text stands above with another value")
+    if wrong:
+        more = f"\n  and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise DataError(f"{path} needs mending:\n  " + "\n  ".join(wrong[:SHOWN]) + more)
+    if not rows:
+        raise DataError(f"{path} holds no row. One JSON object a line, with 'text' and 'value'.")
+    found: dict[Split, list[Pair]] = {"train": [], "dev": [], "test": []}
+    for split, pair in rows.values():
+        found[split].append(pair)
+    return found
+
+
+def _row(line: str, schema: JSON, seed: int) -> tuple[Split, Pair]:
+    """Raises ValueError."""
+    row = loads_strict(line)
+    if not isinstance(row, dict) or not isinstance(row.get("text"), str) or "value" not in row:
+        raise ValueError("a row is an object with 'text' and 'value'")
+    if unknown := sorted(row.keys() - set(KEYS)):
+        raise ValueError(f"unknown keys {', '.join(unknown)}. There is: {', '.join(KEYS)}")
+    problems = json_schema.errors(schema, row["value"])
+    if problems:
+        raise ValueError(f"its value does not fit the schema: {problems[0]}")
+    said = row.get("split")
+    if said not in (None, *SHARES):
+        raise ValueError(f"split is {said!r}; train, dev or test")
+    chance = random.Random(f"{seed}/{sha256_json(row['text'])}").random()
+    drawn: Split = "train" if chance < SHARES["train"] else "test" if chance < 1 - SHARES["dev"] else "dev"
+    split = next((known for known in SHARES if known == said), drawn)
+    return split, Pair(row["text"], row["value"])

@@ -1,0 +1,296 @@
+"""Values of a schema, drawn part by part, each part with what somebody would say for it."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from agentlora.core import schema as json_schema
+from agentlora.core.errors import DataError
+from agentlora.core.types import JSON
+from agentlora.tasks.structured_output.names import named_like
+from agentlora.tasks.structured_output.schemas import Wanted
+from agentlora.tasks.tool_calling.api_sources import Param, singular, split_words
+from agentlora.tasks.tool_calling.api_values import one_of
+from agentlora.tasks.tool_calling.invention import copied, invent
+from agentlora.tasks.tool_calling.user_values import matching, spoken_schema, values_for
+
+DEEPEST = 12
+TRIES = 60  # at a value that the whole schema takes
+SAID = 0.65  # of the optional parts
+UNSAID_NULL = 0.3  # of the required parts that may be null: nothing is said of them
+INVENTED = 0.4  # of the texts that can be anything: what was never seen can only be copied
+MOST_ENTRIES = 3  # of an array, where its schema does not ask for more
+SHAPED = {"enum", "format", "pattern", "examples"}  # what says by itself which texts it takes
+CENTS = re.compile(
+    r"\b(price|amount|total|subtotal|cost|fee|tax|sum|balance|rate|discount|salary|budget|paid)\b"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A value that is said in one go. `said` is empty where a text says nothing of it; `phrase` says a yes or a no in
+    other words (``without a wiki``).
+    """
+
+    path: tuple[str, ...]
+    said: str
+    value: Any
+    schema: JSON
+    phrase: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An object: its members in the schema's order."""
+
+    path: tuple[str, ...]
+    members: tuple[tuple[str, Node], ...]
+    schema: JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """An array."""
+
+    path: tuple[str, ...]
+    entries: tuple[Node, ...]
+    schema: JSON
+
+
+Node: TypeAlias = Leaf | Record | Entries
+
+
+def value_of(node: Node) -> Any:
+    """The JSON value of what was drawn."""
+    if isinstance(node, Record):
+        return {name: value_of(member) for name, member in node.members}
+    if isinstance(node, Entries):
+        return [value_of(entry) for entry in node.entries]
+    return node.value
+
+
+class Sampler:
+    """Draws values of a schema. Splits draw from pools of their own.
+
+    `unsaid`: optional parts that values are never drawn for, each with the reason.
+    """
+
+    def __init__(self, wanted: Wanted, split: str, seed: int) -> None:
+        self.wanted, self._split, self._seed = wanted, split, seed
+        self._pools: dict[tuple[str, ...], Any] = {}
+        self.unsaid: dict[str, str] = {}
+
+    def draw(self, rng: random.Random) -> Node:
+        """A value that the schema takes.
+
+        Raises:
+            DataError: none was found.
+        """
+        problem = "nothing in it can be said in a text"
+        for _ in range(TRIES):
+            node = self._node(self.wanted.unfolded, (), True, rng)
+            if node is None:
+                continue
+            found = json_schema.errors(self.wanted.schema, value_of(node))
+            if not found:
+                return node
+            problem = found[0]
+        why = "".join(f"\n  {part}: {reason}" for part, reason in list(self.unsaid.items())[:5])
+        raise DataError(
+            f"no value that schema {self.wanted.name!r} takes was found in {TRIES} tries: {problem}.{why}"
+        )
+
+    # --- parts ----------------------------------------------------------------------------------
+
+    def _node(
+        self, schema: Any, path: tuple[str, ...], required: bool, rng: random.Random, chosen: bool = False
+    ) -> Node | None:
+        """A part, or None where it has no value that can be said. `chosen`: it is one of several alternatives."""
+        if not isinstance(schema, Mapping) or _is_end(schema) or len(path) > DEEPEST:
+            return None
+        schema = dict(schema)
+        if "const" in schema:
+            said = _words(schema["const"]) if chosen and isinstance(schema["const"], str) else ""
+            return Leaf(path, said, schema["const"], schema)
+        for key in ("oneOf", "anyOf"):
+            if isinstance(schema.get(key), list):
+                return self._alternative(schema, key, path, required, rng)
+        kinds = schema.get("type", _kind_of(schema))
+        if isinstance(kinds, list):
+            kinds = list(kinds)
+            if "null" in kinds and required and rng.random() < UNSAID_NULL:
+                return Leaf(path, "", None, schema)
+            kinds = next((kind for kind in kinds if kind != "null"), "null")
+        if kinds == "null":
+            return Leaf(path, "", None, schema) if required else None
+        if kinds == "object":
+            return self._record(schema, path, rng, chosen)
+        if kinds == "array":
+            return self._entries(schema, path, rng)
+        return self._leaf(schema, path, rng)
+
+    def _alternative(
+        self, schema: JSON, key: str, path: tuple[str, ...], required: bool, rng: random.Random
+    ) -> Node | None:
+        rest = {name: part for name, part in schema.items() if name != key}
+        parts = [part for part in schema[key] if isinstance(part, Mapping)]
+        nothing = [part for part in parts if part.get("type") == "null"]
+        others = [part for part in parts if part.get("type") != "null"]
+        if nothing and required and rng.random() < UNSAID_NULL:
+            return Leaf(path, "", None, schema)
+        for part in rng.sample(others, len(others)):
+            node = self._node(_together(rest, part), path, required, rng, chosen=len(others) > 1)
+            if node is not None:
+                return node
+        return Leaf(path, "", None, schema) if nothing and required else None
+
+    def _record(self, schema: JSON, path: tuple[str, ...], rng: random.Random, chosen: bool) -> Record | None:
+        needed = set(schema.get("required", ()))
+        members: list[tuple[str, Node]] = []
+        for name, part in schema.get("properties", {}).items():
+            required = name in needed
+            if not required and rng.random() >= SAID:
+                continue
+            node = self._node(part, (*path, name), required, rng, chosen)
+            if node is None:
+                if required:
+                    self._note((*path, name), "it is required, and has no value that is said in a text")
+                    return None
+                if not _is_end(part):
+                    self._note((*path, name), "it has no value that is said in a text")
+                continue
+            members.append((name, node))
+        if not schema.get("properties") and isinstance(schema.get("additionalProperties"), Mapping):
+            for name in rng.sample(KEYS, rng.randint(1, MOST_ENTRIES)):
+                node = self._node(schema["additionalProperties"], (*path, name), True, rng)
+                members += [(name, node)] if node is not None else []
+        return Record(path, tuple(members), schema) if members else None
+
+    def _entries(self, schema: JSON, path: tuple[str, ...], rng: random.Random) -> Entries | None:
+        least = max(1, int(schema.get("minItems", 0)))
+        most = min(int(schema.get("maxItems", MOST_ENTRIES)), max(least, MOST_ENTRIES))
+        parts = schema.get("prefixItems") if isinstance(schema.get("prefixItems"), list) else None
+        if parts:
+            drawn = [self._node(part, path, True, rng) for part in parts]
+            return None if None in drawn else Entries(path, tuple(n for n in drawn if n), schema)
+        entries: list[Node] = []
+        for _ in range(rng.randint(least, max(least, most)) * 3):
+            node = self._node(schema.get("items"), (*path, ""), True, rng)
+            if node is None:
+                return None
+            if all(value_of(node) != value_of(entry) for entry in entries):
+                entries.append(node)
+            if len(entries) >= max(least, most) or (len(entries) >= least and rng.random() < 0.4):
+                break
+        return Entries(path, tuple(entries), schema) if len(entries) >= least else None
+
+    def _leaf(self, schema: JSON, path: tuple[str, ...], rng: random.Random) -> Leaf | None:
+        spoken = spoken_schema(schema)
+        words = words_of_path(path)
+        if spoken is None or not words:
+            self._note(path, "its schema is of no kind that is said in a text")
+            return None
+        pool = self._pool(path, words, spoken, schema)
+        if not pool:
+            return None
+        value: Any
+        if spoken["type"] == "boolean":
+            value = rng.random() < 0.5
+            phrases = [entry["say"] for entry in pool if isinstance(entry, dict) and entry["value"] is value]
+            phrase = rng.choice(phrases) if phrases else ""
+            return Leaf(path, "yes" if value else "no", value, schema, phrase)
+        if spoken["type"] == "number" and isinstance(pool, dict) and CENTS.search(" ".join(words)):
+            value = one_of(pool, rng)[1]
+            value = round(value + rng.choice((0, 0.5, 0.25, 0.99, 0.9, rng.random())), 2)
+            if json_schema.is_valid(schema, value):
+                return Leaf(path, number_said(value, rng, cents=True), value, schema)
+        said, value = one_of(pool, rng)
+        if isinstance(schema.get("pattern"), str) and "enum" not in schema:
+            made = matching(schema["pattern"], rng)
+            if made is not None and json_schema.is_valid(schema, made) and made == " ".join(made.split()):
+                said = value = made
+        if isinstance(value, str) and said == value and copied(schema) and rng.random() < INVENTED:
+            said = value = invent(value, rng)
+        if isinstance(value, str) and schema.get("format") == "email" and rng.random() < INVENTED:
+            local, _, host = value.partition("@")
+            said = value = f"{invent(local, rng)}@{host}"
+        if isinstance(value, int | float) and said == str(value):
+            said = number_said(value, rng)
+        return Leaf(path, said, value, schema)
+
+    def _pool(self, path: tuple[str, ...], words: tuple[str, ...], spoken: JSON, schema: JSON) -> Any:
+        """Made once for each part of the schema."""
+        key = (*path, repr(sorted(schema)), str(schema.get("enum", ""))[:80])
+        if key not in self._pools:
+            rng = random.Random(f"{self._seed}/{self._split}/{'/'.join(path)}")
+            noun = words_of_path(path[:-1]) or split_words(self.wanted.name)
+            pool: Any = []
+            if spoken["type"] == "string" and not SHAPED & schema.keys():
+                pool = [text for text in named_like(words, noun, rng) if json_schema.is_valid(schema, text)]
+            if not pool:
+                param = Param(path[-1], words, spoken, True, str(schema.get("description", "")))
+                pool = values_for(param, schema, noun, "", rng)
+            self._pools[key] = pool
+            if not pool:
+                self._note(path, "nothing that fits its schema is said in a text")
+        return self._pools[key]
+
+    def _note(self, path: Sequence[str], why: str) -> None:
+        self.unsaid.setdefault(".".join(part or "[]" for part in path) or "(all of it)", why)
+
+
+def words_of_path(path: Sequence[str]) -> tuple[str, ...]:
+    """The words of its last name; of an array's entry, those of the array in the singular."""
+    for depth, name in enumerate(reversed(path)):
+        if name:
+            words = split_words(name)
+            return singular(words) if depth and words else words
+    return ()
+
+
+def number_said(value: float, rng: random.Random, cents: bool = False) -> str:
+    """``1250.5`` as people write it: 1250.5, 1,250.50, and small counts as words now and then."""
+    if isinstance(value, int):
+        if value in NUMBERS and rng.random() < 0.15:
+            return NUMBERS[value]
+        return f"{value:,}" if value >= 1000 and rng.random() < 0.15 else str(value)
+    if cents:
+        return f"{value:,.2f}" if rng.random() < 0.3 else f"{value:.2f}"
+    return str(value)
+
+
+NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten",
+           11: "eleven", 12: "twelve", 15: "fifteen", 20: "twenty", 30: "thirty", 40: "forty", 50: "fifty",
+           100: "a hundred"}  # fmt: skip
+KEYS = ("alpha", "beta", "north", "south", "east", "west", "morning", "evening", "first", "second")
+
+
+def _is_end(schema: Any) -> bool:
+    """Whether nothing fits: where a schema that contains itself is no longer followed, or an array of such."""
+    if not isinstance(schema, Mapping):
+        return schema is False
+    return schema.get("not") == {} or ("items" in schema and _is_end(schema["items"]))
+
+
+def _words(value: str) -> str:
+    return " ".join(split_words(value)) or value
+
+
+def _kind_of(schema: Mapping[str, Any]) -> str | None:
+    if "properties" in schema or "additionalProperties" in schema:
+        return "object"
+    return "array" if "items" in schema or "prefixItems" in schema else None
+
+
+def _together(rest: JSON, part: Mapping[str, Any]) -> JSON:
+    """An alternative with what holds for all of them."""
+    found = {**rest, **part}
+    if "properties" in rest and "properties" in part:
+        found["properties"] = {**rest["properties"], **part["properties"]}
+    if "required" in rest and "required" in part:
+        found["required"] = list(dict.fromkeys([*rest["required"], *part["required"]]))
+    return found

@@ -1,0 +1,251 @@
+"""Judging JSON answers: do they fit the schema, and which fields are right."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from agentlora.core import schema as json_schema
+from agentlora.core.files import loads_strict
+from agentlora.core.types import JSON, Example, Output, Score
+from agentlora.eval.calls import canonical
+from agentlora.tasks.tool_calling.importing.schemas import References
+from agentlora.tasks.tool_calling.importing.types import Unusable
+
+FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL | re.IGNORECASE)
+MISSING = object()
+DATES = ("date", "date-time", "time")
+
+
+class JsonFields:
+    """Judges an answer against ``expected.value``, field by field. A field is a path to a value that is no object and
+    no array of objects.
+
+    - ``parsed``: the answer is one JSON value, alone or in a Markdown fence.
+    - ``schema_valid``: it fits the example's schema.
+    - ``field_accuracy``: of all fields that the expected value or the answer has, the share that both have and that
+      are equal: a field that was made up counts as one that is missing. Numbers are equal by value, dates and times
+      with a format by the moment that they name, arrays of which the schema says ``uniqueItems`` as sets, all else
+      exactly.
+    - ``exact_match``: every field is right.
+    """
+
+    metrics: Sequence[str] = ("parsed", "schema_valid", "field_accuracy", "exact_match")
+    headline = "field_accuracy"
+    lower_is_better: frozenset[str] = frozenset()
+
+    def score(self, example: Example, output: Output) -> Score:
+        """Judge one answer; unscored where the example has no value or its schema is unusable."""
+        wanted, schema = example.expected.value, example.schema or {}
+        if wanted is None:
+            return Score(unscored="the example expects no JSON value")
+        for problem in json_schema.check_schema(schema):
+            return Score(unscored=f"the schema: {problem}")
+        value = parse_value(output.text)
+        if value is MISSING:
+            cut = " (cut off at the token limit)" if output.finish_reason == "length" else ""
+            return Score(dict.fromkeys(self.metrics, 0.0), why=f"not one JSON value{cut}")
+        problems = json_schema.errors(schema, value)
+        compared = list(compare(wanted, value, _unfolded(json.dumps(schema))))
+        wrong = [field for field in compared if not field.right]
+        share = (len(compared) - len(wrong)) / len(compared) if compared else 1.0
+        scores = {
+            "parsed": 1.0,
+            "schema_valid": float(not problems),
+            "field_accuracy": share,
+            "exact_match": float(not wrong),
+        }
+        why = wrong[0].why() if wrong else problems[0] if problems else ""
+        return Score(scores, why=why)
+
+    def validate(self, examples: Sequence[Example]) -> list[str]:
+        """Problems found: a gold value that does not score 1 everywhere, a corruption of it that does."""
+        problems = []
+        for example in examples:
+            gold = self.score(example, Output(example.id, json.dumps(example.expected.value)))
+            if gold.unscored:
+                problems.append(f"{example.id}: the gold answer is unscored: {gold.unscored}")
+                continue
+            problems += [
+                f"{example.id}: the gold answer scores {name} {value:g}: {gold.why}"
+                for name, value in gold.metrics.items()
+                if value != 1
+            ]
+            for label, text in _corruptions(example.expected.value):
+                if self.score(example, Output(example.id, text)).metrics["exact_match"] == 1:
+                    problems.append(f"{example.id}: the gold answer with {label} still scores 1")
+        return problems
+
+
+def parse_value(text: str) -> Any:
+    """The JSON value that an answer is, or `MISSING`."""
+    fenced = FENCE.fullmatch(text)
+    try:
+        return loads_strict(fenced[1] if fenced else text)
+    except (ValueError, RecursionError):
+        return MISSING
+
+
+@lru_cache(maxsize=64)
+def _unfolded(schema_json: str) -> Any:
+    """A schema with its references in their places, as `compare` reads it; as it is where that cannot be."""
+    schema = json.loads(schema_json)
+    if '"$ref"' not in schema_json:
+        return schema
+    try:
+        return References(schema).unfolded(schema, again=2)
+    except Unusable:
+        return schema
+
+
+# --- fields -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the expected value, of the answer, or of both; `MISSING` where one of them lacks it."""
+
+    path: str
+    wanted: Any
+    found: Any
+    right: bool
+
+    def why(self) -> str:
+        """What is wrong, in a few words."""
+        if self.found is MISSING:
+            return f"{self.path} is missing; expected {_short(self.wanted)}"
+        if self.wanted is MISSING:
+            return f"{self.path} is {_short(self.found)}; nothing is expected there"
+        return f"{self.path} is {_short(self.found)}; expected {_short(self.wanted)}"
+
+
+def compare(wanted: Any, found: Any, schema: Any, path: str = "") -> Iterator[Field]:
+    """Every field of two values. `schema` says how they are compared; it need not be whole."""
+    if isinstance(wanted, Mapping) or isinstance(found, Mapping):
+        mine = wanted if isinstance(wanted, Mapping) else {}
+        theirs = found if isinstance(found, Mapping) else {}
+        if not mine and not theirs:
+            yield Field(path or "(all)", wanted, found, _equal(wanted, found, schema))
+            return
+        for name in [*mine, *(name for name in theirs if name not in mine)]:
+            inner = _member(schema, name)
+            yield from compare(mine.get(name, MISSING), theirs.get(name, MISSING), inner, _join(path, name))
+        return
+    if _has_objects(wanted) or _has_objects(found):
+        ours = wanted if isinstance(wanted, list) else []
+        others = found if isinstance(found, list) else []
+        inner = _part(schema, "items")
+        for i in range(max(len(ours), len(others))):
+            one = ours[i] if i < len(ours) else MISSING
+            other = others[i] if i < len(others) else MISSING
+            yield from compare(one, other, inner, f"{path}[{i}]")
+        return
+    yield Field(path or "(all)", wanted, found, _equal(wanted, found, schema))
+
+
+def _equal(wanted: Any, found: Any, schema: Any) -> bool:
+    if wanted is MISSING or found is MISSING:
+        return False
+    if isinstance(wanted, list) and isinstance(found, list) and _part(schema, "uniqueItems") is True:
+        return sorted(map(canonical, wanted)) == sorted(map(canonical, found))
+    if isinstance(wanted, str) and isinstance(found, str) and _part(schema, "format") in DATES:
+        return wanted == found or _moment(wanted) == _moment(found) is not None
+    return canonical(wanted) == canonical(found)
+
+
+def _moment(text: str) -> datetime.datetime | datetime.time | None:
+    """What a date or time names, times without a zone taken as UTC."""
+    kinds: tuple[type[datetime.datetime] | type[datetime.time], ...] = (datetime.datetime, datetime.time)
+    for kind in kinds:
+        try:
+            found = kind.fromisoformat(text)
+        except ValueError:
+            continue
+        return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+    return None
+
+
+def _has_objects(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value)
+
+
+def _member(schema: Any, name: str) -> Any:
+    """The schema of a property, looked for in alternatives too."""
+    if not isinstance(schema, Mapping):
+        return {}
+    found = (schema.get("properties") or {}).get(name)
+    if found is not None:
+        return found
+    for key in ("anyOf", "oneOf", "allOf"):
+        for part in schema.get(key) or ():
+            if inner := _member(part, name):
+                return inner
+    return {}
+
+
+def _part(schema: Any, key: str) -> Any:
+    """A keyword of a schema, looked for in alternatives too."""
+    if not isinstance(schema, Mapping):
+        return None
+    if key in schema:
+        return schema[key]
+    for alternatives in ("anyOf", "oneOf", "allOf"):
+        for part in schema.get(alternatives) or ():
+            if (found := _part(part, key)) is not None:
+                return found
+    return None
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+# --- corrupting ---------------------------------------------------------------------------------
+
+
+def _corruptions(value: Any) -> Iterator[tuple[str, str]]:
+    """Wrong answers made from the gold one: (what was done, the text)."""
+    for path, changed in _changes(value, ""):
+        yield path, json.dumps(changed)
+    text = json.dumps(value)
+    yield "its end cut off", text[:-1]
+    yield "words around it", f"Here it is: {text}"
+    if isinstance(value, dict):
+        yield "a field too many", json.dumps({**value, "not_a_field": 1})
+
+
+def _changes(value: Any, path: str) -> Iterator[tuple[str, JSON | list[Any]]]:
+    """`value` with one thing in it changed, for each thing."""
+    parts: Any = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    for key, part in parts:
+        where = _join(path, str(key))
+        for what, other in _others(part, where):
+            yield what, ({**value, key: other} if isinstance(value, dict) else _replaced(value, key, other))
+        if isinstance(value, dict):
+            yield f"{where} left out", {name: kept for name, kept in value.items() if name != key}
+
+
+def _others(part: Any, where: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(part, dict | list):
+        yield from _changes(part, where)
+        return
+    changed = (
+        not part if isinstance(part, bool) else part + 1 if isinstance(part, int | float) else f"{part}x"
+    )
+    yield f"{where} changed", changed
+
+
+def _replaced(values: list[Any], index: Any, value: Any) -> list[Any]:
+    return [*values[:index], value, *values[index + 1 :]]

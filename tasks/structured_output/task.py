@@ -1,0 +1,22 @@
+"""Structured output: given a text, answer with the JSON value of a schema that says what it says."""
+
+from __future__ import annotations
+
+from agentlora.core.types import Task
+
+TASK = Task(
+    name="structured-output",
+    summary="turn a text into one JSON value that fits your schema",
+    dataset_builder="schema-texts",
+    evaluator="json-fields",
+    headline="field_accuracy",
+    floor={"schema_valid": 0.80, "field_accuracy": 0.50},
+    defaults={
+        "training": {"max_len": 2048, "batch_size": 16, "lr": 1.2e-3},
+        "eval": {"max_new_tokens": 512},
+    },
+    presets={
+        # A first look, within ten minutes on 2 cores for a schema of some fifteen fields.
+        "demo": {"data": {"params": {"examples": 1200}}},
+    },
+)

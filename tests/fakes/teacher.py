@@ -1,0 +1,83 @@
+"""A real HTTP server that speaks OpenAI's chat API and answers by rule: a teacher without a model.
+
+With tools, it calls the first one, each required text filled with the last word of the request. Without, it says the
+request backwards. `plans` are responses that come before: a status (429, 500), ``rubbish`` or ``hang``, one for
+each request. A request that holds ``odd`` is answered with a call that does not fit its tool.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class FakeTeacher:
+    """`asked`: the bodies of all requests, those that were refused too."""
+
+    url: str = ""
+    plans: list[int | str] = field(default_factory=list)
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The chat completion to a request."""
+        text = str(body["messages"][-1]["content"])
+        message: dict[str, Any] = {"role": "assistant", "content": None}
+        if body.get("tools"):
+            function = body["tools"][0]["function"]
+            required = function["parameters"].get("required", [])
+            value: Any = 7 if "odd" in text else text.split()[-1].strip("?.!")
+            arguments = json.dumps(dict.fromkeys(required, value))
+            message["tool_calls"] = [
+                {
+                    "id": "c",
+                    "type": "function",
+                    "function": {"name": function["name"], "arguments": arguments},
+                }
+            ]
+        else:
+            message["content"] = " ".join(reversed(text.split()))
+        usage = {"prompt_tokens": 20, "completion_tokens": 5}
+        return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+
+
+@contextmanager
+def fake_teacher(*plans: int | str) -> Iterator[FakeTeacher]:
+    """A running `FakeTeacher`."""
+    teacher = FakeTeacher(plans=list(plans))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            with teacher.lock:
+                teacher.asked.append(body)
+                plan = teacher.plans.pop(0) if teacher.plans else 200
+            if plan == "hang":
+                time.sleep(2)
+                plan = 200
+            content = b"<html>no json" if plan == "rubbish" else json.dumps(teacher.answer(body)).encode()
+            self.send_response(plan if isinstance(plan, int) else 200)
+            self.send_header("retry-after", "0")
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    teacher.url = f"http://127.0.0.1:{server.server_port}/v1"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield teacher
+    finally:
+        server.shutdown()
+        server.server_close()

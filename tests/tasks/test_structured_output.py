@@ -1,0 +1,374 @@
+"""Somebody's own schema: drawn values fit it, texts say all that is in them, and answers are judged field by field."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from agentlora.core import schema as json_schema
+from agentlora.core.cli import cli
+from agentlora.core.config import parse
+from agentlora.core.data import refuse_leaks
+from agentlora.core.errors import ConfigError, DataError
+from agentlora.core.types import Example, Expected, Output, Split
+from agentlora.tasks.structured_output.builder import SchemaTextParams, SchemaTexts
+from agentlora.tasks.structured_output.pairs import read_pairs
+from agentlora.tasks.structured_output.sampling import Entries, Leaf, Node, Record, Sampler, value_of
+from agentlora.tasks.structured_output.schemas import read_schema
+from agentlora.tasks.structured_output.scoring import JsonFields
+from agentlora.tasks.structured_output.writing import write
+
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+ROOT = Path(__file__).parents[2]
+ORDER = ROOT / "benchmarks" / "own_schema" / "delivery_order.json"
+ZOO: dict[str, Any] = {
+    "title": "Booking",
+    "type": "object",
+    "properties": {
+        "code": {"type": "string", "pattern": "^BK-[0-9]{3}$"},
+        "guest": {"$ref": "#/$defs/person"},
+        "companions": {"type": "array", "items": {"$ref": "#/$defs/person"}, "maxItems": 2},
+        "room": {"enum": ["single", "double_bed", "suite"]},
+        "nights": {"type": "integer", "minimum": 1, "maximum": 30},
+        "rate": {"type": "number", "exclusiveMinimum": 0, "maximum": 400},
+        "arrival": {"type": "string", "format": "date"},
+        "breakfast": {"type": "boolean"},
+        "remark": {"type": ["string", "null"]},
+        "extras": {"type": "array", "items": {"enum": ["cot", "parking", "late_checkout"]}, "uniqueItems": True},
+        "payment": {
+            "oneOf": [
+                {"type": "object", "properties": {"kind": {"const": "card"}, "last_digits": {"type": "string",
+                 "pattern": "^[0-9]{4}$"}}, "required": ["kind", "last_digits"], "additionalProperties": False},
+                {"type": "object", "properties": {"kind": {"const": "invoice"}, "company": {"type": "string"}},
+                 "required": ["kind", "company"], "additionalProperties": False},
+            ]
+        },
+        "parts": {"$ref": "#/$defs/part"},
+    },
+    "required": ["code", "guest", "room", "remark"],
+    "additionalProperties": False,
+    "$defs": {
+        "person": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 40}, "email": {"type":
+                   "string", "format": "email"}}, "required": ["name"], "additionalProperties": False},
+        "part": {"type": "object", "properties": {"name": {"type": "string"}, "parts": {"type": "array", "items":
+                 {"$ref": "#/$defs/part"}, "maxItems": 2}}, "required": ["name"], "additionalProperties": False},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def zoo(tmp_path: Path) -> str:
+    """A schema with all that the task takes: references, recursion, alternatives, null, enumerations, patterns."""
+    path = tmp_path / "booking.json"
+    path.write_text(json.dumps(ZOO))
+    return str(path)
+
+
+def build(schema: str, split: Split, **settings: Any) -> list[Example]:
+    params = parse(
+        SchemaTextParams,
+        {"schema": schema, "examples": 120, "dev_examples": 20, "test_examples": 40, **settings},
+    )
+    return list(SchemaTexts().build(split, params, 0))
+
+
+def leaves(node: Node) -> list[Leaf]:
+    if isinstance(node, Leaf):
+        return [node]
+    inner = [member for _, member in node.members] if isinstance(node, Record) else node.entries
+    return [leaf for part in inner for leaf in leaves(part)]
+
+
+# --- schemas ------------------------------------------------------------------------------------
+
+
+def test_a_class_of_a_file_is_a_schema_and_the_file_is_not_run(tmp_path: Path) -> None:
+    file = tmp_path / "models.py"
+    file.write_text(
+        "from pydantic import BaseModel, Field\nraise SystemExit('run!')\n"
+        "class Line(BaseModel):\n    product: str\n    quantity: int = Field(ge=1)\n"
+        "class Invoice(BaseModel):\n    '''A bill.'''\n    number: str\n    lines: list[Line]\n"
+        "    paid: bool | None = None\n"
+    )
+    wanted = read_schema(f"{file}:Invoice")
+    assert wanted.name == "Invoice"
+    assert wanted.schema["required"] == ["number", "lines"]
+    assert wanted.schema["properties"]["lines"]["items"]["properties"]["quantity"]["minimum"] == 1
+    with pytest.raises(DataError, match=r"no class 'Invoise'\. Did you mean 'Invoice'"):
+        read_schema(f"{file}:Invoise")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1, 2]", "holds no JSON Schema"),
+        ('{"type": "string"}', "neither an object nor an array"),
+        ('{"type": "objet"}', "not a usable JSON Schema"),
+        ('{"properties": {"a": {"$ref": "https://example.com/a.json"}}}', "nothing is fetched|never fetched"),
+        ('{"type": "object", "properties": {"a": {"$ref": "#/no"}}}', "names nothing|not a usable"),
+        ('{"type": "object"', "not JSON"),
+    ],
+)
+def test_what_is_no_schema_for_an_answer_is_told(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "wrong.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_schema(str(path))
+
+
+def test_a_schema_has_to_be_named_and_to_be_there() -> None:
+    with pytest.raises(ConfigError, match="Give --schema"):
+        read_schema("")
+    with pytest.raises(DataError, match="no such file"):
+        read_schema("nowhere.json")
+    with pytest.raises(DataError, match="no such module"):
+        read_schema("nowhere.at.all:Thing")
+
+
+# --- values and texts ---------------------------------------------------------------------------
+
+
+def test_drawn_values_fit_the_schema_and_use_all_of_it(zoo: str) -> None:
+    sampler, rng = Sampler(read_schema(zoo), "train", 0), random.Random(1)
+    values: list[Any] = [value_of(sampler.draw(rng)) for _ in range(300)]
+    assert all(json_schema.is_valid(ZOO, value) for value in values)
+    for name in ZOO["properties"]:
+        assert any(name in value for value in values), name
+    assert {value["payment"]["kind"] for value in values if "payment" in value} == {"card", "invoice"}
+    assert any(value["remark"] is None for value in values)
+    assert any(value["remark"] for value in values)
+    assert any(inner.get("parts") for value in values for inner in value.get("parts", {}).get("parts", ()))
+    assert not sampler.unsaid
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+@pytest.mark.parametrize("source", ["zoo", "order"])
+def test_a_text_says_every_value_that_is_expected(zoo: str, source: str, held_out: bool) -> None:
+    wanted = read_schema(zoo if source == "zoo" else str(ORDER))
+    sampler, rng = Sampler(wanted, "train", 0), random.Random(2)
+    styles = set()
+    for _ in range(400):
+        node = sampler.draw(rng)
+        said = write(node, wanted.name, frozenset(), held_out, rng)
+        styles.add(said.style)
+        assert not re.search(r"<[a-zA-Z]>(?!>)", said.text), said.text
+        for leaf in leaves(node):
+            if isinstance(leaf.value, bool) or not leaf.said:
+                continue
+            assert leaf.said in said.text, (leaf, said.text)
+    assert styles == {"form", "sentences", "letter", "line", "order"}
+
+
+def test_splits_share_no_text_and_the_same_seed_gives_the_same(zoo: str) -> None:
+    splits = {split: build(zoo, split) for split in SPLITS}
+    assert [len(splits[split]) for split in SPLITS] == [120, 20, 40]
+    refuse_leaks(splits)
+    assert build(zoo, "test") == splits["test"]
+    assert {e.group for e in splits["train"]} == {f"train-{n:05}" for n in range(15)}
+    prompts = {e.messages[0]["content"] for split in SPLITS for e in splits[split]}
+    assert len(prompts) == 1
+    assert '"pattern": "^BK-' in prompts.pop()
+    assert not JsonFields().validate(splits["test"])
+
+
+def test_a_schema_of_few_values_ends_with_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "small.json"
+    path.write_text('{"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"]}')
+    with pytest.raises(DataError, match=r"only \d+ of 5000 texts of train .* the same again"):
+        build(str(path), "train", examples=5000)
+
+
+def test_a_required_part_that_nobody_says_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "blob.json"
+    path.write_text(
+        '{"type": "object", "properties": {"blob": {"type": "string", "format": "binary"}}, "required": ["blob"]}'
+    )
+    with pytest.raises(DataError, match="blob"):
+        build(str(path), "train")
+
+
+def test_an_optional_part_that_nobody_says_is_in_the_card(tmp_path: Path) -> None:
+    path = tmp_path / "blob.json"
+    path.write_text(
+        '{"title": "Note", "type": "object", "properties": {"topic": {"type": "string"}, "blob": {"type": "string", '
+        '"format": "binary"}}, "required": ["topic"]}'
+    )
+    card = SchemaTexts().card(parse(SchemaTextParams, {"schema": str(path)}))
+    assert [row.partition(":")[0] for row in card["never_filled"]] == ["blob"]
+    assert card["system"].endswith('"required": ["topic"]}')
+
+
+# --- pairs --------------------------------------------------------------------------------------
+
+
+def test_pairs_of_ones_own_go_where_they_say(tmp_path: Path) -> None:
+    pairs = read_pairs(ORDER.with_name("texts.jsonl"), json.loads(ORDER.read_text()), 0)
+    assert [len(pairs[split]) for split in SPLITS] == [0, 8, 30]
+    built = build(str(ORDER), "test", pairs=str(ORDER.with_name("texts.jsonl")), test_examples=0)
+    assert len(built) == 30
+    assert {e.tags["slice"] for e in built} == {"pairs"}
+    assert not JsonFields().validate(built)
+    own = tmp_path / "own.jsonl"
+    rows = [{"text": f"Room {n}", "value": {"topic": f"{n}"}} for n in range(60)]
+    own.write_text("\n".join(map(json.dumps, rows)))
+    shared = read_pairs(own, {"type": "object"}, 0)
+    assert all(len(shared[split]) > 3 for split in SPLITS)
+    assert sum(map(len, shared.values())) == 60
+
+
+def test_broken_pairs_are_told_all_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(
+        '{"text": "a", "value": {"n": 1}}\n{"text": "b", "value": {"n": "x"}}\n{"text": 1}\nno json\n'
+        '{"text": "a", "value": {"n": 2}}\n{"text": "c", "value": {"n": 1}, "split": "val"}\n'
+        '{"text": "d", "vale": 1, "value": {}}'
+    )
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    with pytest.raises(DataError) as raised:
+        read_pairs(path, schema, 0)
+    said = str(raised.value)
+    for part in (
+        "line 2: its value",
+        "line 3: a row",
+        "line 4: ",
+        "line 5: its text",
+        "line 6: split",
+        "line 7: unknown",
+    ):
+        assert part in said
+    with pytest.raises(DataError, match="cannot read"):
+        read_pairs(tmp_path / "none.jsonl", schema, 0)
+
+
+# --- judging ------------------------------------------------------------------------------------
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "n": {"type": "number"},
+        "day": {"type": "string", "format": "date"},
+        "at": {"type": "string", "format": "date-time"},
+        "tags": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
+        "steps": {"type": "array", "items": {"type": "string"}},
+        "rows": {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "integer"}}}},
+    },
+}
+
+
+def scored(wanted: Any, text: str, schema: Any = SCHEMA) -> tuple[float, float, float, float, str]:
+    found = JsonFields().score(Example("x", (), Expected(value=wanted), schema=schema), Output("x", text))
+    values = [found.metrics[name] or 0.0 for name in JsonFields.metrics]
+    return (*values, found.why)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "text", "accuracy", "valid", "why"),
+    [
+        ({"n": 1}, '{"n": 1.0}', 1, 1, ""),
+        ({"n": 1}, '```json\n{"n": 1}\n```', 1, 1, ""),
+        ({"n": 1}, '{"n": true}', 0, 0, "n is true; expected 1"),
+        ({"n": 1, "day": "2026-03-01"}, '{"n": 1}', 0.5, 1, "day is missing"),
+        ({"n": 1}, '{"n": 1, "day": "2026-03-01"}', 0.5, 1, "nothing is expected there"),
+        ({"at": "2026-03-01T10:00:00Z"}, '{"at": "2026-03-01T11:00:00+01:00"}', 1, 1, ""),
+        ({"day": "2026-03-01"}, '{"day": "2026-03-02"}', 0, 1, "day is"),
+        ({"tags": ["a", "b"]}, '{"tags": ["b", "a"]}', 1, 1, ""),
+        ({"steps": ["a", "b"]}, '{"steps": ["b", "a"]}', 0, 1, "steps is"),
+        ({"rows": [{"a": 1}, {"a": 2}]}, '{"rows": [{"a": 1}]}', 0.5, 1, "rows[1].a is missing"),
+        ({"rows": [{"a": 1}]}, '{"rows": [{"a": 1}, {"a": 2}]}', 0.5, 1, "rows[1].a is 2"),
+        ({"n": 1}, 'Here: {"n": 1}', 0, 0, "not one JSON value"),
+        ({"n": 1}, '{"n": NaN}', 0, 0, "not one JSON value"),
+        ({"n": 1}, "[" * 100_000, 0, 0, "not one JSON value"),
+    ],
+)
+def test_answers_are_judged_field_by_field(
+    wanted: Any, text: str, accuracy: float, valid: float, why: str
+) -> None:
+    parsed, schema_valid, found, exact, said = scored(wanted, text)
+    assert (found, schema_valid) == (accuracy, valid)
+    assert exact == (accuracy == 1)
+    assert parsed == ("not one JSON" not in why)
+    assert why in said
+
+
+def test_fields_are_compared_through_references() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"t": {"$ref": "#/$defs/t"}},
+        "$defs": {"t": SCHEMA["properties"]["tags"]},
+    }  # type: ignore[index]
+    assert scored({"t": ["a", "b"]}, '{"t": ["b", "a"]}', schema)[2] == 1
+
+
+def test_what_cannot_be_judged_is_unscored() -> None:
+    nothing = JsonFields().score(Example("x", (), Expected(text="hi")), Output("x", "{}"))
+    assert nothing.unscored
+    unusable = JsonFields().score(
+        Example("x", (), Expected(value={"a": 1}), schema={"type": "objet"}), Output("x", "{}")
+    )
+    assert unusable.unscored
+    assert "schema" in unusable.unscored
+
+
+# --- command line -------------------------------------------------------------------------------
+
+
+def test_the_options_of_a_schema(zoo: str) -> None:
+    runner = CliRunner()
+    shown = runner.invoke(
+        cli, ["train", "structured-output", "--schema", zoo, "--data", "p.jsonl", "--dry-run"]
+    )
+    assert shown.exit_code == 0, shown.output
+    data = json.loads(shown.output)["data"]
+    assert data == {"builder": "schema-texts", "params": {"schema": zoo, "pairs": "p.jsonl"}}
+    both = runner.invoke(cli, ["train", "tool-calling", "--schema", zoo, "--tools", "x.yaml"])
+    assert both.exit_code == 2
+    wrong = runner.invoke(cli, ["train", "structured-output", "--set", "data.params.schma=x", "--dry-run"])
+    assert wrong.exit_code != 0
+
+
+def test_a_schema_is_trained_and_evaluated(zoo: str, tiny_model_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = {
+        "data.params.examples": 16, "data.params.dev_examples": 4, "data.params.test_examples": 6,
+        "training.max_steps": 2, "training.batch_size": 8, "training.eval_steps": 0, "eval.max_new_tokens": 8,
+        "training.max_len": 4096,
+    }  # fmt: skip
+    command = [
+        "train",
+        "structured-output",
+        "--schema",
+        zoo,
+        "--model",
+        str(tiny_model_dir),
+        "--output",
+        str(run),
+    ]
+    for key, value in settings.items():
+        command += ["--set", f"{key}={value}"]
+    runner = CliRunner()
+    trained = runner.invoke(cli, command)
+    assert trained.exit_code == 0, trained.output
+    evaluated = runner.invoke(cli, ["eval", str(run), "--engine", "transformers"])
+    assert evaluated.exit_code == 0, evaluated.output
+    record = json.loads((run / "eval" / "record.json").read_text())
+    assert record["headline"] == "field_accuracy"
+    assert record["n"] == 6
+    shots = record["shots"]
+    assert [m["role"] for m in shots] == ["system", *("user", "assistant") * 3]
+    assert "JSON Schema" in shots[0]["content"]
+    assert all(json_schema.is_valid(ZOO, json.loads(m["content"])) for m in shots if m["role"] == "assistant")
+    samples = [json.loads(line) for line in (run / "eval" / "samples.jsonl").read_text().splitlines()]
+    assert {s["condition"] for s in samples} >= {"base", "base + 3 examples", "adapter"}
+
+
+def test_entries_are_named_in_the_singular() -> None:
+    leaf = Leaf(("tags", ""), "red", "red", {})
+    entries = Entries(("tags",), (leaf,), {})
+    said = write(Record((), (("tags", entries),), {}), "Thing", frozenset(), False, random.Random(0))
+    assert "red" in said.text
