@@ -40,14 +40,8 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
         refuse_unanswered(splits["train"])
         for split, examples in splits.items():
             run.write_examples(split, examples)
-        card = {
-            **builder.card(params),
-            **told,
-            "builder": name,
-            "counts": {split: len(examples) for split, examples in splits.items()},
-            "digest": {split: split_digest(examples) for split, examples in splits.items()},
-        }
-        write_json(run.directory / "data" / "card.json", redact(card))
+        card = card_of_splits({**builder.card(params), **told}, name, splits)
+        write_json(run.directory / "data" / "card.json", card)
         run.note("data", "built", **card["counts"])
         if card.get("quarantined"):
             message = f"warning: {card['notes']} All of them: {run.directory / 'data' / 'card.json'}"
@@ -59,6 +53,20 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
                 "no test",
                 message="no test examples: what is trained can be neither evaluated nor published",
             )
+    return card
+
+
+def card_of_splits(
+    told: Mapping[str, Any], builder: str, splits: Mapping[Split, list[Example]]
+) -> dict[str, Any]:
+    """A data card: what its builder says, and how much there is of each split, with its digest."""
+    counted = {
+        **told,
+        "builder": builder,
+        "counts": {split: len(examples) for split, examples in splits.items()},
+        "digest": {split: split_digest(examples) for split, examples in splits.items()},
+    }
+    card: dict[str, Any] = redact(counted)
     return card
 
 

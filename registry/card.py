@@ -46,3 +46,9 @@ class SkillCard(BaseModel):
     parents: list[dict[str, Any]] = []
     conversion: dict[str, Any] = {}
     provenance: dict[str, Any] = {}
+
+    @property
+    def system(self) -> str:
+        """The system message that every prompt of its training began with, as its data card says; mostly empty."""
+        said = self.data.get("system")
+        return said if isinstance(said, str) else ""

@@ -81,6 +81,8 @@ class Gateway:
     async def _forward(self, request: Request, body: JSON, answerer: Answerer) -> Response:
         plain = {**body, "model": answerer.model}
         of_skill = answerer.served != BASE and request.url.path.endswith("/chat/completions")
+        if of_skill and answerer.system:
+            plain = with_system(plain, answerer.system)
         held = with_strict_calls(plain) if of_skill else plain
         response = await self._send(request, held)
         if response.status_code == 400 and held is not plain:
@@ -144,6 +146,14 @@ class Gateway:
         what = "does not answer" if unreachable else "broke the connection"
         message = f"the model server {what} ({type(exc).__name__}). Is it still running? See its log."
         return _error(503 if unreachable else 502, message)
+
+
+def with_system(body: JSON, system: str) -> JSON:
+    """`body` with the system message that a skill was trained with, where the client sends none."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or any(isinstance(m, dict) and m.get("role") == "system" for m in messages):
+        return body
+    return {**body, "messages": [{"role": "system", "content": system}, *messages]}
 
 
 def with_strict_calls(body: JSON) -> JSON:

@@ -44,11 +44,14 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """Who answers: `served` for people (a served name, or ``base``), `model` for the backend, and why."""
+    """Who answers: `served` for people (a served name, or ``base``), `model` for the backend, and why. `system` is the
+    system message that a skill was trained with; empty where it was trained with none of its own.
+    """
 
     served: str
     model: str
     why: str
+    system: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ class Shelf:
             with self._loading[name]:
                 if name not in self._loaded:
                     self._load(version)
-        return Answerer(name, name, why)
+        return Answerer(name, name, why, version.card.system)
 
     def _load(self, version: Version) -> None:
         name = version.served_name
@@ -239,7 +242,8 @@ def probes(card: SkillCard) -> list[JSON]:
         return given
     prompts = card.router_profile.get("prompts") or []
     spread = prompts[:: max(1, len(prompts) // PROMPTS)]
-    return [{"messages": [{"role": "user", "content": str(prompt)}]} for prompt in spread]
+    head = [{"role": "system", "content": card.system}] if card.system else []
+    return [{"messages": [*head, {"role": "user", "content": str(prompt)}]} for prompt in spread]
 
 
 def _names(registry: Registry, skill: str, default: Version, pool: Pool) -> list[tuple[str, Version]]:

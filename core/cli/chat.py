@@ -93,7 +93,9 @@ def _in_engine(
         engine.add_adapter(version.served_name, registry.materialise(version))
 
         def ask(text: str) -> tuple[str, str]:
-            messages = ({"role": "user", "content": text},)
+            system = version.card.system
+            head = ({"role": "system", "content": system},) if system else ()
+            messages = (*head, {"role": "user", "content": text})
             asked = [
                 GenerateRequest(
                     str(number), messages, tuple(tools), adapter, max_tokens, strict_calls=adapter is not None

@@ -1,4 +1,4 @@
-"""``agentlora data import SOURCE`` and ``agentlora data xray TARGET``."""
+"""``agentlora data import SOURCE``, ``agentlora data build TASK`` and ``agentlora data xray TARGET``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from agentlora.core.types import Split
 
 BUDGET = 250
 SHOWN = 12  # lines of what was left out or pruned
+COUNTED = 2000  # examples whose tokens are counted
 
 
 @click.group()
@@ -83,6 +84,107 @@ def import_(source: str, tool_tokens: int, only: tuple[str, ...], output: Path |
     console.print(
         Text(f"\nNext: agentlora train tool-calling --tools {shlex.quote(source)} {quoted}".rstrip())
     )
+
+
+@data.command()
+@click.argument("task")
+@training_options
+@config_options
+@click.option("--output", type=click.Path(path_type=Path), help="Directory; default: data-TASK here.")
+@click.option("--tokens", is_flag=True, help="Count tokens too, with the base model's tokenizer.")
+@show_json
+def build(
+    task: str,
+    config: dict[str, Any],
+    sets: dict[str, Any],
+    output: Path | None,
+    tokens: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Build the data of TASK without training: JSONL files, a data card, and a report of what is in them.
+
+    Takes what `train` takes. The report says how many examples there are of each case, how long they are, how varied
+    their values, and what dev and test share with training.
+    """
+    from agentlora.core.data import SPLITS, build_split, builder_of, card_of_splits, refuse_leaks
+    from agentlora.core.files import write_atomic, write_json
+    from agentlora.core.manager import default_plugins
+    from agentlora.core.resolving import resolve_config
+    from agentlora.eval.quality import look
+    from agentlora.eval.quality_html import page
+
+    plugins = default_plugins()
+    resolved = resolve_config(plugins, task, config, *layers_of(options), sets)
+    if resolved.teacher.source:
+        raise ConfigError(
+            "a teacher answers when a run is trained: leave --teacher out to look at its prompts."
+        )
+    folder = output or Path(f"data-{task}")
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"{str(folder)!r} is not empty. Name another --output.")
+    splits = {split: build_split(resolved, plugins, split) for split in SPLITS}
+    refuse_leaks(splits)
+    name, builder, params = builder_of(resolved, plugins)
+    card = card_of_splits(builder.card(params), name, splits)
+    lengths = _token_counts(plugins, resolved, splits["train"]) if tokens else []
+    found = look(splits, lengths)
+    for split, examples in splits.items():
+        write_atomic(folder / f"{split}.jsonl", "".join(f"{e.to_json()}\n" for e in examples).encode())
+    write_json(folder / "card.json", card)
+    write_atomic(
+        folder / "report.html", page(f"{task}: {name}", found, [str(card.get("notes", ""))]).encode()
+    )
+    if as_json:
+        click.echo(json.dumps({"directory": str(folder), **found.to_dict()}, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    console = Console()
+    for part in _quality_shown(found):
+        console.print(part)
+    click.echo(f"Report: {folder / 'report.html'}\nNext: agentlora data xray {task} with the same options")
+
+
+def _token_counts(plugins: Any, resolved: Any, examples: list[Any]) -> list[int]:
+    from agentlora.core.errors import needs_extra
+    from agentlora.core.home import home
+    from agentlora.core.libraries import prepare_libraries
+    from agentlora.plugins.bases.resolve import outline
+    from agentlora.plugins.trainers.rows import row_and_prompt
+
+    prepare_libraries()
+    with needs_extra("train", "counting tokens"):
+        from transformers import AutoTokenizer
+    model_dir, template = outline(resolved.model, plugins, home())
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    return [len(row_and_prompt(e, tokenizer, template)[1].ids) for e in evenly(examples, COUNTED)]
+
+
+def _quality_shown(found: Any) -> list[Any]:
+    from rich.table import Table
+
+    parts: list[Any] = []
+    for title, counts in (("case", found.cases), ("slice", found.slices)):
+        table = Table(title, *found.splits, box=None, header_style="bold")
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for name, row in counts.items():
+            table.add_row(name, *(f"{row[split]:,}" for split in found.splits))
+        if title == "case":
+            table.add_row("together", *(f"{s.examples:,}" for s in found.splits.values()), style="dim")
+        parts += [table, ""]
+    for histogram in found.histograms:
+        bars = "".join(" ▁▂▃▄▅▆▇█"[min(8, -(-8 * n // max(histogram.counts)))] for n in histogram.counts)
+        parts.append(
+            f"{histogram.name:<26}{histogram.low:>6,.0f} {bars} {histogram.high:,.0f}   median {histogram.middle:,.0f}"
+        )
+    for split, o in found.overlaps.items():
+        parts.append(
+            f"{split} shares with training: wording but for values {o.wording:.0%}, text values {o.values:.0%}, "
+            f"lists of tools {o.tools:.0%}"
+        )
+    return [*parts, ""]
 
 
 @data.command()

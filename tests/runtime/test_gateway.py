@@ -65,6 +65,26 @@ def test_a_skills_calls_are_held_to_their_schemas_unless_the_client_constrains_t
     assert with_strict_calls(nameless) == nameless  # the server says what is wrong with it
 
 
+def test_a_skill_is_asked_with_the_system_message_that_it_was_trained_with(stack: Any) -> None:
+    profile = {
+        "skill": "invoices",
+        "needs_tools": False,
+        "prompts": ["Invoice 7 for Ann", "Invoice 8 for Bo"],
+    }
+    stack.publish("invoices", "2", data={"system": "Fill this schema."}, router_profile=profile)
+
+    def sent(model: str, messages: Any) -> Any:
+        stack.client.chat.completions.create(model=model, messages=messages)
+        return stack.backend.chats[-1]["messages"]
+
+    system = {"role": "system", "content": "Fill this schema."}
+    assert sent("invoices", user("Invoice 9")) == [system, *user("Invoice 9")]
+    own = [{"role": "system", "content": "Mine."}, *user("Invoice 9")]
+    assert sent("invoices", own) == own
+    assert sent("base", user("Invoice 9")) == user("Invoice 9")
+    assert sent("tool-calling", user("hi")) == user("hi")
+
+
 def test_auto_sends_chat_and_requests_without_tools_to_the_base(stack: Any, tools: Any) -> None:
     for text, offered, reason in (
         ("Why is the sky blue?", tools, "general chat"),
