@@ -44,7 +44,8 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
         write_json(run.directory / "data" / "card.json", card)
         run.note("data", "built", **card["counts"])
         if card.get("quarantined"):
-            message = f"warning: {card['notes']} All of them: {run.directory / 'data' / 'card.json'}"
+            first, where = card["quarantined"][0], run.directory / "data" / "card.json"
+            message = f"warning: broken rows are left out, the first: {first} The others: {where}"
             run.note("data", "quarantined", message=message, rows=card["quarantined"][:PROBLEMS_KEPT])
         warn_of_wrong_gold(run, plugins.get("evaluators", task.evaluator), splits["test"])
         if not splits["test"]:

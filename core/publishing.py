@@ -75,7 +75,7 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
             serve_on=run.config.serve_on,
             tool_call_parser=facts["base"]["tool_call_parser"],
             template_digest=facts["base"]["template_digest"],
-            data=card_of(run),
+            data={key: part for key, part in card_of(run).items() if key != "quarantined"},
             records=[sha256_json(record)],
             headline=verdict.facts.get("headline", {}),
             router_profile=router_profile(skill, task, run.examples("train")),

@@ -51,6 +51,7 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
         for config in parsed:
             checking(partial(_check_method, task, config.method.name))
             checking(partial(_check_serving, plugins, config))
+            checking(partial(_check_teacher, config))
             checking(partial(check_trackers, config.trackers))
             checking(partial(check_processes, config))
     (config,) = parsed
@@ -76,6 +77,7 @@ def _names(raw: Mapping[str, Any], task: Task) -> Iterator[tuple[str, str]]:
         ("trainers", "trainer", "name"),
         ("dataset_builders", "data", "builder"),
         ("engines", "eval", "engine"),
+        ("engines", "teacher", "engine"),
     ):
         name = _section(raw, section).get(key)
         if isinstance(name, str):
@@ -104,6 +106,11 @@ def _check_method(task: Task, method: str) -> None:
         raise ConfigError(
             f"task {task.name!r} cannot use method {method!r}. It takes: {', '.join(sorted(task.methods))}."
         )
+
+
+def _check_teacher(config: RunConfig) -> None:
+    if config.task == "distillation" and not config.teacher.source:
+        raise ConfigError("a distillation needs somebody to learn from: say who with --teacher.")
 
 
 def _check_serving(plugins: Plugins, config: RunConfig) -> None:

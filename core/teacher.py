@@ -12,9 +12,10 @@ from typing import Any
 
 from agentlora.core.config import RunConfig, TeacherConfig
 from agentlora.core.errors import ConfigError, DataError
+from agentlora.core.files import read_json, sha256_json
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
-from agentlora.core.run import Run, find_run, open_run
+from agentlora.core.run import Run, open_run
 from agentlora.core.types import (
     JSON,
     Capabilities,
@@ -31,6 +32,9 @@ SAMPLED_AT = 0.7  # temperature of several answers to one prompt, where none is 
 PAIRS = ("dpo", "kto")  # trainers that learn from a rejected answer beside the expected one
 ADAPTER = "teacher"
 TOLD = 5
+MOST_FAILED = 0.5  # of what is asked: above it, there is no point in training on the rest
+HELD_OUT_FIRST: tuple[Split, ...] = ("test", "dev", "train")
+SILENT = ("api_key_env", "timeout_s", "retries", "concurrency", "url")  # options that change no answer
 
 
 @dataclass(frozen=True)
@@ -48,45 +52,71 @@ def find_teacher(config: RunConfig, plugins: Plugins) -> Teacher:
     """The teacher that a configuration names: an endpoint (``http://host/v1#model``), a run, or a base model.
 
     Raises:
-        ConfigError: there is no such run or model, or an endpoint is given without its model.
+        ConfigError: there is no such run or model, or an endpoint is given without its model or with a secret.
     """
-    from agentlora.core.pipeline import CONTEXT, adapter_digest
+    from agentlora.core.pipeline import CONTEXT, adapter_digest, engine_for
     from agentlora.plugins.bases.resolve import resolve_base
 
     teacher, source = config.teacher, config.teacher.source or ""
-    engine = teacher.engine or "vllm"
     if re.match(r"https?://", source):
-        url, _, model = source.partition("#")
-        if not model:
-            raise ConfigError(
-                f"--teacher {source}: which model of the endpoint? Write {source}#MODEL "
-                f"(GET {url.rstrip('/')}/models lists them)."
-            )
-        spec = EngineSpec(Path(), "", options={"base_url": url, "model": model, **teacher.options})
-        return Teacher(f"{model} at {url}", f"openai {url} {model}", "openai", spec)
+        return _endpoint(source, teacher)
     room = max(CONTEXT, config.training.max_len + teacher.max_new_tokens)
     try:
-        find_run(source)
+        run = open_run(source)
     except ConfigError:
         base = resolve_base(source, plugins, home())
-        spec = EngineSpec(
-            base.model_dir, base.chat_template, base.tool_call_parser, room, options=teacher.options
-        )
-        return Teacher(base.name, base.identity.digest, engine, spec)
-    run = open_run(source)
-    base = resolve_base(run.config.model, plugins, home())
+        engine = teacher.engine or "vllm"
+        label, digest, adapter, rank = base.name, base.identity.digest, None, 16
+    else:
+        base = resolve_base(run.config.model, plugins, home())
+        method = plugins.get("peft_methods", run.config.method.name)
+        engine = teacher.engine or engine_for(run.config, method)
+        label, adapter, rank = f"run {run.id}", run.adapter_dir, rank_of(run)
+        digest = f"{base.identity.digest} {adapter_digest(run)}"
     spec = EngineSpec(
-        base.model_dir, base.chat_template, base.tool_call_parser, room, rank_of(run), options=teacher.options
+        base.model_dir, base.chat_template, base.tool_call_parser, room, rank, options=teacher.options
     )
-    return Teacher(
-        f"run {run.id}", f"{base.identity.digest} {adapter_digest(run)}", engine, spec, run.adapter_dir
-    )
+    return Teacher(label, f"{digest} {engine} {_telling(teacher)}", engine, spec, adapter)
+
+
+def _endpoint(source: str, teacher: TeacherConfig) -> Teacher:
+    url, _, model = source.partition("#")
+    if "@" in url.split("/")[2] or "?" in url:
+        raise ConfigError(
+            "--teacher: an address holds no name, key or query. Put the key into the environment, and name its "
+            "variable with --set teacher.options.api_key_env=NAME."
+        )
+    if not model:
+        raise ConfigError(
+            f"--teacher {source}: which model of the endpoint? Write {source}#MODEL "
+            f"(GET {url.rstrip('/')}/models lists them)."
+        )
+    for name in ("base_url", "model"):
+        if name in teacher.options:
+            raise ConfigError(f"teacher.options.{name}: --teacher says it.")
+    if teacher.engine not in (None, "openai"):
+        raise ConfigError(
+            f"teacher.engine is {teacher.engine!r}, and the teacher is an endpoint: leave it out."
+        )
+    spec = EngineSpec(Path(), "", options={**teacher.options, "base_url": url, "model": model})
+    return Teacher(f"{model} at {url}", f"openai {url} {model} {_telling(teacher)}", "openai", spec)
+
+
+def _telling(teacher: TeacherConfig) -> str:
+    """Those of an engine's options that can change what it answers."""
+    return sha256_json({key: part for key, part in teacher.options.items() if key not in SILENT})[:12]
+
+
+def named(config: RunConfig) -> RunConfig:
+    """`config` with ``last`` as its teacher's name replaced by the run that it means now."""
+    if config.teacher.source != "last":
+        return config
+    run = open_run("last")
+    return config.model_copy(update={"teacher": config.teacher.model_copy(update={"source": run.id})})
 
 
 def rank_of(run: Run) -> int:
     """Of the run's adapter; 16, which every engine takes, where it does not say."""
-    from agentlora.core.files import read_json
-
     file = run.adapter_dir / "adapter_config.json"
     rank = read_json(file).get("r") if file.is_file() else None
     return rank if isinstance(rank, int) and rank > 0 else 16
@@ -127,35 +157,56 @@ def teach(
 
     Raises:
         ConfigError: see `find_teacher`.
-        DataError: nothing that can be learnt from was answered.
+        EvalError: the teacher refuses, or fails again and again.
+        DataError: nothing that can be learnt from was answered, or most of it failed.
     """
     from agentlora.eval.teaching import Account, taught
 
     teacher, config = find_teacher(run.config, plugins), run.config.teacher
     account, limits = Account(), _limits(config)
     found: dict[Split, list[Example]] = {}
+    left_out: dict[str, int] = {}
     with _Lazy(teacher, plugins) as engine:
-        for split, examples in splits.items():
+        for split in HELD_OUT_FIRST:  # a budget that ends early costs training examples, not the evaluation
+            examples = splits.get(split, [])
             prompts = [e for e in examples if split == "train" or e.expected.empty]
-            answers = _ask(run, teacher, engine, prompts, account, f"teacher {split}")
+            samples = config.samples if split == "train" else 1
+            answers = _ask(run, teacher, engine, prompts, account, f"teacher {split}", samples=samples)
             asked, answered = set(answers), {e.id: e for e in taught(prompts, answers, account)}
             found[split] = [answered.get(e.id, e) for e in examples if e.id in answered or e.id not in asked]
-    facts = {"teacher": teacher.label, **account.to_dict(limits)}
-    if splits["train"] and not found["train"]:
-        reasons = ", ".join(f"{why} ({n})" for why, n in account.dropped.most_common(TOLD))
-        first = f" The first error: {account.first_error}" if account.first_error else ""
+            left_out[split] = len(examples) - len(found[split])
+    _refuse_too_little(teacher, account, bool(splits["train"]), found["train"])
+    held_out: tuple[Split, ...] = ("dev", "test")
+    own: JSON = {split: all(not e.expected.empty for e in splits[split]) for split in held_out}
+    facts = {
+        "teacher": teacher.label,
+        **account.to_dict(limits),
+        "left_out": left_out,
+        "reference": {split: "own" if own[split] else "teacher" for split in held_out},
+    }
+    if run.config.trainer.name in PAIRS:
+        found["train"] = list(_with_rejected(run, plugins, found["train"], facts))
+    why = ", ".join(f"{reason}: {n:,}" for reason, n in account.dropped.most_common(TOLD))
+    message = (
+        f"teacher {teacher.label}: {account.asked:,} asked, {account.known:,} known before, "
+        f"{sum(left_out.values()):,} left out{f' ({why})' if why else ''}"
+    )
+    run.note("data", "taught", message=message, **facts)
+    return {split: found[split] for split in splits}, {"teacher": facts}
+
+
+def _refuse_too_little(teacher: Teacher, account: Any, wanted: bool, found: list[Example]) -> None:
+    reasons = ", ".join(f"{why} ({n})" for why, n in account.dropped.most_common(TOLD))
+    first = f" The first error: {account.first_error}" if account.first_error else ""
+    if wanted and not found:
         raise DataError(
             f"the teacher {teacher.label!r} gave no answer that can be learnt from: {reasons}.{first}"
         )
-    held_out: tuple[Split, ...] = ("dev", "test")
-    own = {split: all(not e.expected.empty for e in splits[split]) for split in held_out}
-    facts["reference"] = {split: "own" if own[split] else "teacher" for split in held_out}
-    if run.config.trainer.name in PAIRS:
-        found["train"] = list(_with_rejected(run, plugins, found["train"], facts))
-    left_out = sum(account.dropped.values())
-    message = f"teacher {teacher.label}: {account.asked:,} asked, {account.known:,} known before, {left_out:,} left out"
-    run.note("data", "taught", message=message, **facts)
-    return found, {"teacher": facts}
+    if account.failed > MOST_FAILED * account.asked:
+        raise DataError(
+            f"{account.failed:,} of {account.asked:,} requests to the teacher {teacher.label!r} failed; what was "
+            f"answered is kept. Go on with the run when it answers again.{first}"
+        )
 
 
 def teacher_answers(run: Run, plugins: Plugins, examples: Sequence[Example]) -> dict[str, Output]:
@@ -170,32 +221,40 @@ def teacher_answers(run: Run, plugins: Plugins, examples: Sequence[Example]) -> 
 
 
 def _ask(
-    run: Run, teacher: Teacher, engine: _Lazy, examples: Sequence[Example], account: Any, stage: str
+    run: Run,
+    teacher: Teacher,
+    engine: _Lazy,
+    examples: Sequence[Example],
+    account: Any,
+    stage: str,
+    *,
+    samples: int = 1,
+    limited: bool = True,
 ) -> dict[str, list[Output]]:
     from agentlora.eval.cache import AnswerCache
-    from agentlora.eval.teaching import ask, to_request
+    from agentlora.eval.teaching import CHUNK, Limits, ask, to_request
 
     config = run.config.teacher
-    samples = 1 if stage.startswith("eval") else config.samples
     adapter = ADAPTER if teacher.adapter is not None else None
+    temperature = config.temperature or (SAMPLED_AT if samples > 1 else 0.0)
     requests = [
-        to_request(
-            e, adapter=adapter, max_tokens=config.max_new_tokens, temperature=_temperature(config, samples)
-        )
+        to_request(e, adapter=adapter, max_tokens=config.max_new_tokens, temperature=temperature)
         for e in examples
     ]
 
     def progress(done: int, total: int) -> None:
         run.tell("step", stage, {"step": done, "total_steps": total})
 
+    concurrency = teacher.spec.options.get("concurrency")
     return ask(
         engine,
         requests,
         teacher=teacher.identity,
         cache=AnswerCache(home() / "cache" / "teachers"),
         account=account,
-        limits=_limits(config),
+        limits=_limits(config) if limited else Limits(),
         samples=samples,
+        chunk=max(CHUNK, concurrency if isinstance(concurrency, int) else 0),
         on_progress=progress,
     )
 
@@ -204,12 +263,17 @@ def _with_rejected(run: Run, plugins: Plugins, examples: Sequence[Example], fact
     """The examples that the base answers otherwise than the teacher, with its answer as the rejected one."""
     from agentlora.eval.teaching import Account
 
-    own = run.config.model_copy(
-        update={"teacher": TeacherConfig(source=run.config.model, engine=run.config.teacher.engine)}
-    )
-    student = find_teacher(own, plugins)
+    engine_name = run.config.teacher.engine
+    own = {
+        "source": run.config.model,
+        "options": {},
+        "engine": None if engine_name == "openai" else engine_name,
+    }
+    config = run.config.model_copy(update={"teacher": run.config.teacher.model_copy(update=own)})
+    student = find_teacher(config, plugins)
     with _Lazy(student, plugins) as engine:
-        answers = _ask(run, student, engine, examples, Account(), "student train")
+        answers = _ask(run, student, engine, examples, Account(), "student train", limited=False)
+    failed = [o.error for found in answers.values() for o in found if o.error is not None]
     kept = 0
     for example in examples:
         said = answers[example.id][0].text if answers[example.id] else ""
@@ -219,23 +283,23 @@ def _with_rejected(run: Run, plugins: Plugins, examples: Sequence[Example], fact
             yield replace(example, rejected=rejected)
     facts["pairs"] = kept
     if examples and not kept:
-        raise DataError(
-            "the base model answers every prompt as the teacher does: there is nothing to prefer."
-        )
+        why = f"its answers failed: {failed[0]}" if failed else "it answers every prompt as the teacher does"
+        raise DataError(f"there is no rejected answer of the base model: {why}.")
 
 
 def _rejected(example: Example, said: str) -> Expected | None:
-    from agentlora.eval.calls import parse_answer
+    """What the base said, unless it is what is expected or nothing."""
+    from agentlora.eval.calls import MISSING, canonical, parse_answer, parse_value
 
+    text, expected = said.strip(), example.expected
+    if expected.value is not None:
+        value = parse_value(text)
+        same = value is not MISSING and canonical(value) == canonical(expected.value)
+        return Expected(text=text) if text and not same else None
     answer = parse_answer(said)
     if answer.calls and not answer.malformed:
-        return None if answer.calls == example.expected.calls else Expected(calls=answer.calls)
-    text = said.strip()
-    return Expected(text=text) if text and text != (example.expected.text or "").strip() else None
-
-
-def _temperature(config: TeacherConfig, samples: int) -> float:
-    return config.temperature or (SAMPLED_AT if samples > 1 else 0.0)
+        return None if answer.calls == expected.calls else Expected(calls=answer.calls)
+    return Expected(text=text) if text and text != (expected.text or "").strip() else None
 
 
 def _limits(config: TeacherConfig) -> Any:

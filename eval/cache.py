@@ -1,4 +1,4 @@
-"""Answers of the base model, kept by content, so that no two runs compute the same one."""
+"""Answers of base models and teachers, kept by content, so that no two runs ask for the same one."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class AnswerCache:
 
     def _unusable(self, exc: sqlite3.Error) -> EvalError:
         return EvalError(
-            f"the cache of base answers {str(self.path)!r} cannot be used: {exc}. "
-            "It only saves time: delete it."
+            f"the cache of answers {str(self.path)!r} cannot be used: {exc}. Move it away: what it holds is "
+            "computed, or asked of a teacher, again."
         )
 
 

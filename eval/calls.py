@@ -15,9 +15,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from agentlora.core.files import loads_strict
 from agentlora.core.grammar import CLOSE, OPEN, function_of, parameters_of, supported
 from agentlora.core.types import JSON, ToolCall
 
+MISSING: Any = object()
+"""What is no JSON value."""
+_FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL | re.IGNORECASE)
 # A block ends at its closing mark; one that is never closed ends at the next opening mark or with the text.
 _BLOCK = re.compile(r"<tool_call>(.*?)(?:(</tool_call>)|(?=<tool_call>)|\Z)", re.DOTALL)
 
@@ -57,6 +61,15 @@ def parse_constrained(text: str) -> Answer:
         return Answer((), "", 1)
     calls = [_call(item) for item in raw]
     return Answer(tuple(c for c in calls if c), "", calls.count(None))
+
+
+def parse_value(text: str) -> Any:
+    """The JSON value that an answer is, alone or in a Markdown fence; `MISSING` where it is none."""
+    fenced = _FENCE.fullmatch(text)
+    try:
+        return loads_strict(fenced[1] if fenced else text)
+    except (ValueError, RecursionError):
+        return MISSING
 
 
 def render_calls(calls: Iterable[ToolCall]) -> str:

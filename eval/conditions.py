@@ -11,6 +11,7 @@
 - ``constrained``: decoding under a JSON Schema of the offered tools' calls. The tools stand in the system
   message, because the template's own instruction asks for Hermes marks, which the grammar forbids. Without tools,
   under the schema that the answer has to fit.
+- ``few_shot_constrained``: both of these, where the answer is a value of a schema.
 - ``given``: somebody else's answers (a teacher's), which are shown beside the others and are no baseline.
 """
 
@@ -31,7 +32,9 @@ from agentlora.eval.calls import (
 )
 from agentlora.eval.scorers import MISSING_CASE, render_answer
 
-Kind = Literal["plain", "strict", "few_shot", "constrained", "given"]
+Kind = Literal["plain", "strict", "few_shot", "constrained", "few_shot_constrained", "given"]
+FEW_SHOT: tuple[Kind, ...] = ("few_shot", "few_shot_constrained")
+CONSTRAINED: tuple[Kind, ...] = ("constrained", "few_shot_constrained")
 
 SYSTEM = "You are a helpful assistant."
 # The instruction of our chat template, so that no condition is told less than another.
@@ -64,12 +67,18 @@ BASELINES = (
 )
 
 
-def default_conditions(adapter: str | None = None, *, strict: bool = False) -> tuple[Condition, ...]:
+BOTH = Condition("base + 3 examples + schema", "few_shot_constrained")
+
+
+def default_conditions(
+    adapter: str | None = None, *, strict: bool = False, values: bool = False
+) -> tuple[Condition, ...]:
     """The three baselines, and the adapter known to the engine as `adapter`, its calls held to their schemas
-    where the engine can (`strict`).
+    where the engine can (`strict`). Where answers are `values` of a schema, a fourth baseline has both of what helps.
     """
     kind: Kind = "strict" if strict else "plain"
-    return (*BASELINES, Condition("adapter", kind, adapter)) if adapter else BASELINES
+    baselines = (*BASELINES, BOTH) if values else BASELINES
+    return (*baselines, Condition("adapter", kind, adapter)) if adapter else baselines
 
 
 def choose_shots(examples: Sequence[Example]) -> list[Example]:
@@ -92,7 +101,11 @@ def choose_shots(examples: Sequence[Example]) -> list[Example]:
 
 
 def _usual(examples: Sequence[Example]) -> list[Example]:
-    ordered = sorted(examples, key=_length)
+    own = [
+        e for e in examples if e.tags.get("slice") == "pairs"
+    ]  # what somebody brought is likest to what is asked
+    examples = own if len({str(e.messages) for e in own}) >= SHOTS else examples
+    ordered = sorted({str(e.messages): e for e in examples}.values(), key=_length)
     middle = _length(ordered[len(ordered) // 2])[0]
     ordered.sort(key=lambda e: (abs(_length(e)[0] - middle), e.id))
     chosen: dict[str, Example] = {}
@@ -113,9 +126,11 @@ def to_request(
         max_tokens=max_tokens,
         strict_calls=condition.kind == "strict",
     )
-    if condition.kind == "few_shot":
+    if condition.kind in FEW_SHOT:
         head = shot_messages(shots)
-        return replace(plain, messages=(*head, *_with_tools(example, _split_system(head)[0])), tools=())
+        held = supported(example.schema) if condition.kind in CONSTRAINED and example.schema else None
+        messages = (*head, *_with_tools(example, _split_system(head)[0]))
+        return replace(plain, messages=messages, tools=(), json_schema=held)
     if condition.kind == "constrained" and example.tools:
         system, turns = _split_system(example.messages)
         content = "\n\n".join((system or SYSTEM, _tools_text(example.tools) + "\n" + HOW_TO_CALL_JSON))

@@ -11,7 +11,14 @@ from agentlora.core.errors import ConfigError, EvalError, boundary
 from agentlora.core.files import sha256_json
 from agentlora.core.types import JSON, Engine, Evaluator, Example, GenerateRequest, Output, Score
 from agentlora.eval.cache import AnswerCache, answer_key
-from agentlora.eval.conditions import Condition, in_hermes, shot_messages, to_request
+from agentlora.eval.conditions import (
+    CONSTRAINED,
+    FEW_SHOT,
+    Condition,
+    in_hermes,
+    shot_messages,
+    to_request,
+)
 from agentlora.eval.metrics import aggregate, paired_difference
 from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Record, SliceDifference
 
@@ -91,7 +98,9 @@ def evaluate(
             continue
         if condition.kind == "given":
             said = (given or {})[condition.name]
-            judged[condition.name] = [_judge(evaluator, e, condition, said[e.id], True) for e in ordered]
+            judged[condition.name] = [
+                _judge(evaluator, e, condition, _clean(said[e.id]), True) for e in ordered
+            ]
             continue
         requests = [to_request(e, condition, shots, max_tokens) for e in ordered]
         keys = _cache_keys(requests, condition, identity, engine, cache)
@@ -135,7 +144,7 @@ def evaluate(
         differences=tuple(_differences(done, deciding, evaluator.metrics, seed)),
         slice_differences=tuple(_slice_differences(done, best, deciding, judged, headline, seed)),
         best_baseline=best,
-        shots=shot_messages(shots) if any(c.kind == "few_shot" for c in done) else (),
+        shots=shot_messages(shots) if any(c.kind in FEW_SHOT for c in done) else (),
         provenance=dict(identity.get("provenance") or {}),
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
@@ -175,9 +184,9 @@ def _check(
 
 def _cannot(condition: Condition, engine: Engine, shots: Sequence[Example]) -> str | None:
     """Why a condition has to be left out; None when it can run."""
-    if condition.kind == "constrained" and not engine.capabilities.json_schema:
+    if condition.kind in CONSTRAINED and not engine.capabilities.json_schema:
         return "the engine cannot constrain its output to a JSON schema"
-    if condition.kind == "few_shot" and not shots:
+    if condition.kind in FEW_SHOT and not shots:
         return "no worked examples were given"
     return None
 

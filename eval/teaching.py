@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from agentlora.core import schema as json_schema
-from agentlora.core.files import loads_strict, sha256_json
+from agentlora.core.errors import EvalError
+from agentlora.core.files import sha256_json
 from agentlora.core.grammar import function_of, parameters_of
 from agentlora.core.types import JSON, Engine, Example, Expected, GenerateRequest, Output
 from agentlora.eval.cache import AnswerCache, answer_key
-from agentlora.eval.calls import parse_answer
+from agentlora.eval.calls import MISSING, parse_answer, parse_value
 
-CHUNK = 16  # requests asked together: what is answered is kept after each
+CHUNK = 16  # requests asked together, at least: what is answered is kept after each
+GIVEN_UP = 3  # so many chunks of failures in a row, and the teacher is given up
+CHARACTERS = 3.5  # of a token, about
 MILLION = 1_000_000
 
 OnProgress = Callable[[int, int], None]
@@ -34,7 +37,9 @@ class Limits:
 
 @dataclass(slots=True)
 class Account:
-    """What was asked: `asked` requests now, `known` ones that were answered before, tokens of what was asked."""
+    """What was asked: `asked` requests now, `known` ones that were answered before; tokens of both. What was answered
+    before counts in the budget as well, so that a repeated run asks for no more than the first one would.
+    """
 
     asked: int = 0
     known: int = 0
@@ -45,13 +50,15 @@ class Account:
     first_error: str = ""
     dropped: Counter[str] = field(default_factory=Counter)
 
-    def add(self, output: Output) -> None:
-        """Count one answer."""
-        self.asked += 1
+    def add(self, request: GenerateRequest, output: Output, *, known: bool) -> None:
+        """Count one answer; tokens that the teacher does not tell are estimated from the text."""
+        self.asked += not known
+        self.known += known
         self.failed += output.error is not None
         self.first_error = self.first_error or output.error or ""
-        self.prompt_tokens += output.prompt_tokens
-        self.output_tokens += output.output_tokens
+        asked = sum(len(str(m.get("content") or "")) for m in request.messages) + len(str(request.tools))
+        self.prompt_tokens += output.prompt_tokens or round(asked / CHARACTERS)
+        self.output_tokens += output.output_tokens or round(len(output.text) / CHARACTERS)
 
     def cost(self, limits: Limits) -> float:
         """In the currency of the prices."""
@@ -65,7 +72,7 @@ class Account:
             return 0
         if limits.cost is not None and self.cost(limits) >= limits.cost:
             return 0
-        return None if limits.requests is None else max(0, limits.requests - self.asked)
+        return None if limits.requests is None else max(0, limits.requests - self.asked - self.known)
 
     def to_dict(self, limits: Limits) -> JSON:
         """For ``run.json`` and reports."""
@@ -84,6 +91,7 @@ def ask(
     account: Account,
     limits: Limits = Limits(),
     samples: int = 1,
+    chunk: int = CHUNK,
     on_progress: OnProgress | None = None,
 ) -> dict[str, list[Output]]:
     """The teacher's answers by request id, `samples` for each. What it was asked before (by content: `teacher`, request
@@ -91,34 +99,55 @@ def ask(
 
     Args:
         teacher: identity of who answers: a change of it must change the text.
+        chunk: requests that are asked together.
+
+    Raises:
+        EvalError: the teacher refuses, or fails again and again; what it answered is kept.
     """
-    wanted = [(request, n) for request in requests for n in range(samples)]
-    keys = {(r.id, n): answer_key(teacher, f"sample {n}", r) for r, n in wanted}
-    found = cache.get(keys.values())
-    answers: dict[str, list[Output]] = {request.id: [] for request in requests}
-    missing = []
-    for request, n in wanted:
-        known = found.get(keys[request.id, n])
-        if known is None:
-            missing.append((request, n))
-        else:
-            account.known += 1
-            answers[request.id].append(replace(known, id=request.id))
-    for start in range(0, len(missing), CHUNK):
-        room = account.room(limits)
-        part = missing[start : start + CHUNK][:room]
-        if not part:
-            account.unasked += len(missing) - start
-            break
-        outputs = engine.generate([request for request, _ in part])
-        cache.put({keys[r.id, n]: o for (r, n), o in zip(part, outputs, strict=True) if o.error is None})
-        for (request, _), output in zip(part, outputs, strict=True):
-            account.add(output)
-            answers[request.id].append(output)
-        account.unasked += len(missing[start : start + CHUNK]) - len(part)
+    wanted: dict[str, GenerateRequest] = {}  # each once, whoever asks it
+    keys: dict[str, list[str]] = {request.id: [] for request in requests}
+    for request in requests:
+        for n in range(samples):
+            key = answer_key(teacher, f"sample {n}", request)
+            keys[request.id].append(key)
+            wanted.setdefault(key, request)
+    found = cache.get(wanted)
+    for key, output in found.items():
+        account.add(wanted[key], output, known=True)
+    missing, failures = [key for key in wanted if key not in found], 0
+    for start in range(0, len(missing), chunk):
+        part = missing[start : start + chunk]
+        asked = part[: account.room(limits)]
+        outputs = [_clean(o) for o in engine.generate([wanted[key] for key in asked])] if asked else []
+        answered = dict(zip(asked, outputs, strict=True))
+        cache.put(answered)
+        for key, output in answered.items():
+            account.add(wanted[key], output, known=False)
+        found |= answered
+        account.unasked += len(part) - len(asked)
+        failures = failures + 1 if asked and all(o.error is not None for o in outputs) else 0
+        _refuse_a_teacher_that_fails(outputs, failures)
         if on_progress:
-            on_progress(min(start + CHUNK, len(missing)), len(missing))
-    return answers
+            on_progress(min(start + chunk, len(missing)), len(missing))
+    return {
+        name: [replace(found[key], id=name) for key in found_by if key in found]
+        for name, found_by in keys.items()
+    }
+
+
+def _refuse_a_teacher_that_fails(outputs: Sequence[Output], failures: int) -> None:
+    errors = [output.error or "" for output in outputs]
+    refused = bool(errors) and all(error.startswith(("HTTP 401", "HTTP 403", "HTTP 404")) for error in errors)
+    if refused or failures >= GIVEN_UP:
+        raise EvalError(
+            f"the teacher {'refuses' if refused else 'fails again and again'}: {errors[0]}. What it answered is kept: "
+            "mend that, and go on with the run."
+        )
+
+
+def _clean(output: Output) -> Output:
+    """Half a surrogate pair, which some servers send for a cut-off character, cannot be written to a file."""
+    return replace(output, text=output.text.encode("utf-8", "replace").decode())
 
 
 def to_request(
@@ -134,19 +163,13 @@ def taught(
     examples: Sequence[Example], answers: Mapping[str, Sequence[Output]], account: Account
 ) -> Iterator[Example]:
     """The examples with the teacher's answers in place of their own. One without an answer that can be learnt from is
-    left out, and why is counted; of examples that ask the same, the first is kept.
+    left out, and why is counted.
     """
-    seen: set[str] = set()
     for example in examples:
-        content = sha256_json([list(example.messages), list(example.tools)])
-        if content in seen:
-            account.dropped["asked twice"] += 1
-            continue
         expected = agreed(example, answers.get(example.id, ()))
         if isinstance(expected, str):
             account.dropped[expected] += 1
             continue
-        seen.add(content)
         yield replace(example, expected=expected, tags={**example.tags, "case": _case(expected, example)})
 
 
@@ -188,9 +211,8 @@ def read_answer(example: Example, output: Output) -> Expected | str:
 
 
 def _value(schema: JSON, text: str) -> Expected | str:
-    try:
-        value = loads_strict(text)
-    except (ValueError, RecursionError):
+    value = parse_value(text)
+    if value is MISSING:
         return "not JSON"
     return Expected(value=value) if json_schema.is_valid(schema, value) else "does not fit the schema"
 

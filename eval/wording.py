@@ -9,7 +9,7 @@ from agentlora.eval.scorers import render_answer
 NOTHING = "–"
 
 _LABELS = {
-    "parsed": "Parsed calls",
+    "parsed": "Parsed",
     "schema_valid": "Schema valid",
     "right_name": "Right name",
     "right_arguments": "Right arguments",

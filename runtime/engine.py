@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from agentlora.core.errors import ConfigError, RuntimeFault, unknown
 from agentlora.core.grammar import calls_tag
+from agentlora.core.messages import api_messages
 from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest, Output
 from agentlora.runtime.backend import ServerSettings, VllmServer
 from agentlora.runtime.client import VllmClient
@@ -118,7 +119,7 @@ def chat_body(request: GenerateRequest, base: str) -> JSON:
     """
     body: JSON = {
         "model": request.adapter or base,
-        "messages": [_with_text_arguments(message) for message in request.messages],
+        "messages": api_messages(request.messages),
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
         "skip_special_tokens": False,
@@ -144,25 +145,6 @@ def read_answer(request_id: str, answer: JSON) -> Output:
         prompt_tokens=int(usage.get("prompt_tokens") or 0),
         output_tokens=int(usage.get("completion_tokens") or 0),
     )
-
-
-def _with_text_arguments(message: JSON) -> JSON:
-    # The API takes a call's arguments as JSON text and parses them again before it renders the template.
-    calls = message.get("tool_calls")
-    if not calls:
-        return message
-    return {**message, "tool_calls": [_text_call(index, call) for index, call in enumerate(calls)]}
-
-
-def _text_call(index: int, call: JSON) -> JSON:
-    function = call.get("function", call)
-    arguments = function["arguments"]
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return {
-        "id": call.get("id") or f"call_{index}",
-        "type": "function",
-        "function": {"name": function["name"], "arguments": text},
-    }
 
 
 def _unpack(spec: EngineSpec) -> tuple[EngineOptions, ServerSettings]:

@@ -151,7 +151,9 @@ class Gateway:
 def with_system(body: JSON, system: str) -> JSON:
     """`body` with the system message that a skill was trained with, where the client sends none."""
     messages = body.get("messages")
-    if not isinstance(messages, list) or any(isinstance(m, dict) and m.get("role") == "system" for m in messages):
+    if not isinstance(messages, list) or any(
+        isinstance(m, dict) and m.get("role") == "system" for m in messages
+    ):
         return body
     return {**body, "messages": [{"role": "system", "content": system}, *messages]}
 

@@ -277,6 +277,8 @@ def looks(
 
     if target in plugins.catalog.names("tasks"):
         resolved = resolve_config(plugins, target, *layers)
+        if resolved.teacher.source:
+            raise ConfigError("what a teacher answers is known when a run is trained: look at the run.")
         examples = build_split(resolved, plugins, split)
     else:
         run = open_run(target)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentlora.core.errors import ConfigError, needs_extra
+from agentlora.core.messages import api_messages
 from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest, Output
 from agentlora.eval.calls import render_block
 from agentlora.eval.engines.options import check_options
@@ -18,7 +19,7 @@ from agentlora.eval.engines.options import check_options
 if TYPE_CHECKING:
     import httpx
 
-OPTIONS = ("base_url", "model", "api_key_env", "timeout_s", "retries", "concurrency", "json_schema")
+OPTIONS = ("base_url", "model", "api_key_env", "timeout_s", "retries", "concurrency", "json_schema", "body")
 AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504})
 MAX_WAIT_S = 30.0
 
@@ -28,7 +29,8 @@ class OpenAIFactory:
 
     Options: base_url (up to and with ``/v1``) and model are required; api_key_env (the *name* of the
     environment variable that holds the key; default OPENAI_API_KEY, which may be unset), timeout_s (120),
-    retries (4), concurrency (8), json_schema (true: the endpoint takes ``response_format``).
+    retries (4), concurrency (8), json_schema (true: the endpoint takes ``response_format``), body (further fields of a
+    request; null leaves one out: ``{"max_tokens": null, "max_completion_tokens": 512}``).
     """
 
     takes_adapters = False
@@ -60,6 +62,7 @@ class OpenAIFactory:
             retries=int(options.get("retries", 4)),
             concurrency=int(options.get("concurrency", 8)),
             json_schema=bool(options.get("json_schema", True)),
+            body=options.get("body") or {},
         )
 
 
@@ -74,11 +77,12 @@ class OpenAIEngine:
         retries: int,
         concurrency: int,
         json_schema: bool,
+        body: Mapping[str, Any] | None = None,
         secret: str = "",
     ) -> None:
         self.capabilities = Capabilities(adapters=False, json_schema=json_schema)
         self._client, self._model, self._retries = client, model, retries
-        self._secret = secret
+        self._secret, self._more = secret, dict(body or {})
         self._pool = ThreadPoolExecutor(max_workers=concurrency)
 
     def add_adapter(self, name: str, directory: Path) -> None:
@@ -102,7 +106,8 @@ class OpenAIEngine:
         if request.adapter is not None:
             return _failed(request, f"unknown adapter {request.adapter!r}: this engine serves none")
         try:
-            return _output(request, self._post(_body(request, self._model)))
+            body = {**_body(request, self._model), **self._more}
+            return _output(request, self._post({key: part for key, part in body.items() if part is not None}))
         except _RefusedError as exc:
             # Some endpoints quote the key that they refuse.
             return _failed(request, str(exc).replace(self._secret, "***") if self._secret else str(exc))
@@ -140,7 +145,7 @@ class _RefusedError(Exception):
 def _body(request: GenerateRequest, model: str) -> JSON:
     body: JSON = {
         "model": model,
-        "messages": list(request.messages),
+        "messages": api_messages(request.messages),
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
     }
@@ -154,6 +159,8 @@ def _body(request: GenerateRequest, model: str) -> JSON:
 
 def _output(request: GenerateRequest, raw: JSON) -> Output:
     choice = raw["choices"][0]
+    if choice.get("finish_reason") == "content_filter":
+        return _failed(request, "the endpoint's content filter cut the answer off")
     message, usage = choice["message"], raw.get("usage") or {}
     calls = [c["function"] for c in message.get("tool_calls") or ()]
     # Arguments that are not JSON go in as they came: the block is then malformed, which is the truth.

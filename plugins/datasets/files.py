@@ -18,6 +18,10 @@ from agentlora.core.types import JSON
 
 HUB = "hf://"
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+STRUCTURED = (  # columns of CSV files that may hold JSON
+    "messages", "tools", "conversations", "conversation", "expected", "rejected", "chosen", "prompt", "completion",
+    "request", "response", "body", "schema", "tags",
+)  # fmt: skip
 BATCH = 1000  # rows of a Parquet file that are read together
 
 
@@ -133,17 +137,14 @@ def _csv(file: Path) -> Iterator[JSON]:
     reader = csv.DictReader(io.StringIO(text), delimiter="\t" if file.suffix == ".tsv" else ",")
     try:
         for row in reader:
-            yield {
-                str(key): _cell(value)
-                for key, value in row.items()
-                if key is not None and value not in ("", None)
-            }
+            cells = {key: value for key, value in row.items() if key is not None and value not in ("", None)}
+            yield {key: _cell(key, value) for key, value in cells.items()}
     except csv.Error as exc:
         raise DataError(f"{file}:{reader.line_num}: {exc}") from exc
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+def _cell(key: str, value: Any) -> Any:
+    if key in STRUCTURED and isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             return loads_strict(value)
         except ValueError:
@@ -165,12 +166,14 @@ def _parquet(file: Path) -> Iterator[JSON]:
 
 
 def _hub_rows(name: str) -> Iterator[RawRow]:
-    """Of ``hf://owner/name:split``; the split is train when none is said."""
+    """Of ``hf://owner/name:split`` or ``hf://owner/name/config:split``; the split is train when none is said."""
     repository, _, split = name.removeprefix(HUB).partition(":")
+    owner, _, rest = repository.partition("/")
+    repository, _, config = rest.partition("/")
     with needs_extra("train", f"reading {name}"):
         from datasets import load_dataset
     try:
-        rows = load_dataset(repository, split=split or "train", streaming=True)
+        rows = load_dataset(f"{owner}/{repository}", config or None, split=split or "train", streaming=True)
         for number, row in enumerate(rows, 1):
             yield RawRow(f"{name}:{number}", without_nulls(row))
     except Exception as exc:  # the library raises of many kinds: not found, gated, offline

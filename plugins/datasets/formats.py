@@ -38,9 +38,9 @@ def format_of(row: JSON) -> Format | None:
 
 ROLES = {
     "human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "bot": "assistant",
-    "model": "assistant",
-    "chatgpt": "assistant", "system": "system", "tool": "tool", "observation": "tool", "function_response": "tool",
-    "function": "tool", "function_call": "call", "tool_call": "call",
+    "model": "assistant", "chatgpt": "assistant", "system": "system", "developer": "system", "tool": "tool",
+    "observation": "tool", "function_response": "tool", "function": "tool", "function_call": "call",
+    "tool_call": "call",
 }  # fmt: skip
 _BLOCK = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _RESPONSE = re.compile(r"</?tool_response>")
@@ -64,9 +64,11 @@ def _sharegpt(row: JSON) -> Converted:
                 f"a turn has 'from' (one of {', '.join(ROLES)}) and a text as 'value'; found {_short(turn)}"
             )
         if role == "system":
-            found = _TOOLS.search(text)
-            if found and not tools:
-                tools, text = _tools(found[1]), _without_tools(text)
+            blocks = [
+                block for block in _TOOLS.findall(text) if block.strip()
+            ]  # its instructions name the marks too
+            if blocks:
+                tools, text = tools or _tools(blocks[-1]), _without_tools(text)
             messages += [{"role": "system", "content": text}] if text.strip() else []
         elif role == "call":
             messages.append(
@@ -156,7 +158,8 @@ def _toolace(row: JSON) -> Converted:
     start = row["system"].index("[{")
     tools = [_tool(tool) for tool in next(_jsons(row["system"][start:]))]
     offered = {tool["function"]["name"] for tool in tools}
-    messages: list[JSON] = []
+    dated = [s for s in re.split(r"(?<=[.!?])\s+|\n", row["system"][:start]) if _DATED.search(s)]
+    messages: list[JSON] = [{"role": "system", "content": " ".join(dated)}] if dated else []
     for turn in _list(row["conversations"], "conversations"):
         role = ROLES.get(str(turn.get("from")).lower())
         text = turn.get("value")
@@ -168,6 +171,9 @@ def _toolace(row: JSON) -> Converted:
         else:
             messages.append({"role": role, "content": text})
     yield from _every_answer(messages, tools)
+
+
+_DATED = re.compile(r"\b(current time|current date|today)\b", re.IGNORECASE)
 
 
 def _python_calls(text: str, offered: set[str]) -> Iterator[JSON]:
@@ -184,10 +190,42 @@ def _python_calls(text: str, offered: set[str]) -> Iterator[JSON]:
             if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
                 raise ValueError("not a call with named arguments")
             name = ast.unparse(call.func)
-            arguments = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+            arguments = {str(k.arg): _with_names(_literal(k.value), names) for k in call.keywords}
             yield _call({"name": names.get(name, name), "arguments": arguments})
     except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
         raise ValueError(f"its calls cannot be read: {_short(text)}") from exc
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value of a literal, in Python's words or in JSON's."""
+    for part in ast.walk(node):
+        for field, value in ast.iter_fields(part):
+            if isinstance(value, ast.Name) and value.id in _CONSTANTS:
+                setattr(part, field, ast.Constant(_CONSTANTS[value.id]))
+            elif isinstance(value, list):
+                value[:] = [
+                    ast.Constant(_CONSTANTS[v.id]) if isinstance(v, ast.Name) and v.id in _CONSTANTS else v
+                    for v in value
+                ]
+    if isinstance(node, ast.Name) and node.id in _CONSTANTS:
+        return _CONSTANTS[node.id]
+    return ast.literal_eval(node)
+
+
+_CONSTANTS = {"true": True, "false": False, "null": None}
+
+
+def _with_names(value: Any, names: Mapping[str, str]) -> Any:
+    """`value` with the names of tools in its texts as they were."""
+    if isinstance(value, str):
+        for mark, name in names.items():
+            value = value.replace(f"{mark}(", f"{name}(")
+        return value
+    if isinstance(value, list):
+        return [_with_names(part, names) for part in value]
+    return (
+        {key: _with_names(part, names) for key, part in value.items()} if isinstance(value, dict) else value
+    )
 
 
 # --- prompts and answers ------------------------------------------------------------------------
@@ -207,6 +245,8 @@ def _alpaca(row: JSON) -> Converted:
 
 def _completion(row: JSON) -> Converted:
     """TRL's ``prompt`` and ``completion``, as texts or as messages."""
+    if row.get("label") is False:
+        raise ValueError("its answer is labelled as a bad one")
     yield _with_tools(
         {"messages": [*_turns(row["prompt"], "user"), *_turns(row["completion"], "assistant")]}, row
     )
@@ -218,8 +258,10 @@ def _preference(row: JSON) -> Converted:
     prompt = _turns(row["prompt"], "user") if "prompt" in row else chosen[:-1]
     if "prompt" not in row and chosen[:-1] != rejected[:-1]:
         raise ValueError("'chosen' and 'rejected' answer different conversations")
-    if chosen[-1]["role"] != "assistant" or rejected[-1]["role"] != "assistant":
+    if chosen[-1].get("role") != "assistant" or rejected[-1].get("role") != "assistant":
         raise ValueError("'chosen' and 'rejected' end with an answer of the assistant")
+    if chosen[-1] == rejected[-1]:
+        raise ValueError("'chosen' and 'rejected' are the same answer")
     yield _with_tools({"messages": [*prompt, chosen[-1]], "rejected": rejected[-1]}, row)
 
 
@@ -300,8 +342,12 @@ def _bare(parameters: JSON) -> JSON:
         if not isinstance(rule, dict):
             raise ValueError(f"the parameter {name!r} is an object, not {_short(rule)}")
         kind = str(rule.get("type", ""))
-        properties[name] = {**rule, "type": kind.partition(",")[0].strip()}
-        if "optional" not in kind and "default" not in rule and rule.get("required") is not False:
+        properties[name] = {**rule, "type": re.sub(r",\s*(optional|default)\b.*$", "", kind).strip()}
+        if (
+            not re.search(r"\b(optional|default)\b", kind.lower())
+            and "default" not in rule
+            and rule.get("required") is not False
+        ):
             required.append(name)
         properties[name].pop("required", None)
     return {"type": "object", "properties": properties} | ({"required": required} if required else {})
@@ -316,15 +362,8 @@ def _levelled(schema: Any) -> Any:
     found: JSON = {}
     for key, value in schema.items():
         if key == "type" and isinstance(value, str):
-            inner = re.fullmatch(r"(?:List|Tuple|Set|list|tuple|set)\[(.*)\]", value)
-            plain = (
-                "array"
-                if inner
-                else _TYPES.get(value.lower(), "object" if value.startswith("Dict") else value)
-            )
-            found |= {"type": plain} if plain else {}
-            if inner and _TYPES.get(inner[1].lower()) and "items" not in schema:
-                found["items"] = {"type": _TYPES[inner[1].lower()]}
+            of_type = _of_type(value)
+            found |= {name: part for name, part in of_type.items() if name == "type" or name not in schema}
         elif (key == "required" and not isinstance(value, list)) or (
             key == "default" and value in ("", None)
         ):
@@ -334,6 +373,19 @@ def _levelled(schema: Any) -> Any:
                 {k: _levelled(v) for k, v in value.items()} if key == "properties" else _levelled(value)
             )
     return found
+
+
+def _of_type(text: str) -> JSON:
+    """The schema of a type by a name of JSON Schema's or Python's; empty where it is none of them."""
+    name, bracket, inner = text.strip().partition("[")
+    name, inner = name.strip().lower(), inner.removesuffix("]").strip()
+    if name == "optional" and bracket:
+        return _of_type(inner)
+    if name in ("list", "tuple", "set", "sequence", "iterable") and bracket:
+        items = _of_type(inner) if "," not in inner or "[" in inner else {}
+        return {"type": "array"} | ({"items": items} if items else {})
+    kind = "object" if name in ("dict", "mapping") else _TYPES.get(name, name if name == "null" else "")
+    return {"type": kind} if kind else {}
 
 
 def _calls(text: str) -> list[Any]:

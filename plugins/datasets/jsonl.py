@@ -217,7 +217,7 @@ def _tag(splits: Mapping[Split, Sequence[Example]]) -> dict[Split, list[Example]
 
 def _notes(splits: Mapping[Split, Sequence[Example]], found: Rows) -> str:
     left_out = f"{found.repeated} rows that repeat another are left out." if found.repeated else ""
-    broken = f"{len(found.bad):,} broken rows are left out: {found.bad[0]}" if found.bad else ""
+    broken = f"{len(found.bad):,} broken rows are left out." if found.bad else ""
     return " ".join(filter(None, (broken, left_out, _about_tools(splits))))
 
 

@@ -67,7 +67,10 @@ def parse_rows(raw: Iterable[RawRow], *, answers: bool = True, strict: bool = Tr
 
 def _keep(example: Example, where: str, found: Rows, kept: set[str], lines: dict[str, str]) -> None:
     raw = example.to_dict()
-    content = sha256_json([raw[name] for name in CONTENT])
+    try:
+        content = sha256_json([raw[name] for name in CONTENT])
+    except (TypeError, ValueError) as exc:
+        raise DataError(f"{where}: it holds what is not JSON: {exc}. Mend or remove the line.") from exc
     if content in kept:
         found.repeated += 1
         return
@@ -94,15 +97,14 @@ def _examples(raw: RawRow, number: int, answers: bool) -> tuple[str, list[Exampl
             raise ValueError(f"a row is an object, not a {type(row).__name__}")
         if "expected" in row:
             return "agentlora", [_check(_own(row, number), where)]
-        if not answers and _is_prompt(row):
-            return "prompts", [_check(_prompt(row, number), where)]
-        if "messages" in row:
-            return "openai", [_check(_openai(row, number), where)]
         known = format_of(row)
-        if known is None:
+        if known is None or ("messages" in row and known.name != "preference"):
+            if not answers and _is_prompt(row):
+                return "prompts", [_check(_prompt(row, number), where)]
             return "openai", [_check(_openai(row, number), where)]
         converted = [_converted(part, number, turn) for turn, part in enumerate(known.convert(row), 1)]
-        group = f"row {number}" if len(converted) > 1 else ""
+        said = row.get("group")
+        group = said if isinstance(said, str) and said else f"row {number}" if len(converted) > 1 else ""
         return known.name, [_check(replace(e, group=e.group or group), where) for e in converted]
     except UnicodeDecodeError as exc:
         raise DataError(f"{where}: not UTF-8 text: {exc.reason} at byte {exc.start}.") from exc
@@ -112,6 +114,10 @@ def _examples(raw: RawRow, number: int, answers: bool) -> tuple[str, list[Exampl
         ) from exc
     except ValueError as exc:
         raise DataError(f"{where}: {exc}. Mend or remove the line.") from exc
+    except (TypeError, KeyError, AttributeError, IndexError, RecursionError) as exc:
+        raise DataError(
+            f"{where}: not what its format asks for ({type(exc).__name__}: {exc}). Mend or remove the line."
+        ) from exc
 
 
 def _converted(row: JSON, number: int, turn: int) -> Example:
@@ -152,18 +158,16 @@ def _own(row: JSON, number: int) -> Example:
 
 
 def _is_prompt(row: JSON) -> bool:
-    messages = row.get("messages")
+    messages = row.get("messages", row.get("prompt"))
     last = messages[-1] if isinstance(messages, list) and messages else {}
-    return "prompt" in row or (isinstance(last, dict) and last.get("role") in ("user", "tool"))
+    return isinstance(messages, str) or (isinstance(last, dict) and last.get("role") in ("user", "tool"))
 
 
 def _prompt(row: JSON, number: int) -> Example:
-    _refuse_unknown(row, PROMPT_FIELDS)
-    if "prompt" in row and "messages" in row:
-        raise ValueError("give 'prompt' or 'messages', not both")
-    messages = row.get("messages")
-    if messages is None:
-        messages = [{"role": "user", "content": row["prompt"]}]
+    _refuse_misspelt(row, PROMPT_FIELDS)
+    messages = row.get("messages", row.get("prompt"))
+    if isinstance(messages, str):
+        messages = [{"role": "user", "content": messages}]
     return Example(
         id=f"row-{number}",
         messages=tuple(_objects(messages, "messages", _message)),
@@ -176,8 +180,15 @@ def _prompt(row: JSON, number: int) -> Example:
     )
 
 
+def _refuse_misspelt(row: JSON, known: tuple[str, ...]) -> None:
+    """Other people's rows have columns that mean nothing here; one that is nearly called like ours is meant to."""
+    for key in row:
+        if key not in known and (meant := nearest(key, known)):
+            raise ValueError(f"unknown key {key!r}.{meant} There is: {', '.join(known)}")
+
+
 def _openai(row: JSON, number: int) -> Example:
-    _refuse_unknown(row, OPENAI_FIELDS)
+    _refuse_misspelt(row, OPENAI_FIELDS)
     messages = row.get("messages")
     if not isinstance(messages, list) or len(messages) < 2:
         raise ValueError("needs 'messages': a list with at least one user turn and the assistant's answer")
@@ -219,6 +230,8 @@ def _objects(value: Any, name: str, read: Callable[[JSON], JSON]) -> list[JSON]:
 def _message(message: JSON) -> JSON:
     """With its content as one text and the arguments of its calls as objects, as a server hands them on."""
     role = message.get("role")
+    if role == "developer":  # OpenAI's later word for it
+        role, message = "system", {**message, "role": "system"}
     if role not in ROLES:
         raise ValueError(f"every message needs a role of {', '.join(ROLES)}; found {_short(message)}")
     content = message.get("content")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from agentlora.core.types import Evaluator, Example, Output, Score
+from agentlora.eval.calls import parse_answer
 from agentlora.eval.scorers import ToolCallEvaluator
 from agentlora.tasks.structured_output.scoring import JsonFields
 
@@ -14,7 +15,7 @@ from agentlora.tasks.structured_output.scoring import JsonFields
 class Agreement:
     """Judges calls as `ToolCallEvaluator` does, JSON values as `JsonFields` does, and texts by their words.
 
-    - ``agreement``: of calls 1 where all of them are right, or where none is made and none is expected; of a value the
+    - ``agreement``: of calls 1 where all of them are right, 0 where one is made and none is expected; of a value the
       share of right fields; of a text the F1 of its words with those of the expected one, upper and lower case and
       punctuation left out (as SQuAD's, Rajpurkar et al. 2016, arXiv 1606.05250).
     - ``same``: the whole answer is right; texts may differ in case, punctuation and spaces.
@@ -32,6 +33,8 @@ class Agreement:
         """Judge one answer; unscored where the part that judges it cannot."""
         inner = self._inner(example)
         if inner is None:
+            return _of_text(example, output)
+        if inner is self._calls and not example.expected.calls and not parse_answer(output.text).attempted:
             return _of_text(example, output)
         found = inner.score(example, output)
         if found.unscored:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,13 +16,13 @@ from agentlora.core.types import JSON, Example, Expected, Split
 from agentlora.tasks.structured_output.pairs import read_pairs
 from agentlora.tasks.structured_output.sampling import Sampler, value_of
 from agentlora.tasks.structured_output.schemas import Wanted, read_schema
-from agentlora.tasks.structured_output.writing import telling, write
+from agentlora.tasks.structured_output.writing import legend_of, write
 
 INSTRUCTION = (
     "Answer with one JSON value that fits this JSON Schema, and with nothing else. "
-    "Leave out what the text does not say; where the schema requires it, write null."
+    "Leave out what the text does not say; where the schema requires it, write null or an empty list."
 )
-LOOKED_AT = 60  # values that tell which parts say by themselves what they are
+LOOKED_AT = 60  # values that show which parts are never filled
 MISSES = 50  # texts in a row that are too long or were written before
 
 
@@ -78,22 +77,27 @@ class SchemaTexts:
     ) -> Iterator[tuple[str, object, JSON]]:
         rng = random.Random(f"{seed}/{split}/{wanted.digest}")
         sampler = Sampler(wanted, split, seed)
-        alone = _alone(sampler, rng) if count else frozenset()
+        legend = legend_of(wanted.unfolded, sampler.root)
         seen: set[str] = set()
         found = misses = 0
         while found < count:
             node = sampler.draw(rng)
-            said = write(node, wanted.name, alone, split != "train", rng)
+            said = write(node, wanted.name, legend, split != "train", rng)
             value = value_of(node)
-            long = len(said.text) > params.text_chars_max or len(json.dumps(value)) > params.answer_chars_max
-            if long or said.text in seen or not said.text:
+            why = ""
+            if len(said.text) > params.text_chars_max:
+                why = "too long: raise data.params.text_chars_max"
+            elif len(json.dumps(value)) > params.answer_chars_max:
+                why = "of too long an answer: raise data.params.answer_chars_max"
+            elif said.text in seen or not said.text:
+                few = "examples" if split == "train" else f"{split}_examples"
+                why = f"the same again: lower data.params.{few}"
+            if why:
                 misses += 1
                 if misses > MISSES:
-                    why = "longer than text_chars_max or answer_chars_max" if long else "the same again"
                     raise DataError(
-                        f"only {found} of {count} texts of {split} for schema {wanted.name!r} were found: what is "
-                        f"written is {why}. Lower data.params.{'' if split == 'train' else split + '_'}examples, or "
-                        "raise data.params.text_chars_max."
+                        f"only {found} of {count} texts of {split} for schema {wanted.name!r} were found; what is "
+                        f"written is {why}."
                     )
                 continue
             misses = 0
@@ -115,8 +119,8 @@ class SchemaTexts:
             sources.append({"name": Path(params.pairs).name, "licence": "not stated", "version": ""})
         return {
             "sources": sources,
-            "notes": "Texts are written around values that were drawn from the schema; those of dev and test in "
-            "wording that training never uses.",
+            "notes": "Texts are written around values that were drawn from the schema; those of dev and test mostly "
+            "in wording that training never uses.",
             "system": system_of(wanted),
             "never_filled": [f"{part}: {why}" for part, why in sampler.unsaid.items()],
         }
@@ -130,7 +134,7 @@ def _split_of(text: str) -> Split:
 
 def system_of(wanted: Wanted) -> str:
     """The system message that a skill for a schema is trained with, and is to be asked with."""
-    return f"{INSTRUCTION}\n{json.dumps(wanted.schema, ensure_ascii=False)}"
+    return f"{INSTRUCTION}\n{json.dumps(wanted.shown, ensure_ascii=False)}"
 
 
 def _example(
@@ -153,12 +157,3 @@ def _example(
         group=f"{split}-{number // size:05}",
         tags=tags,
     )
-
-
-def _alone(sampler: Sampler, rng: random.Random) -> frozenset[tuple[str, ...]]:
-    """Parts that are the only ones of their kind in the schema, as far as drawing shows."""
-    paths: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
-    for _ in range(LOOKED_AT):
-        for path, kind in telling(sampler.draw(rng)).items():
-            paths[kind].add(path)
-    return frozenset(path for found in paths.values() if len(found) == 1 for path in found)

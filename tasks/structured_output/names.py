@@ -27,24 +27,24 @@ GOODS = (
     "garden hose", "tea towel", "wall clock", "rucksack", "candle", "screwdriver set", "door mat", "toaster",
 )  # fmt: skip
 FIRMS = (
-    "Harbour", "Northgate", "Bluebird", "Oakfield", "Silverline", "Kestrel", "Redwood", "Lighthouse", "Meridian",
+    "Harbour", "Northgate", "Bluebird", "Ashfield", "Silverline", "Merlin", "Redwood", "Lighthouse", "Meridian",
     "Foxglove", "Granite", "Juniper", "Stonebridge", "Cascade", "Amber", "Polaris",
 )  # fmt: skip
 TRADES = (
     "Foods", "Logistics", "Bakery", "Systems", "Textiles", "Motors", "Consulting", "Ltd", "GmbH", "& Sons", "Studio",
-    "Hotels", "Medical", "Press", "Energy", "Dental Practice", "Travel",
+    "Hotels", "Medical", "Press", "Energy", "Eye Clinic", "Travel",
 )  # fmt: skip
 CITIES = (
-    "Oslo", "Ghent", "Turin", "Malmö", "Leeds", "Porto", "Graz", "Kraków", "Nantes", "Cork", "Bilbao", "Utrecht",
-    "Tampere", "Basel", "Bergen", "Valencia", "Boston", "Halifax", "Adelaide", "Kyoto",
+    "Oslo", "Turin", "Linz", "Kraków", "Bilbao", "Valencia", "Boston", "Lausanne", "Gdańsk", "Sheffield", "Rennes",
+    "Seville", "Turku", "Stavanger", "Ottawa", "Brisbane", "Nagoya", "Limerick", "Eindhoven", "Bruges",
 )  # fmt: skip
 COUNTRIES = (
     "Norway", "Belgium", "Italy", "Sweden", "Portugal", "Austria", "Poland", "France", "Ireland", "Spain", "Finland",
     "Switzerland", "Canada", "Australia", "Japan", "Brazil", "Kenya", "Chile",
 )  # fmt: skip
 STREETS = (
-    "Mill Lane", "Station Road", "Harbour Street", "Rue des Lilas", "Lindenweg", "Via Roma", "Church Hill",
-    "Elm Avenue", "Kanaalstraat", "Calle Mayor", "Park Terrace", "Bridge Street",
+    "Mill Lane", "Station Road", "Harbour Street", "Rue des Lilas", "Gartenweg", "Via Roma", "Church Hill",
+    "Poplar Avenue", "Kanaalstraat", "Calle Mayor", "Castle Terrace", "Bridge Street",
 )  # fmt: skip
 JOBS = (
     "nurse", "electrician", "project manager", "data analyst", "chef", "account executive", "welder", "librarian",
@@ -118,11 +118,17 @@ _RULES: tuple[tuple[str, str, str], ...] = (
 
 def named_like(words: tuple[str, ...], noun: tuple[str, ...], rng: random.Random) -> list[str]:
     """Some texts for a part called `words` of a thing called `noun`; empty where nothing is known of such."""
+    kind = named(words, noun)
+    return list(dict.fromkeys(_drawn(kind, rng) for _ in range(POOL))) if kind else []
+
+
+def named(words: tuple[str, ...], noun: tuple[str, ...]) -> str:
+    """What kind of text a part called `words` of a thing called `noun` is; empty where nothing is known of such."""
     said, of = " ".join(words), " ".join(noun)
     for pattern, within, kind in _RULES:
         if re.fullmatch(pattern, said) and (not within or re.fullmatch(within, of)):
-            return list(dict.fromkeys(_drawn(kind, rng) for _ in range(POOL)))
-    return []
+            return kind
+    return ""
 
 
 def _drawn(kind: str, rng: random.Random) -> str:

@@ -48,8 +48,8 @@ def read_pairs(path: Path, schema: JSON, seed: int) -> dict[Split, list[Pair]]:
             wrong.append(f"line {number}: {exc}")
             continue
         known = rows.setdefault(pair.text, (split, pair))
-        if known[1].value != pair.value:
-            wrong.append(f"line {number}: its text stands above with another value")
+        if known[1].value != pair.value or known[0] != split:
+            wrong.append(f"line {number}: its text stands above with another value or split")
     if wrong:
         more = f"\n  and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise DataError(f"{path} needs mending:\n  " + "\n  ".join(wrong[:SHOWN]) + more)

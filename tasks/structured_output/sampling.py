@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -14,8 +16,9 @@ from agentlora.core.types import JSON
 from agentlora.tasks.structured_output.names import named_like
 from agentlora.tasks.structured_output.schemas import Wanted
 from agentlora.tasks.tool_calling.api_sources import Param, singular, split_words
-from agentlora.tasks.tool_calling.api_values import one_of
-from agentlora.tasks.tool_calling.invention import copied, invent
+from agentlora.tasks.tool_calling.api_values import enum_words, one_of
+from agentlora.tasks.tool_calling.api_words import MONTHS
+from agentlora.tasks.tool_calling.invention import invent
 from agentlora.tasks.tool_calling.user_values import matching, spoken_schema, values_for
 
 DEEPEST = 12
@@ -24,6 +27,8 @@ SAID = 0.65  # of the optional parts
 UNSAID_NULL = 0.3  # of the required parts that may be null: nothing is said of them
 INVENTED = 0.4  # of the texts that can be anything: what was never seen can only be copied
 MOST_ENTRIES = 3  # of an array, where its schema does not ask for more
+EMPTY = 0.15  # of the required arrays of which nothing is said
+DRAWS = 8  # of one part, until its schema takes it
 SHAPED = {"enum", "format", "pattern", "examples"}  # what says by itself which texts it takes
 CENTS = re.compile(
     r"\b(price|amount|total|subtotal|cost|fee|tax|sum|balance|rate|discount|salary|budget|paid)\b"
@@ -74,14 +79,15 @@ def value_of(node: Node) -> Any:
 
 
 class Sampler:
-    """Draws values of a schema. Splits draw from pools of their own.
+    """Draws values of a schema. Splits draw from pools of their own, which share well-known values (cities, names).
 
-    `unsaid`: optional parts that values are never drawn for, each with the reason.
+    `root`: the path of the whole. `unsaid`: optional parts that values are never drawn for, each with the reason.
     """
 
     def __init__(self, wanted: Wanted, split: str, seed: int) -> None:
         self.wanted, self._split, self._seed = wanted, split, seed
         self._pools: dict[tuple[str, ...], Any] = {}
+        self.root = (wanted.name,) if _kind_of(wanted.unfolded) == "array" else ()
         self.unsaid: dict[str, str] = {}
 
     def draw(self, rng: random.Random) -> Node:
@@ -92,7 +98,7 @@ class Sampler:
         """
         problem = "nothing in it can be said in a text"
         for _ in range(TRIES):
-            node = self._node(self.wanted.unfolded, (), True, rng)
+            node = self._node(self.wanted.unfolded, self.root, True, rng)
             if node is None:
                 continue
             found = json_schema.errors(self.wanted.schema, value_of(node))
@@ -114,14 +120,16 @@ class Sampler:
             return None
         schema = dict(schema)
         if "const" in schema:
-            said = _words(schema["const"]) if chosen and isinstance(schema["const"], str) else ""
-            return Leaf(path, said, schema["const"], schema)
+            value = schema["const"]
+            said = enum_words(value) if isinstance(value, str) else json.dumps(value)
+            return Leaf(path, said if chosen else "", value, schema) if chosen or required else None
+        if isinstance(schema.get("enum"), list):
+            return self._choice(schema, path, required, rng)
         for key in ("oneOf", "anyOf"):
             if isinstance(schema.get(key), list):
                 return self._alternative(schema, key, path, required, rng)
-        kinds = schema.get("type", _kind_of(schema))
+        kinds = schema.get("type") or _kind_of(schema)
         if isinstance(kinds, list):
-            kinds = list(kinds)
             if "null" in kinds and required and rng.random() < UNSAID_NULL:
                 return Leaf(path, "", None, schema)
             kinds = next((kind for kind in kinds if kind != "null"), "null")
@@ -130,8 +138,24 @@ class Sampler:
         if kinds == "object":
             return self._record(schema, path, rng, chosen)
         if kinds == "array":
-            return self._entries(schema, path, rng)
+            return self._entries(schema, path, required, rng)
         return self._leaf(schema, path, rng)
+
+    def _choice(self, schema: JSON, path: tuple[str, ...], required: bool, rng: random.Random) -> Leaf | None:
+        """One of an enumeration's values: as it is written, or in words where no two are said alike."""
+        values = [value for value in schema["enum"] if value is not None]
+        if None in schema["enum"] and required and (not values or rng.random() < UNSAID_NULL):
+            return Leaf(path, "", None, schema)
+        if not values or any(isinstance(value, dict | list) for value in values):
+            self._note(path, "it is one of some objects or arrays, which nobody says")
+            return None
+        value = rng.choice(values)
+        if isinstance(value, bool):
+            return Leaf(path, "yes" if value else "no", value, schema)
+        plain = [v if isinstance(v, str) else json.dumps(v) for v in values]
+        words = [enum_words(v) if isinstance(v, str) else p for v, p in zip(values, plain, strict=True)]
+        in_words = len({w.lower() for w in words}) == len(words) and rng.random() < 0.6
+        return Leaf(path, (words if in_words else plain)[values.index(value)], value, schema)
 
     def _alternative(
         self, schema: JSON, key: str, path: tuple[str, ...], required: bool, rng: random.Random
@@ -149,37 +173,41 @@ class Sampler:
         return Leaf(path, "", None, schema) if nothing and required else None
 
     def _record(self, schema: JSON, path: tuple[str, ...], rng: random.Random, chosen: bool) -> Record | None:
-        needed = set(schema.get("required", ()))
-        members: list[tuple[str, Node]] = []
-        for name, part in schema.get("properties", {}).items():
-            required = name in needed
-            if not required and rng.random() >= SAID:
+        needed, parts = set(schema.get("required", ())), schema.get("properties", {})
+        drawn: dict[str, Node] = {}
+        for name, part in parts.items():
+            if name not in needed and rng.random() >= SAID:
                 continue
-            node = self._node(part, (*path, name), required, rng, chosen)
-            if node is None:
-                if required:
-                    self._note((*path, name), "it is required, and has no value that is said in a text")
-                    return None
-                if not _is_end(part):
-                    self._note((*path, name), "it has no value that is said in a text")
-                continue
-            members.append((name, node))
-        if not schema.get("properties") and isinstance(schema.get("additionalProperties"), Mapping):
-            for name in rng.sample(KEYS, rng.randint(1, MOST_ENTRIES)):
-                node = self._node(schema["additionalProperties"], (*path, name), True, rng)
-                members += [(name, node)] if node is not None else []
-        return Record(path, tuple(members), schema) if members else None
+            node = self._node(part, (*path, name), name in needed, rng, chosen)
+            if node is not None:
+                drawn[name] = node
+            elif name in needed:
+                self._note((*path, name), "it is required, and has no value that is said in a text")
+                return None
+            elif not _is_end(part):
+                self._note((*path, name), "it has no value that is said in a text")
+        others = rng.sample(list(parts), len(parts)) if not drawn else []
+        while not drawn and others:  # nobody says an empty object
+            name = others.pop()
+            node = self._node(parts[name], (*path, name), False, rng, chosen)
+            drawn |= {name: node} if node is not None else {}
+        members = tuple((name, drawn[name]) for name in parts if name in drawn)
+        return Record(path, members, schema) if members else None
 
-    def _entries(self, schema: JSON, path: tuple[str, ...], rng: random.Random) -> Entries | None:
+    def _entries(
+        self, schema: JSON, path: tuple[str, ...], required: bool, rng: random.Random
+    ) -> Entries | Leaf | None:
         least = max(1, int(schema.get("minItems", 0)))
+        if required and not schema.get("minItems") and path != self.root and rng.random() < EMPTY:
+            return Leaf(path, "", [], schema)
         most = min(int(schema.get("maxItems", MOST_ENTRIES)), max(least, MOST_ENTRIES))
         parts = schema.get("prefixItems") if isinstance(schema.get("prefixItems"), list) else None
         if parts:
-            drawn = [self._node(part, path, True, rng) for part in parts]
+            drawn = [self._node(part, (*path, f"part {i}"), False, rng) for i, part in enumerate(parts, 1)]
             return None if None in drawn else Entries(path, tuple(n for n in drawn if n), schema)
         entries: list[Node] = []
         for _ in range(rng.randint(least, max(least, most)) * 3):
-            node = self._node(schema.get("items"), (*path, ""), True, rng)
+            node = self._node(schema.get("items"), (*path, ""), False, rng)
             if node is None:
                 return None
             if all(value_of(node) != value_of(entry) for entry in entries):
@@ -203,36 +231,45 @@ class Sampler:
             phrases = [entry["say"] for entry in pool if isinstance(entry, dict) and entry["value"] is value]
             phrase = rng.choice(phrases) if phrases else ""
             return Leaf(path, "yes" if value else "no", value, schema, phrase)
-        if spoken["type"] == "number" and isinstance(pool, dict) and CENTS.search(" ".join(words)):
-            value = one_of(pool, rng)[1]
-            value = round(value + rng.choice((0, 0.5, 0.25, 0.99, 0.9, rng.random())), 2)
-            if json_schema.is_valid(schema, value):
-                return Leaf(path, number_said(value, rng, cents=True), value, schema)
+        for _ in range(DRAWS):
+            said, value = self._drawn(schema, spoken, words, pool, rng)
+            if said and json_schema.is_valid(schema, value):
+                return Leaf(path, said, value, schema)
+        return None
+
+    def _drawn(
+        self, schema: JSON, spoken: JSON, words: tuple[str, ...], pool: Any, rng: random.Random
+    ) -> tuple[str, Any]:
+        """(what is said, the value) of one leaf; it may not be valid."""
+        if spoken["type"] in ("integer", "number"):
+            return _number(schema, spoken["type"] == "integer", " ".join(words), pool, rng)
+        if schema.get("format") in ("date", "date-time"):
+            return _date(str(schema["format"]), rng)
         said, value = one_of(pool, rng)
-        if isinstance(schema.get("pattern"), str) and "enum" not in schema:
+        if isinstance(schema.get("pattern"), str):
             made = matching(schema["pattern"], rng)
-            if made is not None and json_schema.is_valid(schema, made) and made == " ".join(made.split()):
-                said = value = made
-        if isinstance(value, str) and said == value and copied(schema) and rng.random() < INVENTED:
-            said = value = invent(value, rng)
-        if isinstance(value, str) and schema.get("format") == "email" and rng.random() < INVENTED:
+            return (made, made) if made and made == " ".join(made.split()) else (said, value)
+        if schema.get("format") == "email":
             local, _, host = value.partition("@")
-            said = value = f"{invent(local, rng)}@{host}"
-        if isinstance(value, int | float) and said == str(value):
-            said = number_said(value, rng)
-        return Leaf(path, said, value, schema)
+            value = f"{invent(local, rng) if rng.random() < INVENTED else local}@{host}"
+            return value, value
+        if said == value and not SHAPED & schema.keys() and rng.random() < INVENTED:
+            said = value = invent(value, rng)
+        return said, value
 
     def _pool(self, path: tuple[str, ...], words: tuple[str, ...], spoken: JSON, schema: JSON) -> Any:
         """Made once for each part of the schema."""
-        key = (*path, repr(sorted(schema)), str(schema.get("enum", ""))[:80])
+        key = (*path, json.dumps(schema, sort_keys=True))
         if key not in self._pools:
             rng = random.Random(f"{self._seed}/{self._split}/{'/'.join(path)}")
-            noun = words_of_path(path[:-1]) or split_words(self.wanted.name)
+            noun = words_of_path(path[:-1]) or words_in(self.wanted.name)
             pool: Any = []
             if spoken["type"] == "string" and not SHAPED & schema.keys():
                 pool = [text for text in named_like(words, noun, rng) if json_schema.is_valid(schema, text)]
             if not pool:
-                param = Param(path[-1], words, spoken, True, str(schema.get("description", "")))
+                param = Param(
+                    path[-1] or "_".join(words), words, spoken, True, str(schema.get("description", ""))
+                )
                 pool = values_for(param, schema, noun, "", rng)
             self._pools[key] = pool
             if not pool:
@@ -247,9 +284,15 @@ def words_of_path(path: Sequence[str]) -> tuple[str, ...]:
     """The words of its last name; of an array's entry, those of the array in the singular."""
     for depth, name in enumerate(reversed(path)):
         if name:
-            words = split_words(name)
-            return singular(words) if depth and words else words
+            words = words_in(name)
+            return singular(words) if depth else words
     return ()
+
+
+def words_in(name: str) -> tuple[str, ...]:
+    """The words of a name; of one that has other letters than English, as it is written."""
+    words = split_words(name) if name.isascii() else ()
+    return words or tuple(re.split(r"[\s_-]+", name.strip().lower())) or (name,)
 
 
 def number_said(value: float, rng: random.Random, cents: bool = False) -> str:
@@ -266,7 +309,41 @@ def number_said(value: float, rng: random.Random, cents: bool = False) -> str:
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten",
            11: "eleven", 12: "twelve", 15: "fifteen", 20: "twenty", 30: "thirty", 40: "forty", 50: "fifty",
            100: "a hundred"}  # fmt: skip
-KEYS = ("alpha", "beta", "north", "south", "east", "west", "morning", "evening", "first", "second")
+
+
+def _number(schema: JSON, whole: bool, words: str, pool: Any, rng: random.Random) -> tuple[str, Any]:
+    """A number of the usual size for its name, or from all of the schema's range."""
+    low, high = (
+        schema.get("minimum", schema.get("exclusiveMinimum")),
+        schema.get("maximum", schema.get("exclusiveMaximum")),
+    )
+    value: Any
+    if low is not None and high is not None and rng.random() < 0.5:
+        places = 2 if high - low <= 50 else 1
+        value = (
+            rng.randint(math.ceil(low), math.floor(high)) if whole else round(rng.uniform(low, high), places)
+        )
+    else:
+        value = one_of(pool, rng)[1]
+        if not whole and CENTS.search(words):
+            value = round(value + rng.choice((0, 0.5, 0.25, 0.99, 0.9, rng.random())), 2)
+    step = schema.get("multipleOf")
+    if isinstance(step, int) and step > 1:
+        value = int(value // step * step)
+    return number_said(value, rng, cents=not whole and bool(CENTS.search(words))), value
+
+
+def _date(layout: str, rng: random.Random) -> tuple[str, str]:
+    """A day, or a moment in UTC, as people write it."""
+    year, month, day = rng.randint(2023, 2027), rng.randint(1, 12), rng.randint(1, 28)
+    value, name = f"{year}-{month:02}-{day:02}", MONTHS[month - 1]
+    said = rng.choice(
+        (value, value, value, f"{day} {name} {year}", f"{name} {day}, {year}", f"{day} {name[:3]} {year}")
+    )
+    if layout == "date-time":
+        hour, minute = rng.randint(6, 21), rng.choice((0, 0, 15, 30, 45))
+        return f"{said} at {hour:02}:{minute:02} UTC", f"{value}T{hour:02}:{minute:02}:00Z"
+    return said, value
 
 
 def _is_end(schema: Any) -> bool:
@@ -276,11 +353,13 @@ def _is_end(schema: Any) -> bool:
     return schema.get("not") == {} or ("items" in schema and _is_end(schema["items"]))
 
 
-def _words(value: str) -> str:
-    return " ".join(split_words(value)) or value
-
-
 def _kind_of(schema: Mapping[str, Any]) -> str | None:
+    if isinstance(schema.get("type"), str):
+        return str(schema["type"])
+    for key in ("oneOf", "anyOf"):
+        kinds = {_kind_of(part) for part in schema.get(key) or () if isinstance(part, Mapping)} - {"null"}
+        if len(kinds) == 1:
+            return kinds.pop()
     if "properties" in schema or "additionalProperties" in schema:
         return "object"
     return "array" if "items" in schema or "prefixItems" in schema else None

@@ -18,7 +18,7 @@ from agentlora.tasks.tool_calling.importing.schemas import References
 from agentlora.tasks.tool_calling.importing.types import Unusable
 
 AGAIN = (2, 1, 0)  # how often a schema that contains itself is followed into itself, where there is room
-NOTES = ("$schema", "$id", "$comment")  # of the whole schema, which say nothing about a value
+NOTES = ("$schema", "$id", "$comment")  # of the whole schema, which say nothing to a model
 KNOWN = """
   FILE.json, FILE.yaml                 a JSON Schema
   FILE.py:CLASS, PACKAGE.MODULE:CLASS  a pydantic model, dataclass or typed dict; read, never run"""
@@ -26,12 +26,13 @@ KNOWN = """
 
 @dataclass(frozen=True)
 class Wanted:
-    """A schema to be filled. `schema`: as it is shown and as answers are validated. `unfolded`: its references in
-    their places, as values are made from it. `digest`: of the schema, 12 digits.
+    """A schema to be filled. `schema`: as answers are validated; `shown`: as a model is shown it. `unfolded`: its
+    references in their places, as values are made from it. `digest`: of the schema, 12 digits.
     """
 
     name: str
     schema: JSON
+    shown: JSON
     unfolded: JSON
     digest: str
 
@@ -49,20 +50,32 @@ def read_schema(source: str) -> Wanted:
     path, name, schema = _found(source)
     if not isinstance(schema, dict):
         raise DataError(f"{source} holds no JSON Schema. What can be given:{KNOWN}")
-    shown = {key: value for key, value in schema.items() if key not in NOTES}
-    if problems := json_schema.check_schema(shown):
-        raise DataError(f"{source}: {problems[0]}")
     unfolded = _unfolded(schema, path, source)
+    if _leads_elsewhere(schema):
+        schema = References(schema, path).unfolded(schema, read_only=True)
+    if problems := json_schema.check_schema(schema):
+        raise DataError(f"{source}: {problems[0]}")
     if not _is_compound(unfolded):
         raise DataError(f"{source} is the schema of neither an object nor an array; answers need one of them")
     title = unfolded.get("title")
-    return Wanted(str(title or name), shown, unfolded, sha256_json(shown)[:12])
+    shown = {key: value for key, value in schema.items() if key not in NOTES}
+    return Wanted(str(title or name), schema, shown, unfolded, sha256_json(schema)[:12])
+
+
+def _leads_elsewhere(part: Any) -> bool:
+    """Whether a reference in it leads to another file."""
+    if isinstance(part, Mapping):
+        reference = part.get("$ref")
+        return (isinstance(reference, str) and not reference.startswith("#")) or any(
+            map(_leads_elsewhere, part.values())
+        )
+    return isinstance(part, list) and any(map(_leads_elsewhere, part))
 
 
 def _unfolded(schema: JSON, path: Path | None, source: str) -> JSON:
     for again in AGAIN:
         try:
-            return References(schema, path).unfolded(schema, again=again, end={"not": {}})
+            return References(schema, path).unfolded(schema, again=again, end={"not": {}}, read_only=True)
         except Unusable as exc:
             problem = str(exc)
     raise DataError(f"{source}: {problem}")
@@ -77,6 +90,8 @@ def _found(source: str) -> tuple[Path | None, str, Any]:
             raise DataError(f"no schema at {source!r}: there is no such module. What can be given:{KNOWN}")
         return None, name, import_class(file, name)
     path = Path(source).expanduser()
+    if path.suffix == ".py":
+        raise DataError(f"{source}: which class of it? Write {source}:CLASS")
     if not path.is_file():
         raise DataError(f"no schema at {source!r}: there is no such file. What can be given:{KNOWN}")
     return path, path.name.partition(".")[0], read_document(path)

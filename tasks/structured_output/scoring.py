@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import datetime
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Any
 
 from agentlora.core import schema as json_schema
-from agentlora.core.files import loads_strict
 from agentlora.core.types import JSON, Example, Output, Score
-from agentlora.eval.calls import canonical
+from agentlora.eval.calls import MISSING, canonical, parse_value
 from agentlora.tasks.tool_calling.importing.schemas import References
 from agentlora.tasks.tool_calling.importing.types import Unusable
 
-FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL | re.IGNORECASE)
-MISSING = object()
-DATES = ("date", "date-time", "time")
+MOMENTS = ("date-time", "time")
+MOST_PAIRS = 2500  # of entries that are aligned
 
 
 class JsonFields:
@@ -28,10 +26,10 @@ class JsonFields:
 
     - ``parsed``: the answer is one JSON value, alone or in a Markdown fence.
     - ``schema_valid``: it fits the example's schema.
-    - ``field_accuracy``: of all fields that the expected value or the answer has, the share that both have and that
-      are equal: a field that was made up counts as one that is missing. Numbers are equal by value, dates and times
-      with a format by the moment that they name, arrays of which the schema says ``uniqueItems`` as sets, all else
-      exactly.
+    - ``field_accuracy``: of all fields that the expected value or the answer has, the share that both have and that are
+      equal: a field that was made up counts as one that is missing. Numbers are equal by value, times with a format by
+      the moment that they name, lists of which the schema says ``uniqueItems`` as sets, all else exactly. Of two arrays
+      of objects with different numbers of entries, those are compared that are most alike, in order.
     - ``exact_match``: every field is right.
     """
 
@@ -80,15 +78,6 @@ class JsonFields:
                 if self.score(example, Output(example.id, text)).metrics["exact_match"] == 1:
                     problems.append(f"{example.id}: the gold answer with {label} still scores 1")
         return problems
-
-
-def parse_value(text: str) -> Any:
-    """The JSON value that an answer is, or `MISSING`."""
-    fenced = FENCE.fullmatch(text)
-    try:
-        return loads_strict(fenced[1] if fenced else text)
-    except (ValueError, RecursionError):
-        return MISSING
 
 
 @lru_cache(maxsize=64)
@@ -140,12 +129,36 @@ def compare(wanted: Any, found: Any, schema: Any, path: str = "") -> Iterator[Fi
         ours = wanted if isinstance(wanted, list) else []
         others = found if isinstance(found, list) else []
         inner = _part(schema, "items")
-        for i in range(max(len(ours), len(others))):
-            one = ours[i] if i < len(ours) else MISSING
-            other = others[i] if i < len(others) else MISSING
+        for i, (one, other) in enumerate(_aligned(ours, others, inner)):
             yield from compare(one, other, inner, f"{path}[{i}]")
         return
     yield Field(path or "(all)", wanted, found, _equal(wanted, found, schema))
+
+
+def _aligned(ours: Sequence[Any], others: Sequence[Any], schema: Any) -> list[tuple[Any, Any]]:
+    """Entries of two arrays of objects in pairs, in order, so that as many fields as can be are right (an alignment of
+    sequences, Needleman and Wunsch 1970, without a cost of gaps): what lacks one entry is not wrong in all of them.
+    """
+    if len(ours) == len(others) or len(ours) * len(others) > MOST_PAIRS:
+        return list(zip_longest(ours, others, fillvalue=MISSING))
+    right = [[sum(field.right for field in compare(a, b, schema)) for b in others] for a in ours]
+    best = [[0] * (len(others) + 1) for _ in range(len(ours) + 1)]
+    for i in reversed(range(len(ours))):
+        for j in reversed(range(len(others))):
+            best[i][j] = max(best[i + 1][j], best[i][j + 1], right[i][j] + best[i + 1][j + 1])
+    pairs: list[tuple[Any, Any]] = []
+    i = j = 0
+    while i < len(ours) and j < len(others):
+        if best[i][j] == right[i][j] + best[i + 1][j + 1]:
+            pairs.append((ours[i], others[j]))
+            i, j = i + 1, j + 1
+        elif best[i][j] == best[i + 1][j]:
+            pairs.append((ours[i], MISSING))
+            i += 1
+        else:
+            pairs.append((MISSING, others[j]))
+            j += 1
+    return [*pairs, *((one, MISSING) for one in ours[i:]), *((MISSING, other) for other in others[j:])]
 
 
 def _equal(wanted: Any, found: Any, schema: Any) -> bool:
@@ -153,7 +166,7 @@ def _equal(wanted: Any, found: Any, schema: Any) -> bool:
         return False
     if isinstance(wanted, list) and isinstance(found, list) and _part(schema, "uniqueItems") is True:
         return sorted(map(canonical, wanted)) == sorted(map(canonical, found))
-    if isinstance(wanted, str) and isinstance(found, str) and _part(schema, "format") in DATES:
+    if isinstance(wanted, str) and isinstance(found, str) and _part(schema, "format") in MOMENTS:
         return wanted == found or _moment(wanted) == _moment(found) is not None
     return canonical(wanted) == canonical(found)
 
@@ -178,8 +191,8 @@ def _member(schema: Any, name: str) -> Any:
     """The schema of a property, looked for in alternatives too."""
     if not isinstance(schema, Mapping):
         return {}
-    found = (schema.get("properties") or {}).get(name)
-    if found is not None:
+    found = (schema.get("properties") or {}).get(name, schema.get("additionalProperties"))
+    if isinstance(found, Mapping):
         return found
     for key in ("anyOf", "oneOf", "allOf"):
         for part in schema.get(key) or ():

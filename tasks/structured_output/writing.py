@@ -7,12 +7,23 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from agentlora.tasks.structured_output.sampling import Entries, Leaf, Node, Record, words_of_path
+from agentlora.tasks.structured_output.names import named
+from agentlora.tasks.structured_output.sampling import (
+    DEEPEST,
+    Entries,
+    Leaf,
+    Node,
+    Record,
+    words_in,
+    words_of_path,
+)
 from agentlora.tasks.tool_calling.api_kinds import spoken
+from agentlora.tasks.tool_calling.api_values import enum_words
 
 Pair: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
 """What every split says, and what only dev and test say."""
@@ -100,7 +111,7 @@ SYNONYMS: dict[str, Pair] = {
 }
 COUNTED = re.compile(r"(quantity|qty|count|number|units|pieces|amount)")
 NAMED = re.compile(r"(.*\b)?(name|product|item|title|description|article|sku|dish)")
-PRICED = re.compile(r"(.*\b)?(price|cost|amount|fee)( each| per unit)?")
+PRICED = re.compile(r"((unit|item) )?price( each| per unit)?|unit cost")
 # parts that are said together, without labels: <a> and <b> are what matches the first and the second
 TOGETHER: tuple[tuple[re.Pattern[str], re.Pattern[str], Pair], ...] = (
     (re.compile(r"(.*\b)?(postcode|postal code|zip|zip code)"), re.compile(r"(.*\b)?(city|town)"),
@@ -108,11 +119,11 @@ TOGETHER: tuple[tuple[re.Pattern[str], re.Pattern[str], Pair], ...] = (
     (re.compile(r"(.*\b)?(street|address|street address|address line( \d)?)"), re.compile(r"(.*\b)?(city|town)"),
      (("<a>, <b>", "<a> in <b>", "<b>, <a>"), ("<a> - <b>", "<b> (<a>)"))),
     (re.compile(r"(.*\b)?name"), re.compile(r"(.*\b)?(company|organi[sz]ation|employer|firm|department)( name)?"),
-     (("<a> of <b>", "<a> (<b>)", "<a>, <b>", "<b>, <a>", "<a> from <b>"), ("<a> at <b>", "<b> (<a>)", "<b> / <a>"))),
+     (("<a> of <b>", "<a> (<b>)", "<a> from <b>"), ("<a> at <b>", "<a> on behalf of <b>"))),
     (re.compile(r"(.*\b)?name"), re.compile(r"(.*\b)?(email|e mail|email address)"),
      (("<a> (<b>)", "<a>, <b>", "<a> <<b>>"), ("<a> / <b>", "<a> - <b>"))),
     (re.compile(r"(first|given) name"), re.compile(r"(last|family) name|surname"),
-     (("<a> <b>", "<b>, <a>"), ("<a> <b>",))),
+     (("<a> <b>",), ("<b>, <a>",))),
 )  # fmt: skip
 COMBINED = 0.7  # of the parts that can be said together
 UNLABELLED = 0.3  # of the groups and lists whose facts begin with what was said together or counted
@@ -132,18 +143,16 @@ class Said:
     style: str
 
 
-def write(
-    node: Node, title: str, alone: frozenset[tuple[str, ...]], held_out: bool, rng: random.Random
-) -> Said:
+def write(node: Node, title: str, legend: Legend, held_out: bool, rng: random.Random) -> Said:
     """A text that says what `node` holds.
 
     Args:
         title: what a value of the schema is called.
-        alone: paths of parts whose values say by themselves which part they are (`telling`).
+        legend: what the schema's parts are called (`legend_of`).
         held_out: in the words of dev and test.
     """
     style = rng.choices(list(STYLES), list(STYLES.values()))[0]
-    writer = _Writer(alone, held_out, rng)
+    writer = _Writer(legend, held_out, rng)
     if style == "form":
         return Said("\n".join(writer.form(node)), "extraction", style)
     if style == "line":
@@ -162,46 +171,100 @@ def write(
     return Said(" ".join(sentences), "extraction", style)
 
 
-REMARK = re.compile(r"(.*\b)?(notes?|remarks?|comments?|instructions?)")
-
-
-def telling(node: Node) -> dict[tuple[str, ...], str]:
-    """Parts whose values say what they are, by path: an e-mail address, a date, one of an enumeration's words, a
-    remark; and groups whose members do.
+@dataclass(frozen=True)
+class Legend:
+    """What a schema's parts are called. `alone`: paths of parts that say by themselves which part they are: the only
+    e-mail address, words of an enumeration, the only goods that are counted. `names`: how many parts are called so;
+    `described`: how many are described so.
     """
-    found: dict[tuple[str, ...], str] = {}
-    for part in _parts(node):
-        if isinstance(part, Leaf):
-            kind = part.schema.get("format") or ("enum" if isinstance(part.schema.get("enum"), list) else "")
-            if kind == "enum" and isinstance(part.value, str):
-                found[part.path] = f"enum {part.schema['enum']}"
-            elif kind in ("email", "uri", "date", "date-time"):
-                found[part.path] = str(kind)
-            elif REMARK.fullmatch(" ".join(words_of_path(part.path))):
-                found[part.path] = "remark"
-        elif (
-            part.path and part.path[-1] and (isinstance(part, Record) or isinstance(part.entries[0], Record))
-        ):
-            record = part if isinstance(part, Record) else part.entries[0]
-            assert isinstance(record, Record)
-            found[part.path] = (
-                f"members {sorted(name for name, _ in record.members if name in record.schema.get('required', ()))}"
-            )
-    return found
+
+    alone: frozenset[Path]
+    names: Counter[str]
+    described: Counter[str]
 
 
-def _parts(node: Node) -> list[Node]:
-    """A part and all parts in it."""
-    inner: list[Node] = []
-    if not isinstance(node, Leaf):
-        inner = [m for _, m in node.members] if isinstance(node, Record) else list(node.entries)
-    return [node, *(part for one in inner for part in _parts(one))]
+Path: TypeAlias = tuple[str, ...]
+VAGUE = frozenset(
+    ["other", "none", "yes", "no", "unknown", "default", "any", "all"]
+)  # of an enumeration's words
+DATED = {"date": "date", "date-time": "date", "email": "email", "uri": "uri"}
+NEGATIVE = re.compile(r"(not|no|only|optional|if|when|whether|unless)\b", re.IGNORECASE)
+
+
+def legend_of(schema: Mapping[str, Any], root: Path) -> Legend:
+    """The legend of an unfolded schema whose values stand at the path `root`."""
+    parts = list(_walk(schema, root, 0))
+    kinds: defaultdict[str, set[Path]] = defaultdict(set)
+    words: defaultdict[str, set[Path]] = defaultdict(set)  # of enumerations
+    spoken_by: defaultdict[Path, set[str]] = defaultdict(set)
+    for path, part in parts:
+        if isinstance(part.get("enum"), list):
+            said = {
+                word
+                for v in part["enum"]
+                if isinstance(v, str)
+                for word in (v.lower(), enum_words(v).lower())
+            }
+            spoken_by[path] |= said
+            for word in said:
+                words[word].add(path)
+        elif part.get("format") in DATED:
+            kinds[DATED[part["format"]]].add(path)
+        elif "string" in _types(part) and named(words_of_path(path), words_of_path(path[:-1])) == "remark":
+            kinds["remark"].add(path)
+        for kind in _said_together(part):
+            kinds[kind].add(path[:-1] if path[-1:] == ("",) else path)
+    alone = {path for found in kinds.values() if len(found) == 1 for path in found}
+    several = {path for found in kinds.values() if len(found) > 1 for path in found}
+    for path, said in spoken_by.items():
+        if said and not said & VAGUE and all(words[word] == {path} for word in said):
+            alone.add(path)
+    names = Counter(
+        spoken(words_of_path(path)).lower() for path in {p for p, _ in parts} if path[-1:] != ("",)
+    )
+    described = Counter(_short_description(part).lower() for _, part in parts)
+    return Legend(frozenset(alone - several), names, described)
+
+
+def _walk(schema: Any, path: Path, depth: int) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Every part of a schema with its path, alternatives too."""
+    if not isinstance(schema, Mapping) or depth > DEEPEST:
+        return
+    yield path, schema
+    for key in ("anyOf", "oneOf"):
+        for part in schema.get(key) or ():
+            yield from _walk(part, path, depth + 1)
+    for name, part in (schema.get("properties") or {}).items():
+        yield from _walk(part, (*path, name), depth + 1)
+    yield from _walk(schema.get("items"), (*path, ""), depth + 1)
+
+
+def _types(schema: Mapping[str, Any]) -> list[str]:
+    kinds = schema.get("type")
+    return [kinds] if isinstance(kinds, str) else list(kinds or ())
+
+
+def _said_together(schema: Mapping[str, Any]) -> Iterator[str]:
+    """Ways in which members of an object are said without labels."""
+    names = [" ".join(words_in(name)) for name in schema.get("properties") or {}]
+    if any(map(COUNTED.fullmatch, names)) and any(map(NAMED.fullmatch, names)):
+        yield "counted"
+    for i, (first, second, _) in enumerate(TOGETHER):
+        if any(map(first.fullmatch, names)) and any(map(second.fullmatch, names)):
+            yield f"together {i}"
+
+
+def _short_description(schema: Mapping[str, Any]) -> str:
+    """What a description calls a part, where it begins with a short name of it; else empty."""
+    short = re.split(r"[.;:(,]", str(schema.get("description", "")))[0].strip()
+    short = re.sub(r"^(the|a|an)\s+", "", short, flags=re.IGNORECASE)
+    usable = 3 < len(short) <= LONGEST_LABEL and re.fullmatch(r"[A-Za-z' -]+", short)
+    return short[:1].lower() + short[1:] if usable and not NEGATIVE.match(short) else ""
 
 
 class _Writer:
-    def __init__(self, alone: frozenset[tuple[str, ...]], held_out: bool, rng: random.Random) -> None:
-        self.alone, self.held_out, self.rng = alone, held_out, rng
-        self.only = {(path[-1],) for path in alone if path}  # groups among them
+    def __init__(self, legend: Legend, held_out: bool, rng: random.Random) -> None:
+        self.legend, self.alone, self.held_out, self.rng = legend, legend.alone, held_out, rng
         self.raw = rng.random() < 0.08  # labels as the schema has them
         self.title = rng.random() < 0.25
 
@@ -218,14 +281,14 @@ class _Writer:
         if self.raw:
             return name
         said = spoken(words)
-        described = str(node.schema.get("description", ""))
         if self.rng.random() < DESCRIBED and not isinstance(node, Entries):
-            short = re.split(r"[.;:(,]", described)[0].strip()
-            short = re.sub(r"^(the|a|an)\s+", "", short, flags=re.IGNORECASE)
-            if 3 < len(short) <= LONGEST_LABEL and re.fullmatch(r"[A-Za-z' -]+", short):
-                return short[:1].lower() + short[1:]
+            short = _short_description(node.schema)
+            if short and self.legend.described[short.lower()] == 1 and not self.legend.names[short.lower()]:
+                return short
         if said in SYNONYMS and self.rng.random() < 0.6:
-            return self.pick(SYNONYMS[said])
+            synonym = self.pick(SYNONYMS[said])
+            if synonym == said or not self.legend.names[synonym.lower()]:
+                return synonym
         return said.title() if self.title and self.rng.random() < 0.5 else said
 
     # --- sentences ------------------------------------------------------------------------------
@@ -255,12 +318,14 @@ class _Writer:
             if isinstance(node, Entries)
             else [node]
         )
-        if not records or node.path[-1:] not in self.only:
+        if not records or node.path not in self.alone:
             return False
-        first = [member for _, member in records[0].members]
-        if self._taken(first, COUNTED, (int,)) and self._taken(first, NAMED, (str,)):
-            return True
-        return any(self._taken(first, a, (str,)) and self._taken(first, b, (str,)) for a, b, _ in TOGETHER)
+        for record in records:
+            said = [member for _, member in record.members]
+            counted = self._taken(record, said, COUNTED, (int,)) and self._taken(record, said, NAMED, (str,))
+            if not counted and not any(self._pair(record, said, a, b) for a, b, _ in TOGETHER):
+                return False
+        return True
 
     def _list(self, node: Entries) -> str:
         several = len(node.entries) > 1
@@ -279,6 +344,8 @@ class _Writer:
             form = self.rng.choice(("<i>) ", "(<i>) ", "", ""))
             marked = [form.replace("<i>", str(i)) + entry for i, entry in enumerate(entries, 1)]
             return "; ".join(marked)
+        if any("," in entry or " and " in entry for entry in entries):
+            return "; ".join(entries)
         if len(entries) > 1 and self.rng.random() < 0.6:
             return f"{', '.join(entries[:-1])} and {entries[-1]}"
         return ", ".join(entries)
@@ -301,19 +368,19 @@ class _Writer:
         if isinstance(node, Entries):
             return self._joined([self.inline(entry, ", ") for entry in node.entries], node)
         left = self._ordered(node)
-        facts = self._counted(left) if self.rng.random() < COMBINED else []
-        facts += self._together(left)
+        facts = self._counted(node, left) if self.rng.random() < COMBINED else []
+        facts += self._together(node, left)
         for member in left:
             fact = self._fact(member)
             if fact:
                 facts.append(fact)
         return joint.join(facts)
 
-    def _counted(self, left: list[Node]) -> list[str]:
+    def _counted(self, record: Record, left: list[Node]) -> list[str]:
         """``2 x blue mug at 4.50``: takes out of `left` what it says."""
-        count = self._taken(left, COUNTED, (int,))
-        name = self._taken(left, NAMED, (str,)) if count else None
-        if count is None or name is None:
+        count = self._taken(record, left, COUNTED, (int,))
+        name = self._taken(record, left, NAMED, (str,)) if count else None
+        if count is None or name is None or name.said[0].isdigit() or name.said[-1].isdigit():
             return []
         left.remove(count)
         left.remove(name)
@@ -321,31 +388,49 @@ class _Writer:
         if not count.said.isdigit():
             frame = "<q> <v>"  # nobody writes "threex"
         said = frame.replace("<q>", count.said).replace("<v>", name.said)
-        price = self._taken(left, PRICED, (float, int))
+        price = self._taken(record, left, PRICED, (float, int))
         if price and self.rng.random() < 0.7:
             left.remove(price)
             said += " " + self.pick(PRICES).replace("<p>", price.said)
         return [said]
 
-    def _together(self, left: list[Node]) -> list[str]:
+    def _together(self, record: Record, left: list[Node]) -> list[str]:
         """``12 Mill Lane, Leeds`` and ``Ann Lee (Oak Ltd)``: takes out of `left` what it says."""
         facts = []
         for first, second, frames in TOGETHER:
-            one, other = self._taken(left, first, (str,)), self._taken(left, second, (str,))
-            if one is None or other is None or one is other or self.rng.random() >= COMBINED:
+            pair = self._pair(record, left, first, second)
+            if pair is None or self.rng.random() >= COMBINED:
                 continue
+            one, other = pair
             left.remove(one)
             left.remove(other)
             facts.append(self.pick(frames).replace("<a>", one.said).replace("<b>", other.said))
         return facts
 
-    def _taken(self, left: Sequence[Node], named: re.Pattern[str], kinds: tuple[type, ...]) -> Leaf | None:
-        found = [
-            node for node in left
-            if isinstance(node, Leaf) and node.said and isinstance(node.value, kinds)
-            and not isinstance(node.value, bool) and named.fullmatch(" ".join(words_of_path(node.path)))
-        ]  # fmt: skip
-        return found[0] if len(found) == 1 else None
+    def _pair(
+        self, record: Record, left: Sequence[Node], first: re.Pattern[str], second: re.Pattern[str]
+    ) -> tuple[Leaf, Leaf] | None:
+        """Two texts that are said together: of the same thing (``pickup street`` and ``pickup city``)."""
+        one, other = self._taken(record, left, first, (str,)), self._taken(record, left, second, (str,))
+        if one is None or other is None or one is other:
+            return None
+        leads = [_lead(pattern, leaf) for pattern, leaf in ((first, one), (second, other))]
+        return (one, other) if leads[0] == leads[1] else None
+
+    def _taken(
+        self, record: Record, left: Sequence[Node], named: re.Pattern[str], kinds: tuple[type, ...]
+    ) -> Leaf | None:
+        """What of `left` is called so and of these kinds, if the schema has no other part that is."""
+        alike = [
+            name for name in record.schema.get("properties", {}) if named.fullmatch(" ".join(words_in(name)))
+        ]
+        if len(alike) != 1:
+            return None
+        for node in left:
+            if isinstance(node, Leaf) and node.path[-1] == alike[0] and node.said:
+                fits = isinstance(node.value, kinds) and not isinstance(node.value, bool)
+                return node if fits else None
+        return None
 
     def _fact(self, node: Node) -> str:
         if isinstance(node, Leaf):
@@ -363,7 +448,7 @@ class _Writer:
             return ""
         several = isinstance(node, Record) or len(node.entries) > 1
         label = self.label(node, plural=several)
-        return f"{label} ({facts})" if self.rng.random() < 0.5 else f"{label}: {facts}"
+        return f"{label} ({facts})"  # so that it ends somewhere
 
     # --- forms ----------------------------------------------------------------------------------
 
@@ -402,6 +487,12 @@ class _Writer:
         """Its members, mostly in the schema's order."""
         members = [member for _, member in record.members]
         return self.rng.sample(members, len(members)) if self.rng.random() < 0.4 else members
+
+
+def _lead(pattern: re.Pattern[str], leaf: Leaf) -> str:
+    """What stands before the word that `pattern` looks for."""
+    found = pattern.fullmatch(" ".join(words_of_path(leaf.path)))
+    return (found[1] or "").strip() if found and pattern.pattern.startswith("(.*") else ""
 
 
 def _capital(text: str) -> str:

@@ -66,7 +66,9 @@ class UserToolParams(groups.RequestParams):
     """A YAML file of requests that somebody wrote by hand, for dev and test (tasks/tool_calling/written.py)."""
     tool_tokens: int = Field(250, ge=30)
     """Tokens that one tool may take in a prompt; what is larger is pruned, by stated rules."""
-    examples: int = Field(3200, ge=1)
+    examples: int = Field(4800, ge=1)
+    requests_per_toolset: int = Field(24, ge=1)
+    """More than where tools are many: the lists are long here, and all of their tools are known after a while."""
     tools_max: int = Field(8, ge=1, le=64)
     tools_chars_max: int = Field(4080, ge=200)
     """Characters of JSON that a tool list may take: 3.4 a token, so 1,200 tokens."""
@@ -80,7 +82,10 @@ class UserTools:
     """The dataset builder ``user-tools``. Its calls can be long, and so can lists of its tools."""
 
     Params = UserToolParams
-    defaults: ClassVar[JSON] = {"training": {"max_len": 2048}, "eval": {"max_new_tokens": 192}}
+    defaults: ClassVar[JSON] = {
+        "training": {"max_len": 2048, "batch_size": 48, "lr": 1.5e-3},
+        "eval": {"max_new_tokens": 192},
+    }
 
     def build(self, split: Split, params: UserToolParams, seed: int) -> Iterator[Example]:
         """See `agentlora.core.types.DatasetBuilder`."""

@@ -144,8 +144,11 @@ def values_for(param: Param, schema: JSON, noun: tuple[str, ...], service: str, 
 def _few_numbers(part: JSON, schema: JSON, rng: random.Random) -> list[Any]:
     """Numbers within the schema's own bounds, where the usual ones of such a name are not."""
     whole = "integer" in (part.get("type"), *_list(part.get("type")))
-    low: Any = part.get("minimum", part.get("exclusiveMinimum", 0))
-    high: Any = part.get("maximum", part.get("exclusiveMaximum", low + 1000))
+    highest: Any = part.get("maximum", part.get("exclusiveMaximum"))
+    low: Any = part.get(
+        "minimum", part.get("exclusiveMinimum", 0 if highest is None or highest > 0 else highest - 1000)
+    )
+    high: Any = low + 1000 if highest is None else highest
     drawn = [
         rng.randint(int(low), int(high)) if whole else round(rng.uniform(low, high), 2) for _ in range(VALUES)
     ]

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from agentlora.core.cli import cli
 from agentlora.core.config import parse
-from agentlora.core.errors import ConfigError, DataError
+from agentlora.core.errors import ConfigError, DataError, EvalError
 from agentlora.core.manager import load_plugins
 from agentlora.core.pipeline import build
 from agentlora.core.resolving import resolve_config
@@ -142,6 +142,9 @@ def test_the_budget_is_kept(tmp_path: Path, limits: Limits, asked: int) -> None:
     cache = AnswerCache(tmp_path)
     answers = ask(engine, requests, teacher="t", cache=cache, account=account, limits=limits)  # type: ignore[arg-type]
     assert (engine.asked, account.asked, account.unasked) == (asked, asked, 40 - asked)
+    again = Account()  # what was answered before counts in the budget: nothing more is asked
+    ask(engine, requests, teacher="t", cache=cache, account=again, limits=limits)  # type: ignore[arg-type]
+    assert again.asked == 0
     assert sum(map(len, answers.values())) == asked
     rest = Account()
     ask(engine, requests, teacher="t", cache=cache, account=rest)  # type: ignore[arg-type]
@@ -149,6 +152,70 @@ def test_the_budget_is_kept(tmp_path: Path, limits: Limits, asked: int) -> None:
     other = Account()
     ask(engine, requests, teacher="another", cache=cache, account=other)  # type: ignore[arg-type]
     assert other.asked == 40
+
+
+class Refusing(Echo):
+    """An engine that fails, with `error`, all but the first `good` requests."""
+
+    def __init__(self, error: str, good: int = 0) -> None:
+        super().__init__()
+        self.error, self.good = error, good
+
+    def generate(self, requests: Any) -> list[Output]:
+        found = []
+        for request in requests:
+            self.asked += 1
+            failed = self.asked > self.good
+            error = self.error if failed else None
+            found.append(
+                Output(request.id, "" if failed else "yes", "error" if failed else "stop", error=error)
+            )
+        return found
+
+
+@pytest.mark.parametrize(
+    ("engine", "asked"), [(Refusing("HTTP 401: no"), 16), (Refusing("time-out", 32), 80)]
+)
+def test_a_teacher_that_refuses_or_dies_is_given_up_and_what_it_answered_kept(
+    tmp_path: Path, engine: Refusing, asked: int
+) -> None:
+    examples = [Example(f"e{n}", ({"role": "user", "content": f"{n}"},), Expected()) for n in range(200)]
+    requests = [to_request(e, adapter=None, max_tokens=8) for e in examples]
+    cache = AnswerCache(tmp_path)
+    with pytest.raises(EvalError, match="What it answered is kept"):
+        ask(engine, requests, teacher="t", cache=cache, account=Account())  # type: ignore[arg-type]
+    assert engine.asked == asked
+    rest = Account()
+    ask(Echo(), requests, teacher="t", cache=cache, account=rest)  # type: ignore[arg-type]
+    assert rest.known == engine.good
+
+
+def test_a_budget_that_ends_early_costs_no_evaluation(tmp_path: Path) -> None:
+    path = prompts(tmp_path / "p.jsonl", 100)
+    with fake_teacher() as teacher:
+        run = taught_run(path, teacher.url, tmp_path / "run", {"teacher": {"max_requests": 30}})
+    assert [len(run.examples(split)) for split in ("train", "dev", "test")] == [10, 10, 10]
+
+
+def test_earlier_calls_are_sent_as_an_api_takes_them(tmp_path: Path) -> None:
+    call = {"type": "function", "function": {"name": "look_up", "arguments": {"word": "sea"}}}
+    messages = [
+        {"role": "user", "content": "What is the sea?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "Water."},
+        {"role": "user", "content": "And the land?"},
+    ]
+    path = tmp_path / "p.jsonl"
+    rows = [
+        {"messages": [*messages[:-1], {"role": "user", "content": f"And {n}?"}], "tools": [TOOL]}
+        for n in range(12)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with fake_teacher() as teacher:
+        taught_run(path, teacher.url, tmp_path / "run")
+    sent = teacher.asked[0]["messages"]
+    assert sent[1]["tool_calls"][0]["function"]["arguments"] == '{"word": "sea"}'
+    assert sent[2]["tool_call_id"] == sent[1]["tool_calls"][0]["id"]
 
 
 def test_of_several_answers_one_is_learnt_that_most_agree_on() -> None:
@@ -169,6 +236,7 @@ def test_a_value_has_to_fit_its_schema() -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     example = Example("e", ({"role": "user", "content": "x"},), Expected(), schema=schema)
     assert agreed(example, [Output("e", '{"n": 1}')]).value == {"n": 1}  # type: ignore[union-attr]
+    assert agreed(example, [Output("e", '```json\n{"n": 1}\n```')]).value == {"n": 1}  # type: ignore[union-attr]
     assert agreed(example, [Output("e", '{"n": "1"}')]) == "does not fit the schema"
     assert agreed(example, [Output("e", "one")]) == "not JSON"
 
@@ -188,6 +256,10 @@ def test_agreement_is_judged_by_kind() -> None:
     right = '<tool_call>\n{"name": "look_up", "arguments": {"word": "sea"}}\n</tool_call>'
     assert score(call, right) == (1, 1)
     assert score(call, "no") == (0, 0)
+    said = Example("e", (), Expected(text="It is clear."), tools=(TOOL,))
+    assert score(said, "It is clear") == (1, 1)
+    assert score(said, "Bananas") == (0, 0)
+    assert score(said, right) == (0, 0)
     assert not Agreement().validate([text, value, call])
 
 
@@ -198,6 +270,13 @@ def test_who_the_teacher_is_has_to_be_said_whole(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="which model of the endpoint"):
         find_teacher(config, plugins)
+    for secret in ("http://me:key@h/v1#m", "http://h/v1?api_key=key#m"):
+        hidden = config.model_copy(update={"teacher": config.teacher.model_copy(update={"source": secret})})
+        with pytest.raises(ConfigError, match="api_key_env") as raised:
+            find_teacher(hidden, plugins)
+        assert "key=key" not in str(raised.value)
+    with pytest.raises(ConfigError, match="say who with --teacher"):
+        resolve_config(plugins, "distillation", {"data": {"params": {"path": "x"}}})
     unknown = config.model_copy(update={"teacher": config.teacher.model_copy(update={"source": "nobody"})})
     with pytest.raises(ConfigError, match="nobody"):
         find_teacher(unknown, plugins)
@@ -206,8 +285,8 @@ def test_who_the_teacher_is_has_to_be_said_whole(tmp_path: Path) -> None:
 
 
 def test_prompts_without_a_teacher_are_refused(tmp_path: Path) -> None:
-    path = prompts(tmp_path / "p.jsonl")
-    config = resolve_config(load_plugins(), "distillation", {"data": {"params": {"path": str(path)}}})
+    data = {"data": {"builder": "prompts", "params": {"path": str(prompts(tmp_path / "p.jsonl"))}}}
+    config = resolve_config(load_plugins(), "tool-calling", data)
     with pytest.raises(DataError, match="--teacher"):
         build(create_run(config, tmp_path / "run"), load_plugins())
 

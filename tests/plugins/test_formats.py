@@ -45,8 +45,9 @@ SHAREGPT = {
 }
 HERMES = {
     "conversations": [
-        {"from": "system", "value": "You are kind. You are a function calling AI. <tools>" + json.dumps([OPENAI_TOOL])
-         + "</tools> For each function call return JSON."},
+        {"from": "system", "value": "You are kind. You are a function calling AI. You are provided with functions "
+         "within <tools> </tools> XML tags. Here are the available tools: <tools>\n" + json.dumps([OPENAI_TOOL])
+         + "\n</tools> For each function call return JSON within <tool_call> </tool_call> tags."},
         {"from": "human", "value": "Weather in Oslo?"},
         {"from": "gpt", "value": "<tool_call>\n{'name': 'get_weather', 'arguments': {'city': 'Oslo'}}\n</tool_call>"},
         {"from": "tool", "value": "<tool_response>\nclear\n</tool_response>"},
@@ -159,6 +160,52 @@ def test_parts_are_where_they_belong(tmp_path: Path) -> None:
     assert glaive[0].messages[0]["content"] == "You are a helpful assistant."
 
 
+def test_names_of_types_and_values_are_read(tmp_path: Path) -> None:
+    kinds = {"a": "List[Union[int, float]]", "b": "Tuple[int, int]", "c": "Dict[str, Any], optional",
+             "d": "Optional[str]", "e": "Callable[[float], float]", "f": "List[str], default []",
+             "g": "List[List[int]]"}  # fmt: skip
+    tools = [{**WEATHER, "parameters": {name: {"type": kind} for name, kind in kinds.items()}}]
+    answer = [{"name": "get_weather", "arguments": {"a": [1.5], "b": [1, 2], "d": "x", "e": "f", "g": [[1]]}}]
+    row = {"query": "?", "answers": json.dumps(answer), "tools": json.dumps(tools)}
+    found = examples_of(write(tmp_path / "x.jsonl", row), strict=True)[0].tools[0]["function"]["parameters"]
+    assert found["properties"] == {
+        "a": {"type": "array"}, "b": {"type": "array"}, "c": {"type": "object"}, "d": {"type": "string"}, "e": {},
+        "f": {"type": "array", "items": {"type": "string"}},
+        "g": {"type": "array", "items": {"type": "array", "items": {"type": "integer"}}},
+    }  # fmt: skip
+    assert found["required"] == ["a", "b", "e", "g"]
+    talk = [
+        {"from": "user", "value": "Weather?"},
+        {"from": "assistant", "value": '[Get Weather(city="use Get Weather(x)", days=null)]'},
+    ]
+    system = (
+        TOOLACE["system"]
+        .replace('"int"', '["integer", "null"]')
+        .replace("You are an expert.", "Today is Monday.")
+    )  # type: ignore[attr-defined]
+    example = examples_of(
+        write(tmp_path / "t.jsonl", {"system": system, "conversations": talk}), strict=True
+    )[0]
+    assert example.expected.calls[0].arguments == {"city": "use Get Weather(x)", "days": None}
+    assert example.messages[0] == {"role": "system", "content": "Today is Monday."}
+
+
+def test_columns_of_others_are_let_pass_and_misspelt_ones_are_not(tmp_path: Path) -> None:
+    row = {"messages": [{"role": "developer", "content": "Be kind."}, {"role": "user", "content": "Hi"},
+           {"role": "assistant", "content": "Ho"}], "source": "somewhere", "num_turns": 1}  # fmt: skip
+    assert examples_of(write(tmp_path / "a.jsonl", row), strict=True)[0].messages[0]["role"] == "system"
+    with pytest.raises(DataError, match="Did you mean 'tools'"):
+        examples_of(write(tmp_path / "b.jsonl", {**row, "tolls": []}), strict=True)
+
+
+def test_cells_that_look_like_json_stay_texts_where_texts_are_meant(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text('instruction,input,output\nSort it,"[3, 1]","[1, 3]"\n')
+    found = examples_of(path, strict=True)[0]
+    assert found.expected.text == "[1, 3]"
+    assert found.messages[0]["content"] == "Sort it\n\n[3, 1]"
+
+
 def test_answers_of_one_conversation_stay_in_one_split(tmp_path: Path) -> None:
     def talk(n: int) -> Any:
         turns = [{"from": who, "value": f"{who} {n} {i}"} for i in range(3) for who in ("human", "gpt")]
@@ -198,7 +245,12 @@ def test_rows_that_ask_nearly_the_same_stay_in_one_split(tmp_path: Path) -> None
         ({**LOG, "response": {"choices": [{"finish_reason": "length", "message": {"content": "x"}}]}}, "cut off"),
         ({**GLAIVE, "chat": "USER: x ASSISTANT: <functioncall> {oh} <|endoftext|>"}, "a function call: not JSON"),
         ({**PREFERENCE, "chosen": []}, "a conversation is empty"),
-        ({"text": "only a text"}, "unknown key 'text'"),
+        ({"text": "only a text"}, "needs 'messages'"),
+        ({**COMPLETION, "label": False}, "labelled as a bad one"),
+        ({**PREFERENCE, "rejected": PREFERENCE["chosen"]}, "the same answer"),
+        ({**GLAIVE, "system": None}, "not what its format asks for"),
+        ({"instruction": 7, "output": "x"}, "not what its format asks for"),
+        ({**PREFERENCE, "chosen": [{"content": "x"}]}, "end with an answer"),
     ],
 )  # fmt: skip
 def test_a_broken_row_is_left_out_and_told_or_refused(tmp_path: Path, row: Any, why: str) -> None:
@@ -213,7 +265,7 @@ def test_a_broken_row_is_left_out_and_told_or_refused(tmp_path: Path, row: Any, 
     assert len(card["quarantined"]) == 1
     assert f"{path}:4: " in card["quarantined"][0]
     assert why in card["quarantined"][0]
-    assert "1 broken rows are left out" in card["notes"]
+    assert card["notes"].startswith("1 broken rows are left out.")
     with pytest.raises(DataError, match=r"rows\.jsonl:4"):
         examples_of(path, strict=True)
 

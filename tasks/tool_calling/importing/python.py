@@ -272,6 +272,8 @@ class _Reader:
             if isinstance(part.value, ast.Call):  # Field(..., description="…")
                 rule = rule | _annotations([part.value], rule)
                 has_default = not _says_required(part.value)
+                alias = next((_literal(k.value) for k in part.value.keywords if k.arg == "alias"), None)
+                name = alias if isinstance(alias, str) else name
             if name in texts:
                 rule.setdefault("description", " ".join(texts[name].split()))
             properties[name] = rule

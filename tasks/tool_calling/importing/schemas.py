@@ -91,17 +91,24 @@ class References:
         raise Unusable("a $ref leads back to itself")
 
     def unfolded(
-        self, schema: Any, within: Path | None = None, *, again: int = 0, end: JSON | None = None
+        self,
+        schema: Any,
+        within: Path | None = None,
+        *,
+        again: int = 0,
+        end: JSON | None = None,
+        read_only: bool = False,
     ) -> JSON:
         """`schema` with every reference in its place, in today's dialect.
 
         A schema that contains itself is followed into itself `again` times. From there on it is `end`; when that is not
-        given, an object (or anything) of which no more is said.
+        given, an object (or anything) of which no more is said. Properties that are read only are left out, as nobody
+        sends them, unless `read_only`.
 
         Raises:
             Unusable: a reference cannot be resolved, or it is too deep, too large, or no schema.
         """
-        found = _Unfolding(self, again, end).of(schema, within or self._path, (), 0)
+        found = _Unfolding(self, again, end, read_only).of(schema, within or self._path, (), 0)
         if not isinstance(found, dict):
             raise Unusable("its schema says nothing")
         if problems := json_schema.check_schema(found):
@@ -110,8 +117,9 @@ class References:
 
 
 class _Unfolding:
-    def __init__(self, references: References, again: int, end: JSON | None) -> None:
+    def __init__(self, references: References, again: int, end: JSON | None, read_only: bool) -> None:
         self.references, self.parts, self.again, self.end = references, 0, again, end
+        self.read_only = read_only
 
     def of(self, schema: Any, within: Path | None, open_: tuple[int, ...], depth: int) -> Any:
         self._one_more(depth)
@@ -129,7 +137,7 @@ class _Unfolding:
                 continue
             if key in _OF_SCHEMAS and isinstance(value, Mapping):
                 found[key] = {name: self.of(v, within, open_, depth + 1) for name, v in value.items()
-                              if not _read_only(v)}  # fmt: skip
+                              if self.read_only or not _read_only(v)}  # fmt: skip
             elif key in _LISTS and isinstance(value, list):
                 found[key] = [self.of(v, within, open_, depth + 1) for v in value]
             elif key == "items" and isinstance(value, list):
