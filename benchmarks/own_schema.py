@@ -2,7 +2,7 @@
 by others of those and by texts that were written by hand (``benchmarks/own_schema/texts.jsonl``), which are in dev and
 test only.
 
-    .venv/bin/python benchmarks/own_schema.py --output DIR [--examples 2400] [--dev]
+    .venv/bin/python benchmarks/own_schema.py --output DIR [--examples 1100] [--dev]
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, required=True, help="the run's directory")
-    parser.add_argument("--examples", type=int, default=2400)
+    parser.add_argument("--examples", type=int, default=1100)
     parser.add_argument("--dev", action="store_true", help="judge on dev, not on test")
     parser.add_argument("--set", action="append", default=[], help="any further setting of the training")
     args = parser.parse_args()

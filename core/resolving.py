@@ -23,6 +23,7 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     Raises:
         ConfigError: unknown names or keys, or bad values: all of them at once.
     """
+    from agentlora.core.teacher import named
     from agentlora.plugins.trackers.known import check_trackers
 
     task = plugins.get("tasks", task_name)
@@ -57,7 +58,7 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     (config,) = parsed
     if config.task != task_name:
         raise ConfigError(f"the configuration is for task {config.task!r}, the command for {task_name!r}.")
-    return config
+    return named(config)
 
 
 def _of_builder(plugins: Plugins, data: Any) -> Mapping[str, Any]:

@@ -264,7 +264,7 @@ def _with_rejected(run: Run, plugins: Plugins, examples: Sequence[Example], fact
     from agentlora.eval.teaching import Account
 
     engine_name = run.config.teacher.engine
-    own = {
+    own: JSON = {
         "source": run.config.model,
         "options": {},
         "engine": None if engine_name == "openai" else engine_name,

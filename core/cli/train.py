@@ -37,7 +37,6 @@ def train(
     from agentlora.core.processes import process_index
     from agentlora.core.resolving import resolve_config
     from agentlora.core.run import create_run, kept_if_begun
-    from agentlora.core.teacher import named
     from agentlora.plugins.bases.resolve import check_model
 
     if of is not None:
@@ -52,7 +51,6 @@ def train(
             train_along(plugins)
         return
     resolved = resolve_config(plugins, task, config, *layers_of(options), sets)
-    resolved = named(resolved)
     check_model(resolved.model, plugins)
     if dry_run:
         click.echo(resolved.model_dump_json(indent=2))

@@ -254,7 +254,7 @@ def test_failures_are_not_cached_and_a_killed_run_keeps_what_it_had(tmp_path: Pa
 def test_a_file_that_is_no_cache_is_named(tmp_path: Path) -> None:
     cache = AnswerCache(tmp_path)
     cache.path.write_text("not a database, but long enough to look at. " * 40)
-    with pytest.raises(EvalError, match=r"answers\.sqlite.*delete it"):
+    with pytest.raises(EvalError, match=r"answers\.sqlite.*Move it away"):
         cache.put({"k": Output("x", "y")})
     cache.path.unlink()
     cache.put({"k": Output("x", "y\x00ü", prompt_tokens=3)})
