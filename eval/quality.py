@@ -130,7 +130,7 @@ def answer_text(expected: Expected) -> str:
     """An expected answer for people."""
     if expected.calls:
         return "\n".join(f"{call.name}({_arguments(call.arguments)})" for call in expected.calls)
-    return expected.text if expected.text is not None else _short_json(expected.value)
+    return expected.text if expected.text is not None else json.dumps(expected.value, ensure_ascii=False)
 
 
 # --- figures ------------------------------------------------------------------------------------

@@ -18,8 +18,9 @@ def page(title: str, found: Quality, notes: Sequence[str] = ()) -> str:
     """The page. `notes`: what the data card says."""
     splits = found.splits
     tiles = "".join(
-        f'<div class="tile"><b>{figures.examples:,}</b><span>{escape(split)}: {figures.groups:,} groups, '
-        f"{figures.tools:,} tools offered, {figures.called:,} called</span></div>"
+        f'<div class="tile"><b>{figures.examples:,}</b><span>{escape(split)}: {figures.groups:,} groups'
+        + (f", {figures.tools:,} tools offered, {figures.called:,} called" if figures.tools else "")
+        + "</span></div>"
         for split, figures in splits.items()
     )
     style = files("agentlora.eval").joinpath("report.css").read_text(encoding="utf-8")
@@ -82,18 +83,25 @@ def _histogram(found: Histogram) -> str:
 
 
 def _overlaps(found: Quality) -> str:
+    heads = ("split", "same wording but for values", "same text values", "same list of tools")
     rows = [
         (split, f"{o.wording:.0%}", f"{o.values:.0%}", f"{o.tools:.0%}")
         for split, o in found.overlaps.items()
     ]
-    return _table(("split", "same wording but for values", "same text values", "same list of tools"), rows)
+    shown = len(heads) if any(figures.tools for figures in found.splits.values()) else len(heads) - 1
+    return _table(heads[:shown], [row[:shown] for row in rows])
+
+
+def shorten(text: str, most: int) -> str:
+    """At most so many characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _values(found: Quality) -> list[str]:
     parts = []
     if found.parameters:
         rows = [
-            (p.name, f"{p.uses:,}", f"{p.distinct:,}", f"{p.most[:60]} ({p.share:.0%})")
+            (p.name, f"{p.uses:,}", f"{p.distinct:,}", f"{shorten(p.most, 40)} ({p.share:.0%})")
             for p in found.parameters[:ROWS]
         ]
         more = (

@@ -181,8 +181,8 @@ def _quality_shown(found: Any) -> list[Any]:
         )
     for split, o in found.overlaps.items():
         parts.append(
-            f"{split} shares with training: wording but for values {o.wording:.0%}, text values {o.values:.0%}, "
-            f"lists of tools {o.tools:.0%}"
+            f"{split} shares with training: wordings {o.wording:.0%}, text values {o.values:.0%}, "
+            f"tool lists {o.tools:.0%}"
         )
     return [*parts, ""]
 

@@ -36,7 +36,7 @@ TRADES = (
 )  # fmt: skip
 CITIES = (
     "Oslo", "Turin", "Linz", "Kraków", "Bilbao", "Valencia", "Boston", "Lausanne", "Gdańsk", "Sheffield", "Rennes",
-    "Seville", "Turku", "Stavanger", "Ottawa", "Brisbane", "Nagoya", "Limerick", "Eindhoven", "Bruges",
+    "Seville", "Turku", "Stavanger", "Ottawa", "Brisbane", "Nagoya", "Limerick", "Eindhoven", "Delft",
 )  # fmt: skip
 COUNTRIES = (
     "Norway", "Belgium", "Italy", "Sweden", "Portugal", "Austria", "Poland", "France", "Ireland", "Spain", "Finland",

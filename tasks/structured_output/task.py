@@ -12,7 +12,8 @@ TASK = Task(
     headline="field_accuracy",
     floor={"schema_valid": 0.80, "field_accuracy": 0.50},
     defaults={
-        "training": {"max_len": 2048, "batch_size": 16, "lr": 1.2e-3},
+        # one group an update: all groups have the same prompt
+        "training": {"max_len": 2048, "batch_size": 8, "lr": 1e-3},
         "eval": {"max_new_tokens": 512},
     },
     presets={

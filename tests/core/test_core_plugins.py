@@ -165,7 +165,7 @@ def test_a_name_that_cannot_be_one_everywhere_fails_its_plugin(
 
     loaded = load(monkeypatch, baker=plugin(register_tasks=tasks))
     assert f"plugin 'baker' registers {name!r}, which cannot be a task's name" in loaded.failures[0].reason
-    assert loaded.catalog.names("tasks") == ["tool-calling"]
+    assert loaded.catalog.names("tasks") == ["distillation", "structured-output", "tool-calling"]
     with pytest.raises(PluginError, match="cannot be a task's name"):
         loaded.catalog.add("tasks", name, object(), "baker")
 
