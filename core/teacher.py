@@ -263,12 +263,7 @@ def _with_rejected(run: Run, plugins: Plugins, examples: Sequence[Example], fact
     """The examples that the base answers otherwise than the teacher, with its answer as the rejected one."""
     from agentlora.eval.teaching import Account
 
-    engine_name = run.config.teacher.engine
-    own: JSON = {
-        "source": run.config.model,
-        "options": {},
-        "engine": None if engine_name == "openai" else engine_name,
-    }
+    own: JSON = {"source": run.config.model, "options": {}, "engine": run.config.eval.engine}
     config = run.config.model_copy(update={"teacher": run.config.teacher.model_copy(update=own)})
     student = find_teacher(config, plugins)
     with _Lazy(student, plugins) as engine:

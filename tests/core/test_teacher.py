@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from agentlora.core.types import Example, Expected, Output, ToolCall
 from agentlora.eval.cache import AnswerCache
 from agentlora.eval.teaching import Account, Limits, agreed, ask, to_request
 from agentlora.tasks.distillation.agreement import Agreement
-from tests.fakes.teacher import FakeTeacher, fake_teacher
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
+from teacher_server import FakeTeacher, fake_teacher
 
 TOOL = {
     "type": "function",
@@ -338,7 +341,7 @@ def test_what_the_base_answers_otherwise_is_rejected(tmp_path: Path, tiny_model_
     with fake_teacher() as teacher:
         run = taught_run(
             path, teacher.url, tmp_path / "run", {"trainer": "dpo", "model": str(tiny_model_dir)},
-            {"teacher": {"engine": "transformers", "max_new_tokens": 8}},
+            {"eval": {"engine": "transformers"}, "teacher": {"max_new_tokens": 8}},
         )  # fmt: skip
     examples = run.examples("train")
     assert examples

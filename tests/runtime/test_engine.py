@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from openai_server import FakeVllm
 
-from agentlora.core import pipeline
 from agentlora.core.config import RunConfig
 from agentlora.core.errors import ConfigError, RuntimeFault
 from agentlora.core.manager import default_plugins
 from agentlora.core.run import create_run
+from agentlora.core.teacher import rank_of
 from agentlora.core.types import EngineSpec, GenerateRequest
 from agentlora.runtime.backend import command_line, free_port
 from agentlora.runtime.engine import _unpack
@@ -101,10 +101,10 @@ def test_wrong_options_and_addresses_are_refused(factory: Any) -> None:
 def test_the_rank_of_a_runs_adapter_reaches_the_server(tmp_path: Path) -> None:
     """vLLM refuses an adapter above its limit, which is 16 when nobody says otherwise."""
     run = create_run(RunConfig(task="tool-calling"), tmp_path / "run")
-    assert pipeline._rank(run) == 16
+    assert rank_of(run) == 16
     run.adapter_dir.mkdir()
     (run.adapter_dir / "adapter_config.json").write_text('{"r": 24}')
-    opened = EngineSpec(Path("unused"), "", max_lora_rank=pipeline._rank(run))
+    opened = EngineSpec(Path("unused"), "", max_lora_rank=rank_of(run))
     _, settings = _unpack(opened)
     line = command_line(settings, tmp_path / "t.jinja", 1, "gpu")
     assert line[line.index("--max-lora-rank") + 1] == "32"
