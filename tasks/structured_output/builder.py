@@ -147,7 +147,7 @@ def _example(
     source: str,
     params: SchemaTextParams,
 ) -> Example:
-    size = params.requests_per_prefix if split == "train" else 1
+    size = 1 if split == "test" else params.requests_per_prefix  # of test, each stands for itself in the statistics
     return Example(
         id=f"{split}-{number:05}",
         messages=({"role": "system", "content": system_of(wanted)}, {"role": "user", "content": text}),
