@@ -67,7 +67,7 @@ BASELINES = (
 )
 
 
-BOTH = Condition("base + 3 examples + schema", "few_shot_constrained")
+BOTH = Condition("base + both", "few_shot_constrained")  # a longer name does not fit into charts
 
 
 def default_conditions(

@@ -147,7 +147,9 @@ def _example(
     source: str,
     params: SchemaTextParams,
 ) -> Example:
-    size = 1 if split == "test" else params.requests_per_prefix  # of test, each stands for itself in the statistics
+    size = (
+        1 if split == "test" else params.requests_per_prefix
+    )  # of test, each stands for itself in the statistics
     return Example(
         id=f"{split}-{number:05}",
         messages=({"role": "system", "content": system_of(wanted)}, {"role": "user", "content": text}),
