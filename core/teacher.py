@@ -18,7 +18,6 @@ from agentlora.core.manager import Plugins
 from agentlora.core.run import Run, open_run
 from agentlora.core.types import (
     JSON,
-    Capabilities,
     Engine,
     EngineSpec,
     Example,
@@ -123,9 +122,7 @@ def rank_of(run: Run) -> int:
 
 
 class _Lazy:
-    """An engine that is opened when it is first asked: what is known already costs nothing."""
-
-    capabilities = Capabilities()
+    """Opens a teacher's engine when it is first asked: what is known already costs nothing."""
 
     def __init__(self, teacher: Teacher, plugins: Plugins) -> None:
         self._teacher, self._plugins, self._stack = teacher, plugins, ExitStack()
@@ -138,9 +135,6 @@ class _Lazy:
             if self._teacher.adapter is not None:
                 self._engine.add_adapter(ADAPTER, self._teacher.adapter)
         return self._engine.generate(requests)
-
-    def add_adapter(self, name: str, directory: Path) -> None:
-        raise NotImplementedError
 
     def __enter__(self) -> _Lazy:
         return self
@@ -247,7 +241,7 @@ def _ask(
 
     concurrency = teacher.spec.options.get("concurrency")
     return ask(
-        engine,
+        engine.generate,
         requests,
         teacher=teacher.identity,
         cache=AnswerCache(home() / "cache" / "teachers"),

@@ -10,7 +10,7 @@ from agentlora.core import schema as json_schema
 from agentlora.core.errors import EvalError
 from agentlora.core.files import sha256_json
 from agentlora.core.grammar import function_of, parameters_of
-from agentlora.core.types import JSON, Engine, Example, Expected, GenerateRequest, Output
+from agentlora.core.types import JSON, Example, Expected, GenerateRequest, Output
 from agentlora.eval.cache import AnswerCache, answer_key
 from agentlora.eval.calls import MISSING, parse_answer, parse_value
 
@@ -83,7 +83,7 @@ class Account:
 
 
 def ask(
-    engine: Engine,
+    generate: Callable[[Sequence[GenerateRequest]], list[Output]],
     requests: Sequence[GenerateRequest],
     *,
     teacher: str,
@@ -98,6 +98,7 @@ def ask(
     and number of the sample) comes from the cache; a request that `limits` leaves no room for has no answer.
 
     Args:
+        generate: an engine's.
         teacher: identity of who answers: a change of it must change the text.
         chunk: requests that are asked together.
 
@@ -118,7 +119,7 @@ def ask(
     for start in range(0, len(missing), chunk):
         part = missing[start : start + chunk]
         asked = part[: account.room(limits)]
-        outputs = [_clean(o) for o in engine.generate([wanted[key] for key in asked])] if asked else []
+        outputs = [_clean(o) for o in generate([wanted[key] for key in asked])] if asked else []
         answered = dict(zip(asked, outputs, strict=True))
         cache.put(answered)
         for key, output in answered.items():

@@ -143,17 +143,17 @@ def test_the_budget_is_kept(tmp_path: Path, limits: Limits, asked: int) -> None:
     requests = [to_request(e, adapter=None, max_tokens=8) for e in examples]
     engine, account = Echo(), Account()
     cache = AnswerCache(tmp_path)
-    answers = ask(engine, requests, teacher="t", cache=cache, account=account, limits=limits)  # type: ignore[arg-type]
+    answers = ask(engine.generate, requests, teacher="t", cache=cache, account=account, limits=limits)
     assert (engine.asked, account.asked, account.unasked) == (asked, asked, 40 - asked)
     again = Account()  # what was answered before counts in the budget: nothing more is asked
-    ask(engine, requests, teacher="t", cache=cache, account=again, limits=limits)  # type: ignore[arg-type]
+    ask(engine.generate, requests, teacher="t", cache=cache, account=again, limits=limits)
     assert again.asked == 0
     assert sum(map(len, answers.values())) == asked
     rest = Account()
-    ask(engine, requests, teacher="t", cache=cache, account=rest)  # type: ignore[arg-type]
+    ask(engine.generate, requests, teacher="t", cache=cache, account=rest)
     assert (rest.known, rest.asked) == (asked, 40 - asked)
     other = Account()
-    ask(engine, requests, teacher="another", cache=cache, account=other)  # type: ignore[arg-type]
+    ask(engine.generate, requests, teacher="another", cache=cache, account=other)
     assert other.asked == 40
 
 
@@ -186,10 +186,10 @@ def test_a_teacher_that_refuses_or_dies_is_given_up_and_what_it_answered_kept(
     requests = [to_request(e, adapter=None, max_tokens=8) for e in examples]
     cache = AnswerCache(tmp_path)
     with pytest.raises(EvalError, match="What it answered is kept"):
-        ask(engine, requests, teacher="t", cache=cache, account=Account())  # type: ignore[arg-type]
+        ask(engine.generate, requests, teacher="t", cache=cache, account=Account())
     assert engine.asked == asked
     rest = Account()
-    ask(Echo(), requests, teacher="t", cache=cache, account=rest)  # type: ignore[arg-type]
+    ask(Echo().generate, requests, teacher="t", cache=cache, account=rest)
     assert rest.known == engine.good
 
 

@@ -16,13 +16,14 @@ from agentlora.core.cli import cli
 from agentlora.core.config import parse
 from agentlora.core.data import refuse_leaks
 from agentlora.core.errors import ConfigError, DataError
-from agentlora.core.types import Example, Expected, Output, Split
+from agentlora.core.types import Example, Split
 from agentlora.tasks.structured_output.builder import SchemaTextParams, SchemaTexts
+from agentlora.tasks.structured_output.legend import legend_of
 from agentlora.tasks.structured_output.pairs import read_pairs
 from agentlora.tasks.structured_output.sampling import Entries, Leaf, Node, Record, Sampler, value_of
 from agentlora.tasks.structured_output.schemas import read_schema
 from agentlora.tasks.structured_output.scoring import JsonFields
-from agentlora.tasks.structured_output.writing import legend_of, write
+from agentlora.tasks.structured_output.writing import write
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 ROOT = Path(__file__).parents[2]
@@ -366,82 +367,6 @@ def test_broken_pairs_are_told_all_at_once(tmp_path: Path) -> None:
         assert part in said
     with pytest.raises(DataError, match="cannot read"):
         read_pairs(tmp_path / "none.jsonl", schema, 0)
-
-
-# --- judging ------------------------------------------------------------------------------------
-
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "n": {"type": "number"},
-        "day": {"type": "string", "format": "date"},
-        "at": {"type": "string", "format": "date-time"},
-        "tags": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
-        "steps": {"type": "array", "items": {"type": "string"}},
-        "rows": {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "integer"}}}},
-    },
-}
-
-
-def scored(wanted: Any, text: str, schema: Any = SCHEMA) -> tuple[float, float, float, float, str]:
-    found = JsonFields().score(Example("x", (), Expected(value=wanted), schema=schema), Output("x", text))
-    values = [found.metrics[name] or 0.0 for name in JsonFields.metrics]
-    return (*values, found.why)  # type: ignore[return-value]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "text", "accuracy", "valid", "why"),
-    [
-        ({"n": 1}, '{"n": 1.0}', 1, 1, ""),
-        ({"n": 1}, '```json\n{"n": 1}\n```', 1, 1, ""),
-        ({"n": 1}, '{"n": true}', 0, 0, "n is true; expected 1"),
-        ({"n": 1, "day": "2026-03-01"}, '{"n": 1}', 0.5, 1, "day is missing"),
-        ({"n": 1}, '{"n": 1, "day": "2026-03-01"}', 0.5, 1, "nothing is expected there"),
-        ({"at": "2026-03-01T10:00:00Z"}, '{"at": "2026-03-01T11:00:00+01:00"}', 1, 1, ""),
-        ({"day": "2026-03-01"}, '{"day": "2026-03-02"}', 0, 1, "day is"),
-        ({"tags": ["a", "b"]}, '{"tags": ["b", "a"]}', 1, 1, ""),
-        ({"steps": ["a", "b"]}, '{"steps": ["b", "a"]}', 0, 1, "steps is"),
-        ({"rows": [{"a": 1}, {"a": 2}]}, '{"rows": [{"a": 1}]}', 0.5, 1, "rows[1].a is missing"),
-        ({"rows": [{"a": 1}]}, '{"rows": [{"a": 1}, {"a": 2}]}', 0.5, 1, "rows[1].a is 2"),
-        (
-            {"rows": [{"a": 1}, {"a": 2}, {"a": 3}]},
-            '{"rows": [{"a": 2}, {"a": 3}]}',
-            2 / 3,
-            1,
-            "rows[0].a is missing",
-        ),
-        ({"n": 1}, 'Here: {"n": 1}', 0, 0, "not one JSON value"),
-        ({"n": 1}, '{"n": NaN}', 0, 0, "not one JSON value"),
-        ({"n": 1}, "[" * 100_000, 0, 0, "not one JSON value"),
-    ],
-)
-def test_answers_are_judged_field_by_field(
-    wanted: Any, text: str, accuracy: float, valid: float, why: str
-) -> None:
-    parsed, schema_valid, found, exact, said = scored(wanted, text)
-    assert (found, schema_valid) == (pytest.approx(accuracy), valid)
-    assert exact == (accuracy == 1)
-    assert parsed == ("not one JSON" not in why)
-    assert why in said
-
-
-def test_fields_are_compared_through_references() -> None:
-    schema = {
-        "type": "object",
-        "properties": {"t": {"$ref": "#/$defs/t"}},
-        "$defs": {"t": SCHEMA["properties"]["tags"]},
-    }  # type: ignore[index]
-    assert scored({"t": ["a", "b"]}, '{"t": ["b", "a"]}', schema)[2] == 1
-
-
-def test_what_cannot_be_judged_is_unscored() -> None:
-    nothing = JsonFields().score(Example("x", (), Expected(text="hi")), Output("x", "{}"))
-    assert nothing.unscored
-    unusable = JsonFields().score(
-        Example("x", (), Expected(value={"a": 1}), schema={"type": "objet"}), Output("x", "{}")
-    )
-    assert unusable.unscored
-    assert "schema" in unusable.unscored
 
 
 # --- command line -------------------------------------------------------------------------------
