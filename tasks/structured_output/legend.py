@@ -8,13 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from agentlora.tasks.structured_output.labels import Pair, labels_of
 from agentlora.tasks.structured_output.names import named
 from agentlora.tasks.structured_output.sampling import DEEPEST, words_in, words_of_path
 from agentlora.tasks.tool_calling.api_kinds import spoken
 from agentlora.tasks.tool_calling.api_values import enum_words
 
-Pair: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
-"""What every split says, and what only dev and test say."""
 LONGEST_LABEL = 40
 COUNTED = re.compile(r"(quantity|qty|count|number|units|pieces|amount)")
 NAMED = re.compile(r"(.*\b)?(name|product|item|title|description|article|sku|dish)")
@@ -37,12 +36,12 @@ TOGETHER: tuple[tuple[re.Pattern[str], re.Pattern[str], Pair], ...] = (
 @dataclass(frozen=True)
 class Legend:
     """What a schema's parts are called. `alone`: paths of parts that say by themselves which part they are: the only
-    e-mail address, words of an enumeration, the only goods that are counted. `names`: how many parts are called so;
-    `described`: how many are described so.
+    e-mail address, words of an enumeration, the only goods that are counted. `labels`: see `labels_of`; `described`:
+    how many parts are described so.
     """
 
     alone: frozenset[Path]
-    names: Counter[str]
+    labels: Counter[str]
     described: Counter[str]
 
 
@@ -82,11 +81,9 @@ def legend_of(schema: Mapping[str, Any], root: Path) -> Legend:
     for path, said in spoken_by.items():
         if said and not said & VAGUE and all(words[word] == {path} for word in said):
             alone.add(path)
-    names = Counter(
-        spoken(words_of_path(path)).lower() for path in {p for p, _ in parts} if path[-1:] != ("",)
-    )
+    labels = labels_of(spoken(words_of_path(path)).lower() for path, _ in parts if path[-1:] != ("",))
     described = Counter(short_description(part).lower() for _, part in parts)
-    return Legend(frozenset(alone - several), names, described)
+    return Legend(frozenset(alone - several), labels, described)
 
 
 def _walk(schema: Any, path: Path, depth: int) -> Iterator[tuple[Path, Mapping[str, Any]]]:

@@ -89,6 +89,8 @@ class Sampler:
         self._pools: dict[tuple[str, ...], Any] = {}
         self.root = (wanted.name,) if _kind_of(wanted.unfolded) == "array" else ()
         self.unsaid: dict[str, str] = {}
+        # a schema that asks for the currency is told it in a part of its own
+        self._money = not re.search("currenc|EUR|USD", json.dumps(wanted.unfolded))
 
     def draw(self, rng: random.Random) -> Node:
         """A value that the schema takes.
@@ -242,7 +244,7 @@ class Sampler:
     ) -> tuple[str, Any]:
         """(what is said, the value) of one leaf; it may not be valid."""
         if spoken["type"] in ("integer", "number"):
-            return _number(schema, spoken["type"] == "integer", " ".join(words), pool, rng)
+            return _number(schema, spoken["type"] == "integer", " ".join(words), pool, self._money, rng)
         if schema.get("format") in ("date", "date-time"):
             return _date(str(schema["format"]), rng)
         said, value = one_of(pool, rng)
@@ -295,15 +297,20 @@ def words_in(name: str) -> tuple[str, ...]:
     return words or tuple(re.split(r"[\s_-]+", name.strip().lower())) or (name,)
 
 
-def number_said(value: float, rng: random.Random, cents: bool = False) -> str:
+def number_said(value: float, rng: random.Random, cents: bool = False, money: bool = False) -> str:
     """``1250.5`` as people write it: 1250.5, 1,250.50, and small counts as words now and then."""
     if isinstance(value, int):
-        if value in NUMBERS and rng.random() < 0.15:
+        if value in NUMBERS and rng.random() < 0.25:
             return NUMBERS[value]
         return f"{value:,}" if value >= 1000 and rng.random() < 0.15 else str(value)
     if cents:
-        return f"{value:,.2f}" if rng.random() < 0.3 else f"{value:.2f}"
+        frame = rng.choice(MONEY) if money and rng.random() < IN_MONEY else "{}"
+        return frame.format(f"{value:,.2f}" if rng.random() < 0.3 else f"{value:.2f}")
     return str(value)
+
+
+MONEY = ("€{}", "{} EUR", "{} €", "${}", "£{}", "EUR {}", "{} euros")
+IN_MONEY = 0.15  # of the prices: with a currency, where the schema does not ask for it
 
 
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten",
@@ -311,26 +318,37 @@ NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "s
            100: "a hundred"}  # fmt: skip
 
 
-def _number(schema: JSON, whole: bool, words: str, pool: Any, rng: random.Random) -> tuple[str, Any]:
-    """A number of the usual size for its name, or from all of the schema's range."""
+def _number(
+    schema: JSON, whole: bool, words: str, pool: Any, money: bool, rng: random.Random
+) -> tuple[str, Any]:
+    """A number of the usual size for its name, or from all of the schema's range, where small ones are more likely."""
     low, high = (
         schema.get("minimum", schema.get("exclusiveMinimum")),
         schema.get("maximum", schema.get("exclusiveMaximum")),
     )
+    step = schema.get("multipleOf")
+    step = step if isinstance(step, int) and step > 1 else 1
     value: Any
     if low is not None and high is not None and rng.random() < 0.5:
-        places = 2 if high - low <= 50 else 1
-        value = (
-            rng.randint(math.ceil(low), math.floor(high)) if whole else round(rng.uniform(low, high), places)
-        )
+        if whole:
+            value = step * _small(math.ceil(low / step), math.floor(high / step), rng)
+        else:
+            value = round(rng.uniform(low, high), 2 if high - low <= 50 else 1)
     else:
         value = one_of(pool, rng)[1]
         if not whole and CENTS.search(words):
             value = round(value + rng.choice((0, 0.5, 0.25, 0.99, 0.9, rng.random())), 2)
-    step = schema.get("multipleOf")
-    if isinstance(step, int) and step > 1:
+    if step > 1:
         value = int(value // step * step)
-    return number_said(value, rng, cents=not whole and bool(CENTS.search(words))), value
+    cents = not whole and bool(CENTS.search(words))
+    return number_said(value, rng, cents, money), value
+
+
+def _small(low: int, high: int, rng: random.Random) -> int:
+    """A whole number of a range; of one that begins with nothing or a few, mostly small: things are counted."""
+    if not 0 <= low < min(10, high) or rng.random() < 0.4:
+        return rng.randint(low, max(low, high))
+    return low + int(math.exp(rng.uniform(0, math.log(high - low + 1)))) - 1
 
 
 def _date(layout: str, rng: random.Random) -> tuple[str, str]:

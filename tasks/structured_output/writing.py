@@ -10,13 +10,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agentlora.tasks.structured_output.labels import Pair, called, pick
 from agentlora.tasks.structured_output.legend import (
     COUNTED,
     NAMED,
     PRICED,
     TOGETHER,
     Legend,
-    Pair,
     short_description,
 )
 from agentlora.tasks.structured_output.sampling import (
@@ -28,8 +28,6 @@ from agentlora.tasks.structured_output.sampling import (
     words_of_path,
 )
 from agentlora.tasks.tool_calling.api_kinds import spoken
-
-NEW = 0.75  # of what dev and test say: in their own words
 
 STYLES = {"form": 0.25, "sentences": 0.3, "letter": 0.2, "line": 0.15, "order": 0.1}
 DESCRIBED = 0.15  # of the labels: what the description calls it
@@ -97,20 +95,6 @@ ORDERS: Pair = (
      "Please write a <t> where <f>.", "Set up a <t>, <f>."),
     ("Draft me a <t>: <f>.", "Could I have a <t> with <f>?", "Prepare a <t> along these lines: <f>."),
 )  # fmt: skip
-SYNONYMS: dict[str, Pair] = {
-    "quantity": (("quantity", "qty", "number"), ("amount", "count")),
-    "phone": (("phone", "phone number", "telephone"), ("tel.", "mobile")),
-    "email": (("email", "e-mail", "email address"), ("mail",)),
-    "postcode": (("postcode", "postal code"), ("zip",)),
-    "price": (("price",), ("cost",)),
-    "unit price": (("unit price", "price each", "price"), ("price per unit", "each")),
-    "total": (("total", "total amount"), ("grand total", "sum")),
-    "date": (("date", "day"), ("calendar day",)),
-    "notes": (("notes", "note"), ("remarks", "comment")),
-    "customer": (("customer", "client"), ("buyer",)),
-    "id": (("id", "ID", "number"), ("identifier",)),
-    "due date": (("due date", "due on"), ("payable by",)),
-}
 COMBINED = 0.7  # of the parts that can be said together
 UNLABELLED = 0.3  # of the groups and lists whose facts begin with what was said together or counted
 COUNTS: Pair = (
@@ -164,8 +148,7 @@ class _Writer:
         self.title = rng.random() < 0.25
 
     def pick(self, pair: Pair) -> str:
-        new = self.held_out and self.rng.random() < NEW
-        return self.rng.choice(pair[1] if new else pair[0])
+        return pick(pair, self.held_out, self.rng)
 
     # --- what parts are called ------------------------------------------------------------------
 
@@ -178,12 +161,9 @@ class _Writer:
         said = spoken(words)
         if self.rng.random() < DESCRIBED and not isinstance(node, Entries):
             short = short_description(node.schema)
-            if short and self.legend.described[short.lower()] == 1 and not self.legend.names[short.lower()]:
+            if short and self.legend.described[short.lower()] == 1 and not self.legend.labels[short.lower()]:
                 return short
-        if said in SYNONYMS and self.rng.random() < 0.6:
-            synonym = self.pick(SYNONYMS[said])
-            if synonym == said or not self.legend.names[synonym.lower()]:
-                return synonym
+        said = called(said, self.legend.labels, self.held_out, self.rng)
         return said.title() if self.title and self.rng.random() < 0.5 else said
 
     # --- sentences ------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from agentlora.core.data import refuse_leaks
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.types import Example, Split
 from agentlora.tasks.structured_output.builder import SchemaTextParams, SchemaTexts
+from agentlora.tasks.structured_output.labels import THESAURUS, called, labels_of
 from agentlora.tasks.structured_output.legend import legend_of
 from agentlora.tasks.structured_output.pairs import read_pairs
 from agentlora.tasks.structured_output.sampling import Entries, Leaf, Node, Record, Sampler, value_of
@@ -262,6 +263,47 @@ def test_what_a_value_is_shows_without_a_label_only_where_it_can_be_nothing_else
     person = {"type": "object", "properties": {"name": text, "company": text}}
     assert ("buyer",) in alone({"buyer": person})
     assert alone({"buyer": person, "seller": person}) == set()
+
+
+def test_labels_differ_from_the_keys_and_never_name_another_part() -> None:
+    known = labels_of(["quantity", "amount", "delivery date", "price", "cost", "total"])
+    rng = random.Random(0)
+    trained = {called("quantity", known, False, rng) for _ in range(300)}
+    assert {"quantity", "qty", "number", "pieces", "quant.", "QUANTITY"} <= trained
+    held = {called("quantity", known, True, rng) for _ in range(300)}
+    assert "count" in held - trained
+    assert "amount" not in trained | held  # it is another part's name
+    assert {"delivery day", "shipping date"} <= {
+        called("delivery date", known, False, rng) for _ in range(300)
+    }
+    # both could be called so: neither is
+    both = labels_of(["amount", "total"])
+    assert "sum" not in {called(name, both, held_out, rng) for name in ("amount", "total") for held_out in (0, 1)
+                         for _ in range(300)}  # fmt: skip
+
+
+def test_no_label_of_dev_and_test_is_a_label_of_training_for_the_same_name() -> None:
+    for name, (trained, held_out) in THESAURUS.items():
+        assert not set(trained) & set(held_out), name
+
+
+def test_counts_are_mostly_small_and_prices_have_a_currency_where_nobody_asks_for_it(tmp_path: Path) -> None:
+    sampler, rng = Sampler(read_schema(str(ORDER)), "train", 0), random.Random(0)
+    found = [leaf for _ in range(400) for leaf in leaves(sampler.draw(rng))]
+    counts = [leaf.value for leaf in found if leaf.path[-1] == "quantity"]
+    assert sum(count <= 20 for count in counts) > len(counts) / 3
+    assert max(counts) > 400
+    prices = [leaf.said for leaf in found if leaf.path[-1] == "unit_price" and leaf.said]
+    assert any("€" in price for price in prices)
+    asked = {
+        "type": "object",
+        "properties": {"price": {"type": "number"}, "currency": {"enum": ["EUR", "USD"]}},
+    }
+    path = tmp_path / "price.json"
+    path.write_text(json.dumps(asked))
+    sampler = Sampler(read_schema(str(path)), "train", 0)
+    found = [leaf for _ in range(200) for leaf in leaves(sampler.draw(rng))]
+    assert not any(re.search("[€$£]|eur", leaf.said) for leaf in found if leaf.path[-1] == "price")
 
 
 def test_parts_are_said_together_only_where_they_belong_together() -> None:

@@ -1,0 +1,208 @@
+"""What a part of a schema may be called in a text: other words for its name, shorter ones, other cases.
+
+The answer's keys are always the schema's. A model that has seen few labels that differ from them copies the label.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import TypeAlias
+
+Pair: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
+"""What every split says, and what only dev and test say."""
+NEW = 0.75  # of what dev and test say: in their own words
+
+OTHER_WORDS = 0.6  # of the labels that have any: in other words
+SHORTENED = 0.05  # of the labels: with a word cut short
+CAPITALS = 0.04  # of the labels: in capitals
+SHORTENABLE = 7  # letters
+
+# a word or some words of a name → what they may be called; the second are dev's and test's
+THESAURUS: dict[str, Pair] = {
+    "abstract": (("abstract", "summary"), ("synopsis",)),
+    "address": (("address", "postal address"), ("whereabouts",)),
+    "age": (("age", "age in years"), ("years",)),
+    "amount": (("amount", "sum"), ("figure",)),
+    "arrival": (("arrival", "arrival day"), ("check-in",)),
+    "author": (("author", "writer"), ("creator",)),
+    "begin": (("begin", "start"), ("commencement",)),
+    "birth": (("birth", "birthday"), ("nativity",)),
+    "brand": (("brand", "make"), ("label",)),
+    "category": (("category", "group", "class"), ("section",)),
+    "city": (("city", "town", "place"), ("municipality", "locality")),
+    "code": (("code", "key"), ("token",)),
+    "color": (("colour", "color"), ("shade", "hue")),
+    "colour": (("colour", "color"), ("shade", "hue")),
+    "comment": (("comment", "remark", "note"), ("annotation",)),
+    "company": (("company", "firm", "business"), ("enterprise", "employer")),
+    "contact": (("contact", "contact person"), ("liaison",)),
+    "cost": (("cost", "price", "charge"), ("expense",)),
+    "country": (("country", "nation"), ("land",)),
+    "currency": (("currency", "money"), ("denomination",)),
+    "customer": (("customer", "client"), ("buyer", "purchaser")),
+    "date": (("date", "day"), ("calendar day",)),
+    "date of birth": (("date of birth", "birthday"), ("birth date",)),
+    "deadline": (("deadline", "last day"), ("cut-off",)),
+    "delivery": (("delivery", "shipping"), ("shipment", "dispatch")),
+    "department": (("department", "team"), ("division",)),
+    "departure": (("departure", "departure day"), ("check-out",)),
+    "description": (("description", "details"), ("explanation",)),
+    "destination": (("destination", "goal"), ("end point",)),
+    "discount": (("discount", "reduction"), ("rebate",)),
+    "doctor": (("doctor", "physician"), ("medic",)),
+    "due date": (("due date", "payment date", "deadline"), ("day of payment",)),
+    "duration": (("duration", "length"), ("span",)),
+    "email": (("email", "e-mail", "email address"), ("mail",)),
+    "employee": (("employee", "worker", "staff member"), ("colleague",)),
+    "end": (("end", "last day"), ("finish",)),
+    "event": (("event", "occasion"), ("function",)),
+    "first name": (("first name", "given name"), ("forename",)),
+    "gender": (("gender", "sex"), ("m/f",)),
+    "gift": (("gift", "present"), ("surprise",)),
+    "guest": (("guest", "visitor"), ("lodger",)),
+    "height": (("height", "elevation"), ("tallness",)),
+    "id": (("id", "ID", "number"), ("identifier",)),
+    "instructions": (("instructions", "directions"), ("guidance",)),
+    "invoice": (("invoice", "bill"), ("statement",)),
+    "items": (("items", "articles", "lines"), ("positions", "ordered goods")),
+    "job title": (("job title", "position", "job"), ("occupation",)),
+    "language": (("language", "tongue"), ("idiom",)),
+    "last name": (("last name", "surname"), ("family name",)),
+    "length": (("length", "extent"), ("reach",)),
+    "level": (("level", "grade"), ("tier",)),
+    "location": (("location", "place", "spot"), ("site",)),
+    "manager": (("manager", "boss"), ("supervisor",)),
+    "members": (("members", "people"), ("crew",)),
+    "message": (("message", "text"), ("wording",)),
+    "method": (("method", "way"), ("manner", "mode")),
+    "mobile": (("mobile", "mobile phone", "cell phone"), ("handy number",)),
+    "model": (("model", "type"), ("variant",)),
+    "notes": (("notes", "note", "remark"), ("remarks", "comment")),
+    "number": (("number", "no.", "nr."), ("num.", "#")),
+    "order": (("order", "purchase"), ("commission",)),
+    "owner": (("owner", "holder"), ("proprietor",)),
+    "participants": (("participants", "people"), ("attendees",)),
+    "party": (("party", "group"), ("company",)),
+    "patient": (("patient", "sick person"), ("case",)),
+    "payment": (("payment", "paying"), ("settlement",)),
+    "people": (("people", "persons"), ("heads",)),
+    "percent": (("percent", "%", "per cent"), ("percentage",)),
+    "phone": (("phone", "phone number", "telephone"), ("tel.", "mobile")),
+    "position": (("position", "post"), ("job",)),
+    "postcode": (("postcode", "postal code", "post code"), ("zip",)),
+    "price": (("price", "price tag"), ("cost",)),
+    "priority": (("priority", "urgency"), ("importance",)),
+    "product": (("product", "item", "article"), ("goods", "thing")),
+    "quantity": (("quantity", "qty", "number", "pieces"), ("amount", "count")),
+    "rating": (("rating", "score", "stars"), ("mark",)),
+    "reason": (("reason", "motive"), ("cause",)),
+    "reference": (("reference", "ref."), ("file mark",)),
+    "return date": (("return date", "day of return"), ("homecoming",)),
+    "role": (("role", "function"), ("part",)),
+    "salary": (("salary", "pay"), ("wage",)),
+    "size": (("size", "measure"), ("dimension",)),
+    "skills": (("skills", "abilities"), ("competences",)),
+    "start": (("start", "begin", "from"), ("commencing",)),
+    "status": (("status", "state"), ("stage",)),
+    "street": (("street", "street address", "road"), ("street line",)),
+    "subject": (("subject", "matter"), ("re",)),
+    "subtotal": (("subtotal", "net"), ("before tax",)),
+    "summary": (("summary", "short version"), ("gist",)),
+    "supplier": (("supplier", "vendor"), ("seller",)),
+    "surname": (("surname", "last name"), ("family name",)),
+    "tags": (("tags", "keywords"), ("labels",)),
+    "tax": (("tax", "VAT"), ("duty",)),
+    "time": (("time", "hour"), ("clock time",)),
+    "title": (("title", "heading"), ("headline",)),
+    "total": (("total", "total amount", "full amount"), ("grand total", "sum")),
+    "type": (("type", "kind"), ("sort",)),
+    "unit price": (("unit price", "price each", "single price"), ("price per unit", "cost apiece")),
+    "url": (("URL", "link", "web address"), ("website",)),
+    "venue": (("venue", "place"), ("premises",)),
+    "website": (("website", "web page", "site"), ("homepage",)),
+    "weight": (("weight", "load"), ("mass",)),
+    "width": (("width", "breadth"), ("span",)),
+    "year": (("year", "calendar year"), ("vintage",)),
+}
+LONGEST = max(len(key.split()) for key in THESAURUS)
+
+
+def pick(pair: Pair, held_out: bool, rng: random.Random) -> str:
+    new = held_out and rng.random() < NEW
+    return rng.choice(pair[1] if new else pair[0])
+
+
+def called(said: str, known: Counter[str], held_out: bool, rng: random.Random) -> str:
+    """A label for a part whose name is `said`, mostly the name itself.
+
+    Args:
+        known: of how many parts of the schema a label can be the label (`labels_of`).
+        held_out: mostly in the words of dev and test.
+    """
+    label = said
+    if rng.random() < OTHER_WORDS:
+        found = _variant(said, held_out, rng)
+        label = found if known[found.lower()] <= 1 else said
+    way = rng.random()
+    if way < SHORTENED:
+        short = " ".join(_shortened(word, held_out) for word in label.split())
+        label = short if not known[short.lower()] else label
+    elif way < SHORTENED + CAPITALS:
+        label = label.upper()
+    return label
+
+
+def labels_of(names: Iterable[str]) -> Counter[str]:
+    """Of how many of the parts called so each label can be the label, in lower case; a name counts twice, as nothing
+    else may be called so."""
+    found: Counter[str] = Counter()
+    for name in set(names):
+        variants = set(_variants(name)) - {name}
+        found.update(variants)
+        found[name] += 2
+    return found
+
+
+def _variant(said: str, held_out: bool, rng: random.Random) -> str:
+    spans = _spans(said.lower())
+    if not spans:
+        return said
+    start, end, pair = rng.choice(spans)
+    words = said.split()
+    return " ".join((*words[:start], pick(pair, held_out, rng), *words[end:]))
+
+
+@lru_cache(maxsize=4096)
+def _spans(said: str) -> tuple[tuple[int, int, Pair], ...]:
+    """Where words of a name stand that have others, the longest ones."""
+    words = said.split()
+    for size in range(min(LONGEST, len(words)), 0, -1):
+        found = tuple(
+            (start, start + size, THESAURUS[part])
+            for start in range(len(words) - size + 1)
+            if (part := " ".join(words[start : start + size])) in THESAURUS
+        )
+        if found:
+            return found
+    return ()
+
+
+def _variants(said: str) -> Iterator[str]:
+    words = said.split()
+    for start, end, pair in _spans(said.lower()):
+        for other in (*pair[0], *pair[1]):
+            yield " ".join((*words[:start], other, *words[end:])).lower()
+
+
+def _shortened(word: str, held_out: bool) -> str:
+    """``quantity`` → ``quant.``; in dev and test ``qntty``."""
+    if len(word) < SHORTENABLE or not word.isalpha():
+        return word
+    if held_out:
+        return word[0] + re.sub("[aeiou]", "", word[1:])
+    found = re.match(r"..[a-z]*?[^aeiou](?=[aeiou])", word[: SHORTENABLE - 1])
+    return (found[0] if found and len(found[0]) > 2 else word[:4]) + "."
