@@ -6,6 +6,7 @@ import logging
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,8 @@ def prepare_libraries() -> None:
     # libgomp's threads spin at barriers by default; beside one other busy process a training step then takes
     # ten times as long (docs/experiments.md). This keeps the spin to microseconds.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # TRL, of a vLLM that it does not use
+    warnings.filterwarnings("ignore", message="TRL currently supports vLLM versions")
     for name in ("bitsandbytes", "torch.distributed", "accelerate", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

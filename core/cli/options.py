@@ -62,7 +62,9 @@ BUILDERS = {"schema": "schema-texts", "tools": "user-tools", "data": "jsonl", "p
 _TRAINING = (
     click.option("--model", help="A registered base model, a directory, or a hub id."),
     click.option("--method", help="A PEFT method."),
-    click.option("--trainer", help="sft, or for pairs of answers dpo or kto."),
+    click.option(
+        "--trainer", help="sft; for pairs of answers dpo or kto; grpo learns from the task's score."
+    ),
     click.option("--preset", help="Named settings: demo, starter, balanced, demo+adaptive, …"),
     click.option(
         "--data", help="A JSONL file to train on instead of the task's own data; with --schema, beside it."

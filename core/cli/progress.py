@@ -126,6 +126,8 @@ def _figures(data: Any) -> str:
     parts = [f"{data['step']}/{data['total_steps']}"]
     if "loss" in data:
         parts.append(f"loss {data['loss']:.3f}")
+    if "reward" in data:
+        parts.append(f"reward {data['reward']:.3f}")
     if "dev_loss" in data:
         parts.append(f"dev loss {data['dev_loss']:.3f}")
     if "tokens_per_s" in data:

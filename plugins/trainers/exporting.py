@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agentlora.core.files import directory_atomic, write_json
 from agentlora.core.run import Run
-from agentlora.core.types import METHOD_FILE, Base
-from agentlora.plugins.trainers.rows import Row
+from agentlora.core.types import METHOD_FILE, Base, Example, Method
+from agentlora.plugins.trainers.rows import Row, encode
 
 CONVERSION_PROMPTS = 16
 
@@ -29,6 +30,20 @@ def export(run: Run, base: Base, directory: Path, write: Callable[[Path], Any]) 
         (temporary / "README.md").unlink(missing_ok=True)
         (temporary / "chat_template.jinja").write_text(base.chat_template, encoding="utf-8")
     run.note("train", "exported", directory=directory.name)
+
+
+def export_trained(
+    run: Run, base: Base, method: Method, model: Any, tokenizer: Any, examples: Sequence[Example]
+) -> None:
+    """The adapter of a run from its trained model, turned into plain LoRA where the configuration says so."""
+    if not run.config.convert:
+        export(run, base, run.adapter_dir, partial(method.export, model))
+        return
+    export(run, base, run.directory / "adapter-as-trained", partial(method.export, model))
+    has_dev = (run.directory / "data" / "dev.jsonl").is_file()
+    asked = (run.examples("dev") if has_dev else []) or examples
+    rows = encode(asked, tokenizer, base.chat_template, run.config.training.max_len).items
+    export(run, base, run.adapter_dir, partial(convert, run, base, model, rows))
 
 
 def convert(run: Run, base: Base, model: Any, rows: Sequence[Row], directory: Path) -> None:

@@ -27,6 +27,7 @@ def loss_plot(
     training: Sequence[tuple[int, float]],
     dev: Sequence[tuple[int, float]] = (),
     unit: str = "nats a token",
+    what: str = "loss",
 ) -> str:
     """A line of every update's loss, one of their mean over a thirtieth of the training, and,
     with a legend, one of the loss on dev.
@@ -35,6 +36,7 @@ def loss_plot(
 
     Args:
         training, dev: (update, loss), in order.
+        what: is drawn, if it is no loss.
     """
     if not training:
         return ""
@@ -53,7 +55,7 @@ def loss_plot(
         sum(part) / len(part) for part in (losses[max(0, i - window) : i + 1] for i in range(len(losses)))
     ]
     said = (
-        f"{title}: loss {losses[0]:.3g} in the first of {steps[-1]} updates, {means[-1]:.3g} at the end"
+        f"{title}: {what} {losses[0]:.3g} in the first of {steps[-1]} updates, {means[-1]:.3g} at the end"
         + (f"; on dev {dev[-1][1]:.3g}" if dev else "")
     )
     parts = [
@@ -76,7 +78,7 @@ def loss_plot(
         )
     parts.append(f'<text class="quiet" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">update</text>')
     parts.append(
-        f'<text class="quiet" x="{WIDTH - RIGHT}" y="20" text-anchor="end">loss, {escape(unit)}</text>'
+        f'<text class="quiet" x="{WIDTH - RIGHT}" y="20" text-anchor="end">{what}, {escape(unit)}</text>'
     )
     for kind, values in (("each", losses), ("mean", means)):
         points = "L".join(place(step, value) for step, value in zip(steps, values, strict=True))

@@ -10,3 +10,4 @@ def register_trainers(register: Register) -> None:
     register("sft", "agentlora.plugins.trainers.sft:SFT")
     register("dpo", "agentlora.plugins.trainers.preference:DPO")
     register("kto", "agentlora.plugins.trainers.preference:KTO")
+    register("grpo", "agentlora.plugins.trainers.grpo:GRPO")

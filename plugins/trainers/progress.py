@@ -115,11 +115,16 @@ class StepLog:
     def plot(self) -> None:
         """Draw ``loss.svg`` of what was logged so far."""
         title = f"{self.run.config.task}, {self.run.config.method.name}, {self.run.config.model}"
-        curves = [
-            [(row["step"], row[key]) for row in self.rows if key in row] for key in ("loss", "dev_loss")
-        ]
-        if curves[0]:
-            write_atomic(self.run.directory / "loss.svg", loss_plot(title, curves[0], curves[1], self.unit))
+        rewards, losses, dev = (
+            [(row["step"], row[key]) for row in self.rows if key in row]
+            for key in ("reward", "loss", "dev_loss")
+        )
+        if rewards:
+            drawn = loss_plot(title, rewards, unit="mean of all answers", what="reward")
+        else:
+            drawn = loss_plot(title, losses, dev, self.unit)
+        if drawn:
+            write_atomic(self.run.directory / "loss.svg", drawn)
 
     def callback(self, model: Any = None, dev: DevLoss | None = None) -> Any:
         """A transformers callback that feeds this log and draws at every checkpoint; with a `model`, it watches its

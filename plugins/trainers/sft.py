@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +19,7 @@ from agentlora.core.types import Base, Example, Method
 from agentlora.plugins.trainers.account import accounted
 from agentlora.plugins.trainers.checkpoints import Prover, last_whole
 from agentlora.plugins.trainers.dev_loss import DevLoss, dev_sample, steps_between
-from agentlora.plugins.trainers.exporting import convert, export
+from agentlora.plugins.trainers.exporting import export_trained
 from agentlora.plugins.trainers.layout import IGNORE, computed_tokens, items_in_all, training_passes
 from agentlora.plugins.trainers.loading import (
     autocast_of,
@@ -42,7 +41,7 @@ from agentlora.plugins.trainers.prediction import (
     resident_bytes,
 )
 from agentlora.plugins.trainers.progress import StepLog
-from agentlora.plugins.trainers.rows import Encoded, Item, encode, flat
+from agentlora.plugins.trainers.rows import Encoded, Item, flat
 from agentlora.plugins.trainers.sharing import shares_prefixes
 
 OPTIMIZERS = {  # by transformers' names
@@ -171,14 +170,7 @@ class SFT:
             with suppress(OSError):  # a full disk, perhaps, which is told already
                 log.plot()
         model.eval()
-        if run.config.convert:
-            export(run, base, run.directory / "adapter-as-trained", partial(method.export, model))
-            has_dev = (run.directory / "data" / "dev.jsonl").is_file()
-            asked = (run.examples("dev") if has_dev else []) or examples
-            rows = encode(asked, tokenizer, base.chat_template, training.max_len).items
-            export(run, base, run.adapter_dir, partial(convert, run, base, model, rows))
-        else:
-            export(run, base, run.adapter_dir, partial(method.export, model))
+        export_trained(run, base, method, model, tokenizer, examples)
         return run.adapter_dir
 
 

@@ -1,0 +1,166 @@
+"""GRPO: what is rewarded becomes likelier, and the reward is the task's own score."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlora.core.config import RunConfig, parse
+from agentlora.core.errors import ConfigError, DataError
+from agentlora.core.manager import default_plugins
+from agentlora.core.pipeline import resume
+from agentlora.core.run import Run, create_run
+from agentlora.core.types import Example, Expected, Output
+from agentlora.plugins.bases.resolve import resolve_base
+from agentlora.plugins.trainers import grpo
+from agentlora.plugins.trainers.grpo import GRPOParams, reward_of
+
+
+def new_run(
+    tiny: Path, examples: Sequence[Example], directory: Path, trainer: str, params: Any, **training: Any
+) -> Run:
+    settings = {"lr": 2e-2, "batch_size": 2, "max_steps": 6, "dtype": "float32", "save_steps": 2, **training}
+    config = parse(
+        RunConfig,
+        {
+            "task": "tool-calling",
+            "model": str(tiny),
+            "training": settings,
+            "trainer": {"name": trainer, "params": params},
+            "method": {"params": {"r": 4}},
+        },
+    )
+    run = create_run(config, directory)
+    run.write_examples("train", examples)
+    (run.directory / "data" / "card.json").write_text("{}")
+    return run
+
+
+def fit(run: Run, examples: Sequence[Example]) -> list[dict[str, Any]]:
+    plugins = default_plugins()
+    base = resolve_base(run.config.model, plugins, run.directory)
+    trainer = plugins.get("trainers", run.config.trainer.name)
+    trainer.fit(run, base, plugins.get("peft_methods", run.config.method.name), examples)
+    return rows_of(run)
+
+
+def rows_of(run: Run) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run.metrics_file.read_text().splitlines()[1:]]
+
+
+PARAMS = {"answers": 4, "max_new_tokens": 6}
+
+
+@pytest.fixture
+def letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reward that the tiny model can get: letters in the answer."""
+
+    def share(example: Example, output: Output) -> float:
+        return sum(c.islower() for c in output.text) / max(1, len(output.text))
+
+    monkeypatch.setattr(grpo, "reward_of", lambda *_: share)
+
+
+@pytest.mark.usefixtures("letters")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_is_rewarded_becomes_likelier(
+    dtype: str, tiny_model_dir: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    run = new_run(
+        tiny_model_dir, examples, tmp_path / "run", "grpo", PARAMS | {"answers": 8}, max_steps=24, dtype=dtype
+    )
+    rewards = [row["reward"] for row in fit(run, examples)]
+    assert len(rewards) == 24
+    assert sum(rewards[-6:]) / 6 > sum(rewards[:6]) / 6 + 0.15, rewards
+    assert (run.adapter_dir / "adapter_model.safetensors").is_file()
+    assert "reward, mean of all answers" in (run.directory / "loss.svg").read_text()
+    assert '"warning"' not in (run.directory / "journal.jsonl").read_text()  # its loss never falls
+
+
+@pytest.mark.usefixtures("letters")
+def test_an_interrupted_training_ends_as_if_it_had_not_been(
+    tiny_model_dir: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    whole = new_run(tiny_model_dir, examples, tmp_path / "whole", "grpo", PARAMS)
+    expected = fit(whole, examples)
+    torn = new_run(tiny_model_dir, examples, tmp_path / "torn", "grpo", PARAMS)
+
+    def interrupt(event: Any) -> None:
+        if event.kind == "step" and event.data["step"] == 5:
+            raise KeyboardInterrupt
+
+    torn.emit = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        fit(torn, examples)
+    torn.emit = lambda event: None
+    resume(torn, default_plugins())
+    assert "going on after update 4" in (torn.directory / "journal.jsonl").read_text()
+    for found, wanted in zip(rows_of(torn), expected, strict=True):
+        for key in ("step", "loss", "reward"):
+            assert found[key] == pytest.approx(wanted[key], abs=1e-6), (key, found["step"])
+
+
+def test_it_goes_on_from_what_another_run_has_learnt(
+    tiny_model_dir: Path, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right from the first answers on, where SFT has learnt the calls by heart: the reward is the evaluator's."""
+    learnt = new_run(
+        tiny_model_dir, examples, tmp_path / "learnt", "sft", {}, batch_size=4, max_steps=60, lr=1e-2
+    )
+    fit(learnt, examples)
+    params = {"answers": 2, "max_new_tokens": 48, "temperature": 0.2}
+    rewards = {}
+    for name, more in (("anew", {}), ("on", {"start_from": str(learnt.directory)})):
+        run = new_run(
+            tiny_model_dir, examples, tmp_path / name, "grpo", params | more, max_steps=1, batch_size=4
+        )
+        trainer, plugins = default_plugins().get("trainers", "grpo"), default_plugins()
+        base = resolve_base(run.config.model, plugins, tmp_path)
+        trainer.check(run.config, base, plugins.get("peft_methods", "lora"))
+        rewards[name] = fit(run, examples)[0]["reward"]
+    assert rewards["on"] > rewards["anew"] + 0.3, rewards
+    other = new_run(tiny_model_dir, examples, tmp_path / "o", "grpo", {"start_from": str(learnt.directory)})
+    other.config.method.params["r"] = 8
+    with pytest.raises(ConfigError, match="its adapter has r=4, and this one 8"):
+        fit(other, examples)
+
+
+def test_the_reward_is_the_mean_of_what_applies(tiny_model_dir: Path, examples: list[Example]) -> None:
+    plugins = default_plugins()
+    config = parse(RunConfig, {"task": "tool-calling", "model": str(tiny_model_dir)})
+    reward = reward_of(config, GRPOParams(), plugins)
+    example = examples[0]
+    right = '<tool_call>\n{"name": "set_light", "arguments": {"room": "kitchen"}}\n</tool_call>'
+    wrong_room = right.replace("kitchen", "moon")
+    wrong_tool = right.replace("set_light", "fly")
+    values = [reward(example, Output("x", text)) for text in (right, wrong_room, wrong_tool, "Hello.")]
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) == len(values)
+    none = Example(
+        "n", ({"role": "user", "content": "hm"},), Expected(text="I have no tool."), example.tools, group="n"
+    )
+    assert reward(none, Output("x", "I have no tool.")) > reward(none, Output("x", right))
+    exact = reward_of(config, GRPOParams(reward=("exact_match",)), plugins)
+    assert [exact(example, Output("x", text)) for text in (right, wrong_room)] == [1.0, 0.0]
+    with pytest.raises(ConfigError, match=r"'tool-calls' has no metric 'beauty'\. It has: .*exact_match"):
+        reward_of(config, GRPOParams(reward=("beauty",)), plugins)
+
+
+def test_what_cannot_be_trained_is_told(
+    tiny_model_dir: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    run = new_run(tiny_model_dir, examples, tmp_path / "run", "grpo", {"max_new_tokens": 900}, max_len=1000)
+    with pytest.raises(DataError, match="no prompt of 12 leaves room for an answer of 900 tokens"):
+        fit(run, examples)
+    untrained = new_run(tiny_model_dir, examples, tmp_path / "untrained", "sft", {})
+    run = new_run(
+        tiny_model_dir, examples, tmp_path / "next", "grpo", {"start_from": str(untrained.directory)}
+    )
+    base = resolve_base(run.config.model, default_plugins(), tmp_path)
+    trainer, method = default_plugins().get("trainers", "grpo"), default_plugins().get("peft_methods", "lora")
+    with pytest.raises(ConfigError, match="has no adapter that can be trained on"):
+        trainer.check(run.config, base, method)
