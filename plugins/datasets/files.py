@@ -20,7 +20,7 @@ HUB = "hf://"
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 STRUCTURED = (  # columns of CSV files that may hold JSON
     "messages", "tools", "conversations", "conversation", "expected", "rejected", "chosen", "prompt", "completion",
-    "request", "response", "body", "schema", "tags",
+    "request", "response", "body", "schema", "tags", "trajectory", "steps", "intermediate_steps", "trace", "actions",
 )  # fmt: skip
 BATCH = 1000  # rows of a Parquet file that are read together
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from agentlora.core.files import loads_strict
 from agentlora.core.types import JSON
+from agentlora.plugins.datasets.trajectories import OUTCOMES, is_trajectory, messages_of, refuse_failed
 
 Converted = Iterator[JSON]
 """Rows of OpenAI's format: ``messages`` that end with an answer; ``tools`` and ``rejected`` where there are such."""
@@ -52,6 +53,7 @@ def _sharegpt(row: JSON) -> Converted:
     Factory has them.
     """
     tools = _tools(row.get("tools"))
+    refuse_failed({key: row[key] for key in (*OUTCOMES, "reward") if key in row})
     messages: list[JSON] = []
     if isinstance(row.get("system"), str) and row["system"].strip():
         messages.append({"role": "system", "content": row["system"]})
@@ -299,6 +301,13 @@ def _with_tools(converted: JSON, row: JSON) -> JSON:
     return converted | ({"tools": tools} if tools else {})
 
 
+def _trajectory(row: JSON) -> Converted:
+    """What an agent did: see `trajectories`. Tools that are not said are those that it called."""
+    offered = _tools(row.get("tools"))
+    messages, called = messages_of(row, offered)
+    yield from _every_answer(messages, offered or called)
+
+
 # --- their parts --------------------------------------------------------------------------------
 
 
@@ -456,6 +465,7 @@ FORMATS = (
     Format("xlam", _has("query", "answers", "tools"), _xlam),
     Format("glaive", _has("system", "chat"), _glaive),
     Format("preference", _has("chosen", "rejected"), _preference),
+    Format("trajectory", is_trajectory, _trajectory),
     Format("completion", _has("prompt", "completion"), _completion),
     Format("alpaca", _has("instruction", "output"), _alpaca),
     Format("log", lambda row: "response" in row and ("request" in row or "body" in row), _log),

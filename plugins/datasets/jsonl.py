@@ -16,6 +16,7 @@ from agentlora.core.errors import DataError
 from agentlora.core.files import sha256_json
 from agentlora.core.types import JSON, Example, Split
 from agentlora.plugins.datasets.files import HUB, Source, find_source
+from agentlora.plugins.datasets.near import near
 from agentlora.plugins.datasets.rows import Rows, parse_rows
 
 GROUP_ROWS = 8
@@ -35,6 +36,9 @@ class JsonlParams(Strict):
     """Refuse the whole file where a row is broken; else broken rows are left out, and told."""
     dev_share: float = Field(0.1, ge=0, le=0.5)
     test_share: float = Field(0.1, ge=0, le=0.5)
+    near_duplicates: float = Field(0.85, gt=0, le=1)
+    """Training rows are left out that ask so nearly what a row of dev or test asks, and have the same answer; 1: none
+    (see `near`)."""
     licence: str = "not stated"
 
 
@@ -101,8 +105,24 @@ def _read(source: Source, params: JsonlParams, seed: int, answers: bool) -> _Div
     found = parse_rows(source.rows(), answers=answers, strict=params.strict)
     if not found.examples:
         raise DataError(f"{source.name!r} holds no row. Give --data a file with one JSON object a line.")
-    splits = _tag(divide(found.examples, params, seed))
-    return _Divided(source.digest(), splits, _notes(splits, found), found.bad, found.formats)
+    splits = divide(found.examples, params, seed)
+    nearly = _without_near(splits, params.near_duplicates)
+    splits = _tag(splits)
+    return _Divided(source.digest(), splits, _notes(splits, found, nearly), found.bad, found.formats)
+
+
+def _without_near(splits: dict[Split, list[Example]], least: float) -> int:
+    """Take out of train what is nearly a row of dev or test; returns how many. Raises DataError if nothing is left."""
+    if least >= 1 or not splits["train"]:
+        return 0
+    gone = near(splits["train"], [*splits["dev"], *splits["test"]], least)
+    if gone and len(gone) == len(splits["train"]):
+        raise DataError(
+            f"all {len(gone)} training rows ask nearly what rows of dev or test ask, and have the same answers. Bring "
+            "more different rows, or keep them with data.params.near_duplicates=1."
+        )
+    splits["train"] = [row for number, row in enumerate(splits["train"]) if number not in gone]
+    return len(gone)
 
 
 # --- dividing -----------------------------------------------------------------------------------
@@ -215,10 +235,12 @@ def _tag(splits: Mapping[Split, Sequence[Example]]) -> dict[Split, list[Example]
     return tagged
 
 
-def _notes(splits: Mapping[Split, Sequence[Example]], found: Rows) -> str:
+def _notes(splits: Mapping[Split, Sequence[Example]], found: Rows, nearly: int) -> str:
     left_out = f"{found.repeated} rows that repeat another are left out." if found.repeated else ""
+    failed = f"{found.unsuccessful:,} runs that did not succeed are left out." if found.unsuccessful else ""
     broken = f"{len(found.bad):,} broken rows are left out." if found.bad else ""
-    return " ".join(filter(None, (broken, left_out, _about_tools(splits))))
+    alike = f"{nearly:,} training rows that are nearly one of dev or test are left out." if nearly else ""
+    return " ".join(filter(None, (broken, failed, left_out, alike, _about_tools(splits))))
 
 
 def _about_tools(splits: Mapping[Split, Sequence[Example]]) -> str:

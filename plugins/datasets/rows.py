@@ -14,6 +14,7 @@ from agentlora.core.schema import check_schema, errors
 from agentlora.core.types import JSON, Example, Expected, ToolCall
 from agentlora.plugins.datasets.files import RawRow
 from agentlora.plugins.datasets.formats import format_of
+from agentlora.plugins.datasets.trajectories import Unsuccessful
 
 ROLES = ("system", "user", "assistant", "tool")
 FIELDS = tuple(field.name for field in fields(Example))
@@ -25,12 +26,13 @@ CONTENT = ("messages", "tools", "expected", "rejected", "schema")
 
 @dataclass(slots=True)
 class Rows:
-    """What was read: `repeated` counts rows that repeat another, `formats` examples by format, `bad` says what is wrong
-    with rows that are left out.
+    """What was read: `repeated` counts rows that repeat another, `unsuccessful` runs of agents that failed, `formats`
+    examples by format, `bad` says what is wrong with rows that are left out.
     """
 
     examples: list[Example] = field(default_factory=list)
     repeated: int = 0
+    unsuccessful: int = 0
     formats: Counter[str] = field(default_factory=Counter)
     bad: list[str] = field(default_factory=list)
 
@@ -56,12 +58,16 @@ def parse_rows(raw: Iterable[RawRow], *, answers: bool = True, strict: bool = Tr
             for example in examples:
                 _keep(example, row.where, found, kept, lines)
                 found.formats[name] += 1
+        except Unsuccessful:
+            found.unsuccessful += 1
         except DataError as exc:
             if strict:
                 raise
             found.bad.append(str(exc))
     if found.bad and not found.examples:
         raise DataError(f"none of {len(found.bad)} rows can be used. {found.bad[0]}")
+    if found.unsuccessful and not found.examples:
+        raise DataError(f"none of {found.unsuccessful} runs succeeded: there is nothing to learn from.")
     return found
 
 
@@ -98,7 +104,7 @@ def _examples(raw: RawRow, number: int, answers: bool) -> tuple[str, list[Exampl
         if "expected" in row:
             return "agentlora", [_check(_own(row, number), where)]
         known = format_of(row)
-        if known is None or ("messages" in row and known.name != "preference"):
+        if known is None or ("messages" in row and known.name not in ("preference", "trajectory")):
             if not answers and _is_prompt(row):
                 return "prompts", [_check(_prompt(row, number), where)]
             return "openai", [_check(_openai(row, number), where)]
@@ -112,6 +118,8 @@ def _examples(raw: RawRow, number: int, answers: bool) -> tuple[str, list[Exampl
         raise DataError(
             f"{where}: broken JSON: {exc.msg} at column {exc.colno}. Mend or remove the line."
         ) from exc
+    except Unsuccessful:
+        raise
     except ValueError as exc:
         raise DataError(f"{where}: {exc}. Mend or remove the line.") from exc
     except (TypeError, KeyError, AttributeError, IndexError, RecursionError) as exc:
