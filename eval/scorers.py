@@ -61,13 +61,14 @@ class ToolCallEvaluator:
         right = same and (bool(wanted) or bool(answer.text))
         made = answer.attempted > 0
         missing = example.tags.get("case") == MISSING_CASE
+        answered = any(m["role"] == "tool" for m in example.messages)  # a tool fitted, and has answered
         values: dict[str, float | None] = {
             "parsed": not answer.malformed and (made or not wanted),
             "schema_valid": invalid is None if made or wanted else None,
             "right_name": names if wanted else None,
             "right_arguments": share if wanted else None,
             "exact_match": same if wanted else None,
-            "false_call": None if wanted or missing else made,
+            "false_call": None if wanted or missing or answered else made,
             "guessed_call": made if missing and not wanted else None,
             "false_refusal": not made if wanted else None,
             "right_answer": right,

@@ -9,13 +9,13 @@ import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from agentlora.core.config import Strict
-from agentlora.core.types import Example, Expected, Split, ToolCall
-from agentlora.tasks.tool_calling import handwritten
+from agentlora.core.types import JSON, Example, Expected, Split, ToolCall
+from agentlora.tasks.tool_calling import handwritten, steps
 from agentlora.tasks.tool_calling.styles import words_of
 from agentlora.tasks.tool_calling.toolspec import ToolSpec, render
 
@@ -68,6 +68,8 @@ class RequestParams(Strict):
     """How many leave out a required argument."""
     two_calls_share: float = Field(0.10, ge=0, le=1)
     """How many need two calls. The rest needs one."""
+    steps_share: float = Field(0.0, ge=0, le=1)
+    """How many have a tool's result before them: it holds an argument of the next call, or is to be reported."""
     near_share: float = Field(0.45, ge=0, le=0.7)
     """Of the requests that no tool fits, how many are for a tool of the same domain. The hardest kind: much of it
     delays all the others, which only a long training makes good (docs/experiments.md)."""
@@ -85,7 +87,7 @@ class RequestParams(Strict):
 
     def parts(self) -> tuple[tuple[str, ...], ...]:
         """Names of the shares that are parts of one whole."""
-        return (("none_fits_share", "missing_share", "two_calls_share"),)
+        return (("none_fits_share", "missing_share", "two_calls_share", "steps_share"),)
 
     def cases(self) -> dict[str, float]:
         """Shares of the training requests by case."""
@@ -93,6 +95,7 @@ class RequestParams(Strict):
             "none_fits": self.none_fits_share,
             "missing": self.missing_share,
             "two_calls": self.two_calls_share,
+            **({"steps": self.steps_share} if self.steps_share else {}),
         }
         return {"call": max(0.0, 1 - sum(others.values())), **others}
 
@@ -116,6 +119,7 @@ class Pool:
 
 
 Guise = Callable[[ToolSpec, random.Random], ToolSpec]
+Turns: TypeAlias = tuple[JSON, ...]  # between a request and the answer
 
 
 def examples(
@@ -160,13 +164,13 @@ def _group(
     chat = set(handwritten.chat_prompts(pool.split))
     for index in range(size):
         for _ in range(20):  # few tools with few values can repeat a request
-            text, expected, case = _request(pool, offered, params, rng)
-            if text not in seen and _fits(text, expected, pool.split, params):
+            text, turns, expected, case = _request(pool, offered, params, rng)
+            if text not in seen and _fits(text, turns, expected, pool.split, params):
                 break
         seen.add(text)
         yield Example(
             id=f"{group}-{index}",
-            messages=(*system, {"role": "user", "content": text}),
+            messages=(*system, {"role": "user", "content": text}, *turns),
             expected=expected,
             tools=tools,
             source=anchor.source,
@@ -206,9 +210,13 @@ def _toolset(pool: Pool, anchor: ToolSpec, params: RequestParams, rng: random.Ra
 
 def _request(
     pool: Pool, offered: Sequence[ToolSpec], params: RequestParams, rng: random.Random
-) -> tuple[str, Expected, str]:
-    """One request with its answer and case (single, choice, none_fits, missing, two_calls)."""
+) -> tuple[str, Turns, Expected, str]:
+    """One request with the turns that follow it, its answer and case (single, choice, none_fits, missing, two_calls,
+    steps).
+    """
     cases, near_share = HELD_OUT_CASES, HELD_OUT_NEAR_SHARE
+    if params.steps_share:
+        cases = {**cases, "steps": params.steps_share}
     if pool.split == "train":
         cases, near_share = params.cases(), params.near_share
     kind = rng.choices(list(cases), list(cases.values()))[0]
@@ -216,16 +224,23 @@ def _request(
     if kind == "missing" and tool.missing:
         phrasing = rng.choice(tool.missing)
         text, _ = render(tool, phrasing, rng)
-        return text, Expected(text=question(phrasing.lacks or "")), kind
+        return text, (), Expected(text=question(phrasing.lacks or "")), kind
     if kind == "none_fits":
-        return _unfitting(pool, offered, near_share, rng), Expected(text=REFUSAL), kind
+        return _unfitting(pool, offered, near_share, rng), (), Expected(text=REFUSAL), kind
     if kind == "two_calls":
         (first, call), (second, other) = (_call(pool, rng.choice(offered), rng) for _ in range(2))
         if call != other:
             joint = rng.choice(JOINTS)
-            return joint.format(_sentence(first), second), Expected(calls=(call, other)), kind
+            return joint.format(_sentence(first), second), (), Expected(calls=(call, other)), kind
     text, call = _call(pool, tool, rng)
-    return text, Expected(calls=(call,)), "single" if len(offered) == 1 else "choice"
+    if kind == "steps":
+        held_out, then = pool.split != "train", rng.choice(offered)
+        if rng.random() < steps.REPORTED:
+            return text, *steps.report(call, rng), kind
+        found = steps.next_call((text, call), then, rng.choice(then.phrasings), pool.invented, held_out, rng)
+        if found:
+            return *found, kind
+    return text, (), Expected(calls=(call,)), "single" if len(offered) == 1 else "choice"
 
 
 def question(parameter: str) -> str:
@@ -269,11 +284,12 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!")) else text + "."
 
 
-def _fits(text: str, expected: Expected, split: Split, params: RequestParams) -> bool:
+def _fits(text: str, turns: Turns, expected: Expected, split: Split, params: RequestParams) -> bool:
     blocks = sum(len(str(dict(call.arguments))) + len(call.name) + 40 for call in expected.calls)
     answer = len(expected.text or "") + blocks
     most = params.request_chars_max if split == "train" else params.answer_chars_max
-    return answer <= most and len(text) + answer <= params.request_chars_max
+    between = sum(len(str(turn)) for turn in turns)
+    return answer <= most and len(text) + between + answer <= params.request_chars_max
 
 
 def chars_of(tool: ToolSpec) -> int:

@@ -76,6 +76,7 @@ class UserToolParams(groups.RequestParams):
     """Characters that the answer of a dev or test request may take."""
     none_fits_share: float = Field(0.2, ge=0, le=1)
     none_fits_weight: float = Field(2.0, gt=0)
+    steps_share: float = Field(0.06, ge=0, le=1)
 
 
 class UserTools:

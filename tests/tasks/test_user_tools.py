@@ -84,7 +84,7 @@ def test_every_call_fits_its_tool_and_says_its_values(source: str) -> None:
         assert {"choice", "none_fits", "missing", "two_calls"} <= set(cases)
         for example in examples:
             schemas = {t["function"]["name"]: t["function"]["parameters"] for t in example.tools}
-            text = example.messages[-1]["content"]
+            text = "\n".join(str(m["content"]) for m in example.messages)
             for call in example.expected.calls:
                 assert schema.errors(schemas[call.name], dict(call.arguments)) == []
                 for value in call.arguments.values():
@@ -144,7 +144,8 @@ def test_refusals_are_for_what_no_offered_tool_could_mean(tmp_path: Path) -> Non
         e for e in build(str(tmp_path / "w.py"), "train", examples=800) if e.tags["case"] == "none_fits"
     ]
     assert len(refused) > 100
-    assert not [e for e in refused if "weather" in e.messages[-1]["content"].lower()]
+    asked = [e.messages[-1]["content"].lower().replace("the weather has been lovely", "") for e in refused]
+    assert not [text for text in asked if "weather" in text]
 
 
 def test_requests_of_ones_own_go_into_dev_and_test(source: str, tmp_path: Path) -> None:
