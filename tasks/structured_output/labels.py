@@ -9,6 +9,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -128,6 +129,12 @@ THESAURUS: dict[str, Pair] = {
     "width": (("width", "breadth"), ("span",)),
     "year": (("year", "calendar year"), ("vintage",)),
 }
+# words that stand together for one thing: none of them is called otherwise
+FIXED = frozenset(
+    ["ip address", "mac address", "email address", "web address", "time zone", "postal code", "zip code", "area code",
+     "country code", "end time", "start time", "id number", "phone number", "mobile number", "bar code", "source code",
+     "error message", "text message", "street number", "house number", "account number", "version number"]
+)  # fmt: skip
 LONGEST = max(len(key.split()) for key in THESAURUS)
 
 
@@ -136,35 +143,52 @@ def pick(pair: Pair, held_out: bool, rng: random.Random) -> str:
     return rng.choice(pair[1] if new else pair[0])
 
 
-def called(said: str, known: Counter[str], held_out: bool, rng: random.Random) -> str:
+@dataclass(frozen=True)
+class Labels:
+    """What the parts of a schema are called, in lower case. `counts`: of how many of them a label can be the label."""
+
+    names: frozenset[str]
+    counts: Counter[str]
+
+    def may_be(self, label: str, said: str) -> bool:
+        """Whether a part whose name is `said` can be called `label`: no other part can, not by more or fewer words
+        either (``number`` beside ``order number``).
+        """
+        if self.counts[label.lower()] > 1:
+            return False
+        words = set(label.lower().split())
+        return not any(
+            words <= set(name.split()) or words >= set(name.split()) for name in self.names - {said.lower()}
+        )
+
+
+def labels_of(names: Iterable[str]) -> Labels:
+    """The labels of parts with these names."""
+    known = frozenset(name.lower() for name in names)
+    counts: Counter[str] = Counter()
+    for name in known:
+        counts.update({*_variants(name), name, *(_short(name, held_out) for held_out in (False, True))})
+    return Labels(known, counts)
+
+
+def called(said: str, known: Labels, held_out: bool, rng: random.Random) -> str:
     """A label for a part whose name is `said`, mostly the name itself.
 
     Args:
-        known: of how many parts of the schema a label can be the label (`labels_of`).
+        known: what the schema's parts are called.
         held_out: mostly in the words of dev and test.
     """
     label = said
     if rng.random() < OTHER_WORDS:
         found = _variant(said, held_out, rng)
-        label = found if known[found.lower()] <= 1 else said
+        label = found if known.may_be(found, said) else said
     way = rng.random()
-    if way < SHORTENED:
-        short = " ".join(_shortened(word, held_out) for word in label.split())
-        label = short if not known[short.lower()] else label
+    if way < SHORTENED and label == said:
+        short = _short(said, held_out)
+        label = short if known.may_be(short, said) else label
     elif way < SHORTENED + CAPITALS:
         label = label.upper()
     return label
-
-
-def labels_of(names: Iterable[str]) -> Counter[str]:
-    """Of how many of the parts called so each label can be the label, in lower case; a name counts twice, as nothing
-    else may be called so."""
-    found: Counter[str] = Counter()
-    for name in set(names):
-        variants = set(_variants(name)) - {name}
-        found.update(variants)
-        found[name] += 2
-    return found
 
 
 def _variant(said: str, held_out: bool, rng: random.Random) -> str:
@@ -180,6 +204,8 @@ def _variant(said: str, held_out: bool, rng: random.Random) -> str:
 def _spans(said: str) -> tuple[tuple[int, int, Pair], ...]:
     """Where words of a name stand that have others, the longest ones."""
     words = said.split()
+    if said in FIXED:
+        return ()
     for size in range(min(LONGEST, len(words)), 0, -1):
         found = tuple(
             (start, start + size, THESAURUS[part])
@@ -196,6 +222,10 @@ def _variants(said: str) -> Iterator[str]:
     for start, end, pair in _spans(said.lower()):
         for other in (*pair[0], *pair[1]):
             yield " ".join((*words[:start], other, *words[end:])).lower()
+
+
+def _short(said: str, held_out: bool) -> str:
+    return " ".join(_shortened(word, held_out) for word in said.split())
 
 
 def _shortened(word: str, held_out: bool) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from agentlora.tasks.structured_output.labels import Pair, labels_of
+from agentlora.tasks.structured_output.labels import Labels, Pair, labels_of
 from agentlora.tasks.structured_output.names import named
 from agentlora.tasks.structured_output.sampling import DEEPEST, words_in, words_of_path
 from agentlora.tasks.tool_calling.api_kinds import spoken
@@ -36,12 +36,12 @@ TOGETHER: tuple[tuple[re.Pattern[str], re.Pattern[str], Pair], ...] = (
 @dataclass(frozen=True)
 class Legend:
     """What a schema's parts are called. `alone`: paths of parts that say by themselves which part they are: the only
-    e-mail address, words of an enumeration, the only goods that are counted. `labels`: see `labels_of`; `described`:
-    how many parts are described so.
+    e-mail address, words of an enumeration, the only goods that are counted. `labels`: what they can be called;
+    `described`: how many parts are described so.
     """
 
     alone: frozenset[Path]
-    labels: Counter[str]
+    labels: Labels
     described: Counter[str]
 
 

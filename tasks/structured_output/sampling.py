@@ -30,6 +30,11 @@ MOST_ENTRIES = 3  # of an array, where its schema does not ask for more
 EMPTY = 0.15  # of the required arrays of which nothing is said
 DRAWS = 8  # of one part, until its schema takes it
 SHAPED = {"enum", "format", "pattern", "examples"}  # what says by itself which texts it takes
+MONEY = re.compile(r"\b(price|cost|costs|fee|salary|budget|rent|wage)\b")  # what is always money
+CURRENCY = re.compile(
+    r"currenc|valuta|dollar|euros?\b|pound|yen\b|franc|\b(EUR|USD|GBP|CHF|JPY|SEK|CAD|AUD)\b|[€£]",
+    re.IGNORECASE,
+)
 CENTS = re.compile(
     r"\b(price|amount|total|subtotal|cost|fee|tax|sum|balance|rate|discount|salary|budget|paid)\b"
 )
@@ -90,7 +95,7 @@ class Sampler:
         self.root = (wanted.name,) if _kind_of(wanted.unfolded) == "array" else ()
         self.unsaid: dict[str, str] = {}
         # a schema that asks for the currency is told it in a part of its own
-        self._money = not re.search("currenc|EUR|USD", json.dumps(wanted.unfolded))
+        self._money = not CURRENCY.search(json.dumps(wanted.unfolded))
 
     def draw(self, rng: random.Random) -> Node:
         """A value that the schema takes.
@@ -304,12 +309,12 @@ def number_said(value: float, rng: random.Random, cents: bool = False, money: bo
             return NUMBERS[value]
         return f"{value:,}" if value >= 1000 and rng.random() < 0.15 else str(value)
     if cents:
-        frame = rng.choice(MONEY) if money and rng.random() < IN_MONEY else "{}"
+        frame = rng.choice(MONEY_SAID) if money and rng.random() < IN_MONEY else "{}"
         return frame.format(f"{value:,.2f}" if rng.random() < 0.3 else f"{value:.2f}")
     return str(value)
 
 
-MONEY = ("€{}", "{} EUR", "{} €", "${}", "£{}", "EUR {}", "{} euros")
+MONEY_SAID = ("€{}", "{} EUR", "{} €", "${}", "£{}", "EUR {}", "{} euros")
 IN_MONEY = 0.15  # of the prices: with a currency, where the schema does not ask for it
 
 
@@ -341,7 +346,7 @@ def _number(
     if step > 1:
         value = int(value // step * step)
     cents = not whole and bool(CENTS.search(words))
-    return number_said(value, rng, cents, money), value
+    return number_said(value, rng, cents, money and bool(MONEY.search(words))), value
 
 
 def _small(low: int, high: int, rng: random.Random) -> int:

@@ -161,7 +161,7 @@ class _Writer:
         said = spoken(words)
         if self.rng.random() < DESCRIBED and not isinstance(node, Entries):
             short = short_description(node.schema)
-            if short and self.legend.described[short.lower()] == 1 and not self.legend.labels[short.lower()]:
+            if short and self.legend.described[short.lower()] == 1 and self.legend.labels.may_be(short, said):
                 return short
         said = called(said, self.legend.labels, self.held_out, self.rng)
         return said.title() if self.title and self.rng.random() < 0.5 else said

@@ -277,6 +277,14 @@ def test_labels_differ_from_the_keys_and_never_name_another_part() -> None:
         called("delivery date", known, False, rng) for _ in range(300)
     }
     # both could be called so: neither is
+    beside = labels_of(["quantity", "order number", "phone number", "mobile", "department", "departure"])
+    said = {called(name, beside, held_out, rng) for name in ("quantity", "phone number", "department") for held_out in
+            (False, True) for _ in range(300)}  # fmt: skip
+    assert not {"number", "mobile number", "dep."} & said
+    assert {"qty", "division"} <= said
+    assert {called("ip address", labels_of(["ip address"]), False, rng).lower() for _ in range(100)} <= {
+        "ip address", "ip addr."
+    }  # fmt: skip
     both = labels_of(["amount", "total"])
     assert "sum" not in {called(name, both, held_out, rng) for name in ("amount", "total") for held_out in (0, 1)
                          for _ in range(300)}  # fmt: skip
@@ -295,15 +303,19 @@ def test_counts_are_mostly_small_and_prices_have_a_currency_where_nobody_asks_fo
     assert max(counts) > 400
     prices = [leaf.said for leaf in found if leaf.path[-1] == "unit_price" and leaf.said]
     assert any("€" in price for price in prices)
-    asked = {
-        "type": "object",
-        "properties": {"price": {"type": "number"}, "currency": {"enum": ["EUR", "USD"]}},
-    }
-    path = tmp_path / "price.json"
-    path.write_text(json.dumps(asked))
-    sampler = Sampler(read_schema(str(path)), "train", 0)
-    found = [leaf for _ in range(200) for leaf in leaves(sampler.draw(rng))]
-    assert not any(re.search("[€$£]|eur", leaf.said) for leaf in found if leaf.path[-1] == "price")
+    number = {"type": "number", "minimum": 0}
+    for beside in (
+        {"priceCurrency": {"enum": ["SEK", "NOK"]}},
+        {"vat": {"type": "number", "description": "In US dollars"}},
+        {},
+    ):
+        asked = {"type": "object", "properties": {"price": number, "heart_rate": number, **beside}}
+        path = tmp_path / f"price-{len(str(beside))}.json"
+        path.write_text(json.dumps(asked))
+        sampler = Sampler(read_schema(str(path)), "train", 0)
+        found = [leaf for _ in range(200) for leaf in leaves(sampler.draw(rng))]
+        money = {str(leaf.path[-1]) for leaf in found if re.search("[€$£]|eur", leaf.said, re.IGNORECASE)}
+        assert money == (set() if beside else {"price"})
 
 
 def test_parts_are_said_together_only_where_they_belong_together() -> None:
