@@ -22,6 +22,7 @@ from agentlora.core.types import JSON, ToolCall
 MISSING: Any = object()
 """What is no JSON value."""
 _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL | re.IGNORECASE)
+_THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 # A block ends at its closing mark; one that is never closed ends at the next opening mark or with the text.
 _BLOCK = re.compile(r"<tool_call>(.*?)(?:(</tool_call>)|(?=<tool_call>)|\Z)", re.DOTALL)
 
@@ -64,7 +65,10 @@ def parse_constrained(text: str) -> Answer:
 
 
 def parse_value(text: str) -> Any:
-    """The JSON value that an answer is, alone or in a Markdown fence; `MISSING` where it is none."""
+    """The JSON value that an answer is, alone or in a Markdown fence, after thoughts perhaps; `MISSING` where it is
+    none.
+    """
+    text = _THOUGHT.sub("", text)
     fenced = _FENCE.fullmatch(text)
     try:
         return loads_strict(fenced[1] if fenced else text)

@@ -199,12 +199,23 @@ def texts_of(example: Example, tokenizer: Any, chat_template: str) -> tuple[str,
             "prompt, so what is trained would not be what is served."
         )
     # What follows the end-of-turn mark belongs to the next turn: the server never generates it.
-    answer = whole[len(prompt) :].rstrip("\n")
+    answer = _turn(whole[len(prompt) :].rstrip("\n"), tokenizer.all_special_tokens)
     if not answer:
         raise DataError(
             f"example {example.id!r}: the chat template renders nothing for its answer, so no token can be trained."
         )
     return prompt, answer
+
+
+def _turn(answer: str, special: Sequence[str]) -> str:
+    """An answer without what ends the whole text behind its end-of-turn mark: Phi-3's ``<|end|>`` has ``<|endoftext|>``
+    in the next line.
+    """
+    for mark in filter(None, special):
+        turn = answer.removesuffix(mark).rstrip("\n")
+        if answer.endswith(f"\n{mark}") and turn.endswith(tuple(filter(None, special))):
+            return turn
+    return answer
 
 
 def row_of(example: Example, tokenizer: Any, chat_template: str) -> Row:

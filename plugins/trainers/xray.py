@@ -114,7 +114,7 @@ def _round_trip(example: Example, trained: Sequence[int], tokenizer: Any, parse:
     text, expected = tokenizer.decode(ids), example.expected
     if not expected.calls and expected.text is None:
         try:
-            found = json.loads(text)
+            found = json.loads(_plain(text))
         except ValueError:
             found = text
         if not _same(found, expected.value):

@@ -8,7 +8,15 @@ import pytest
 
 from agentlora.core import schema
 from agentlora.core.types import JSON, ToolCall
-from agentlora.eval.calls import calls_schema, canonical, parse_answer, parse_constrained, render_calls
+from agentlora.eval.calls import (
+    MISSING,
+    calls_schema,
+    canonical,
+    parse_answer,
+    parse_constrained,
+    parse_value,
+    render_calls,
+)
 
 A, B = ToolCall("a", {"x": 1, "s": "é <b>"}), ToolCall("b.c", {})
 
@@ -72,6 +80,22 @@ def test_an_unclosed_block_ends_where_the_next_begins() -> None:
 def test_constrained_answers(text: str, calls: int, malformed: int) -> None:
     answer = parse_constrained(text)
     assert (len(answer.calls), answer.malformed) == (calls, malformed)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a": 1}', {"a": 1}),
+        ('```json\n{"a": 1}\n```', {"a": 1}),
+        ('<think>\n\n</think>\n\n{"a": 1}', {"a": 1}),
+        ('<think>one or {"a": 2}?</think>```json\n{"a": 1}\n```', {"a": 1}),
+        ('{"a": "<think>kept</think>"}', {"a": "<think>kept</think>"}),
+        ('It is {"a": 1}', MISSING),
+        ('<think>never ended {"a": 1}', MISSING),
+    ],
+)
+def test_a_value_is_read_alone_in_a_fence_or_after_thoughts(text: str, value: object) -> None:
+    assert parse_value(text) == value
 
 
 def test_canonical_is_equality_of_json_values() -> None:
