@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from agentlora.core.advice import Advice, Facts, advice
@@ -12,20 +12,24 @@ from agentlora.core.errors import ConfigError, needs_extra
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
 from agentlora.core.resolving import served_places
-from agentlora.core.types import JSON, Example
+from agentlora.core.teacher import planned
+from agentlora.core.types import JSON, Example, Expected, Split
 
 SAMPLE = 4000  # examples that are tokenized; of more, whole groups evenly
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`prediction`: see `plugins.trainers.prediction`; `data`: what was looked at; `serving`: where it can run."""
+    """`prediction`: see `plugins.trainers.prediction`; `data`: what was looked at; `serving`: where it can run;
+    `teacher`: see `agentlora.eval.teaching.Forecast`.
+    """
 
     config: RunConfig
     data: JSON
     prediction: Any
     serving: JSON
     advice: list[Advice]
+    teacher: Any = None
 
     def to_dict(self) -> JSON:
         return {
@@ -34,6 +38,7 @@ class Plan:
             "prediction": self.prediction.to_dict(),
             "serving": self.serving,
             "advice": [asdict(row) for row in self.advice],
+            **({"teacher": asdict(self.teacher)} if self.teacher else {}),
         }
 
 
@@ -64,6 +69,12 @@ def make_plan(config: RunConfig, plugins: Plugins) -> Plan:
     method = plugins.get("peft_methods", config.method.name)
     params = parse(method.Params, config.method.params, "method.params")
     examples = build_split(config, plugins, "train")
+    teacher = None
+    if config.teacher.source:
+        held_out: tuple[Split, ...] = ("dev", "test")
+        splits = {"train": examples, **{split: build_split(config, plugins, split) for split in held_out}}
+        teacher = planned(config, plugins, splits)
+        examples = [answered(example, config.teacher.max_new_tokens // 2) for example in examples]
     taken = sampled(examples, SAMPLE)
     encoded = trainer.encode(taken, AutoTokenizer.from_pretrained(model_dir), template, config)
     part = len(taken) / len(examples)
@@ -94,7 +105,15 @@ def make_plan(config: RunConfig, plugins: Plugins) -> Plan:
         by_root=hasattr(method, "settings") and bool(method.settings(params).get("use_rslora")),
     )
     serving = {"serve_on": config.serve_on, "can": list(served_places(config, method.card))}
-    return Plan(config, data, prediction, serving, advice(facts))
+    return Plan(config, data, prediction, serving, advice(facts), teacher)
+
+
+def answered(example: Example, tokens: int) -> Example:
+    """An example with answers of about so many tokens, where nobody has answered it yet: the teacher's, and the base's
+    own for those who learn from both.
+    """
+    expected = Expected(text="so " * tokens) if example.expected.empty else example.expected
+    return replace(example, expected=expected, rejected=example.rejected or Expected(text="no " * tokens))
 
 
 def sampled(examples: list[Example], most: int) -> list[Example]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.config import RunConfig, TeacherConfig
+from agentlora.core.data import needs_answers
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.files import read_json, sha256_json
 from agentlora.core.home import home
@@ -107,11 +108,16 @@ def _telling(teacher: TeacherConfig) -> str:
 
 
 def named(config: RunConfig) -> RunConfig:
-    """`config` with ``last`` as its teacher's name replaced by the run that it means now."""
-    if config.teacher.source != "last":
-        return config
-    run = open_run("last")
-    return config.model_copy(update={"teacher": config.teacher.model_copy(update={"source": run.id})})
+    """`config` with ``last`` as its teacher's name, or as that of the run that training starts from, replaced by the
+    run that it means now.
+    """
+    changed: dict[str, Any] = {}
+    if config.teacher.source == "last":
+        changed["teacher"] = config.teacher.model_copy(update={"source": open_run("last").id})
+    if config.trainer.params.get("start_from") == "last":
+        params = {**config.trainer.params, "start_from": open_run("last").id}
+        changed["trainer"] = config.trainer.model_copy(update={"params": params})
+    return config.model_copy(update=changed)
 
 
 def rank_of(run: Run) -> int:
@@ -146,8 +152,9 @@ class _Lazy:
 def teach(
     run: Run, plugins: Plugins, splits: dict[Split, list[Example]]
 ) -> tuple[dict[Split, list[Example]], JSON]:
-    """`splits` with the teacher's answers: to all of train, and to what dev and test have none for; and what the data
-    card says of it. For trainers that learn from pairs, the base's own answers are the rejected ones.
+    """`splits` with the teacher's answers: to all of train, unless the trainer learns from prompts alone, and to what
+    dev and test have none for; and what the data card says of it. For trainers that learn from pairs, the base's own
+    answers are the rejected ones.
 
     Raises:
         ConfigError: see `find_teacher`.
@@ -163,8 +170,7 @@ def teach(
     with _Lazy(teacher, plugins) as engine:
         for split in HELD_OUT_FIRST:  # a budget that ends early costs training examples, not the evaluation
             examples = splits.get(split, [])
-            prompts = [e for e in examples if split == "train" or e.expected.empty]
-            samples = config.samples if split == "train" else 1
+            prompts, samples = _to_ask(run.config, plugins, split, examples)
             answers = _ask(run, teacher, engine, prompts, account, f"teacher {split}", samples=samples)
             asked, answered = set(answers), {e.id: e for e in taught(prompts, answers, account)}
             found[split] = [answered.get(e.id, e) for e in examples if e.id in answered or e.id not in asked]
@@ -187,6 +193,41 @@ def teach(
     )
     run.note("data", "taught", message=message, **facts)
     return {split: found[split] for split in splits}, {"teacher": facts}
+
+
+def _to_ask(
+    config: RunConfig, plugins: Plugins, split: Split, examples: Sequence[Example]
+) -> tuple[list[Example], int]:
+    """What of a split the teacher is asked, and how many answers to each."""
+    if split == "train":
+        return list(examples) if needs_answers(config, plugins) else [], config.teacher.samples
+    return [e for e in examples if e.expected.empty], 1
+
+
+def planned(config: RunConfig, plugins: Plugins, splits: dict[Split, list[Example]]) -> Any:
+    """A `Forecast` of what `teach` will ask; what is known already is looked up of an endpoint only. Raises ConfigError
+    as `find_teacher`.
+    """
+    from agentlora.eval.cache import AnswerCache, answer_key
+    from agentlora.eval.teaching import forecast
+
+    source = config.teacher.source or ""
+    teacher = find_teacher(config, plugins) if re.match(r"https?://", source) else None
+    asked: dict[str, GenerateRequest] = {}
+    for split in HELD_OUT_FIRST:
+        prompts, samples = _to_ask(config, plugins, split, splits.get(split, []))
+        for request in _requests(config.teacher, prompts, samples, None):
+            for n in range(samples):
+                asked.setdefault(
+                    answer_key(teacher.identity if teacher else "", f"sample {n}", request), request
+                )
+    known = AnswerCache(home() / "cache" / "teachers").get(asked) if teacher else {}
+    return forecast(
+        teacher.label if teacher else source,
+        [request for key, request in asked.items() if key not in known],
+        [request for key, request in asked.items() if key in known],
+        _limits(config.teacher),
+    )
 
 
 def _refuse_too_little(teacher: Teacher, account: Any, wanted: bool, found: list[Example]) -> None:
@@ -226,15 +267,10 @@ def _ask(
     limited: bool = True,
 ) -> dict[str, list[Output]]:
     from agentlora.eval.cache import AnswerCache
-    from agentlora.eval.teaching import CHUNK, Limits, ask, to_request
+    from agentlora.eval.teaching import CHUNK, Limits, ask
 
     config = run.config.teacher
-    adapter = ADAPTER if teacher.adapter is not None else None
-    temperature = config.temperature or (SAMPLED_AT if samples > 1 else 0.0)
-    requests = [
-        to_request(e, adapter=adapter, max_tokens=config.max_new_tokens, temperature=temperature)
-        for e in examples
-    ]
+    requests = _requests(config, examples, samples, ADAPTER if teacher.adapter is not None else None)
 
     def progress(done: int, total: int) -> None:
         run.tell("step", stage, {"step": done, "total_steps": total})
@@ -251,6 +287,18 @@ def _ask(
         chunk=max(CHUNK, concurrency if isinstance(concurrency, int) else 0),
         on_progress=progress,
     )
+
+
+def _requests(
+    config: TeacherConfig, examples: Sequence[Example], samples: int, adapter: str | None
+) -> list[GenerateRequest]:
+    from agentlora.eval.teaching import to_request
+
+    temperature = config.temperature or (SAMPLED_AT if samples > 1 else 0.0)
+    return [
+        to_request(e, adapter=adapter, max_tokens=config.max_new_tokens, temperature=temperature)
+        for e in examples
+    ]
 
 
 def _with_rejected(run: Run, plugins: Plugins, examples: Sequence[Example], facts: JSON) -> Iterator[Example]:

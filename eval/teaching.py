@@ -56,8 +56,7 @@ class Account:
         self.known += known
         self.failed += output.error is not None
         self.first_error = self.first_error or output.error or ""
-        asked = sum(len(str(m.get("content") or "")) for m in request.messages) + len(str(request.tools))
-        self.prompt_tokens += output.prompt_tokens or round(asked / CHARACTERS)
+        self.prompt_tokens += output.prompt_tokens or tokens_about(request)
         self.output_tokens += output.output_tokens or round(len(output.text) / CHARACTERS)
 
     def cost(self, limits: Limits) -> float:
@@ -80,6 +79,56 @@ class Account:
                  "prompt_tokens": self.prompt_tokens, "output_tokens": self.output_tokens}  # fmt: skip
         priced = {"cost": round(self.cost(limits), 6)} if limits.price_in or limits.price_out else {}
         return {**known, **priced, "dropped": dict(self.dropped)}
+
+
+def tokens_about(request: GenerateRequest) -> int:
+    """Tokens of a prompt, estimated from its characters."""
+    said = sum(len(str(m.get("content") or "")) for m in request.messages) + len(str(request.tools))
+    return round(said / CHARACTERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What asking a teacher will need: `requests`, of which `known` were answered before; of the others, tokens of
+    prompts, estimated, and of answers, at most, and what both may cost, None without prices. `enough`: whether the
+    budget, in which what is known counts too, lasts.
+    """
+
+    teacher: str
+    requests: int
+    known: int
+    prompt_tokens: int
+    output_tokens: int
+    cost: float | None
+    enough: bool
+
+
+def forecast(
+    teacher: str, unknown: Sequence[GenerateRequest], known: Sequence[GenerateRequest], limits: Limits
+) -> Forecast:
+    """Before anything is asked. Each prompt is there as often as it is sent."""
+
+    def account(requests: Sequence[GenerateRequest]) -> Account:
+        return Account(
+            prompt_tokens=sum(map(tokens_about, requests)), output_tokens=sum(r.max_tokens for r in requests)
+        )
+
+    asked, whole = account(unknown), account([*unknown, *known])
+    tokens = whole.prompt_tokens + whole.output_tokens
+    enough = (
+        (limits.requests is None or len(unknown) + len(known) <= limits.requests)
+        and (limits.tokens is None or tokens <= limits.tokens)
+        and (limits.cost is None or whole.cost(limits) <= limits.cost)
+    )
+    return Forecast(
+        teacher,
+        len(unknown) + len(known),
+        len(known),
+        asked.prompt_tokens,
+        asked.output_tokens,
+        asked.cost(limits) if limits.price_in or limits.price_out else None,
+        enough,
+    )
 
 
 def ask(

@@ -63,7 +63,8 @@ _TRAINING = (
     click.option("--model", help="A registered base model, a directory, or a hub id."),
     click.option("--method", help="A PEFT method."),
     click.option(
-        "--trainer", help="sft; for pairs of answers dpo or kto; grpo learns from the task's score."
+        "--trainer",
+        help="sft; dpo or kto of pairs; grpo of the task's score; on-policy of a teacher's words.",
     ),
     click.option("--preset", help="Named settings: demo, starter, balanced, demo+adaptive, …"),
     click.option(
@@ -149,3 +150,10 @@ def _sets(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) ->
     from agentlora.core.config import parse_sets
 
     return parse_sets(value) if value else {}
+
+
+def task_of(task: str, of: str | None) -> str:
+    """The task that is trained: of a distillation, the one whose prompts are answered, where one is named."""
+    if of is not None and task != "distillation":
+        raise click.UsageError("--task says what a distillation is of: distillation --task TASK.")
+    return of or task

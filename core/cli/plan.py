@@ -6,15 +6,18 @@ from typing import Any
 
 import click
 
-from agentlora.core.cli.options import config_options, layers_of, show_json, training_options
+from agentlora.core.cli.options import config_options, layers_of, show_json, task_of, training_options
 
 
 @click.command()
 @click.argument("task")
 @training_options
+@click.option("--task", "of", help="With distillation: the task whose prompts the teacher answers.")
 @config_options
 @show_json
-def plan(task: str, config: dict[str, Any], sets: dict[str, Any], as_json: bool, **options: Any) -> None:
+def plan(
+    task: str, of: str | None, config: dict[str, Any], sets: dict[str, Any], as_json: bool, **options: Any
+) -> None:
     """Explain a training of TASK before it begins: parameters, memory, time, serving, advice.
 
     Takes what `train` takes. Nothing is computed and no weight is read; the model may be larger than this machine.
@@ -25,6 +28,7 @@ def plan(task: str, config: dict[str, Any], sets: dict[str, Any], as_json: bool,
     from agentlora.core.resolving import resolve_config
 
     plugins = default_plugins()
+    task = task_of(task, of)
     resolved = resolve_config(plugins, task, config, *layers_of(options), sets)
     prepare_libraries()
     made = make_plan(resolved, plugins)
@@ -55,6 +59,7 @@ def _shown(plan: Any) -> list[Any]:
         + (left if found.sharing else ""),
         _time(found),
         _serving(plan),
+        *([_teacher(plan)] if plan.teacher else []),
     ]
     parts: list[Any] = [Text("\n".join(lines)), "", _parameters(found), "", _memory(found)]
     for row in plan.advice:
@@ -85,6 +90,19 @@ def _serving(plan: Any) -> str:
     if serving["serve_on"] == "none":
         return f"will not be served{can}"
     return f"will be served on {serving['serve_on']}{can}"
+
+
+def _teacher(plan: Any) -> str:
+    found, budget = plan.teacher, plan.config.teacher
+    known = f" ({found.known:,} of them known)" if found.known else ""
+    cost = "" if found.cost is None else f", which cost {found.cost:,.2f} at most"
+    ends = "" if found.enough else "; the budget may end before that"
+    if budget.max_cost is not None and found.cost is not None:
+        cost += f" of {budget.max_cost:,.2f}"
+    return (
+        f"teacher {found.teacher}: {found.requests:,} requests{known}, about {found.prompt_tokens:,} tokens of "
+        f"prompts and at most {found.output_tokens:,} of answers{cost}{ends}"
+    )
 
 
 def _parameters(found: Any) -> Any:

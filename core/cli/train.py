@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from agentlora.core.cli.options import config_options, layers_of, show_json, training_options
+from agentlora.core.cli.options import config_options, layers_of, show_json, task_of, training_options
 
 
 @click.command()
@@ -39,12 +39,7 @@ def train(
     from agentlora.core.run import create_run, kept_if_begun
     from agentlora.plugins.bases.resolve import check_model
 
-    if of is not None:
-        if task != "distillation":
-            raise click.UsageError(
-                "--task says what a distillation is of: agentlora train distillation --task TASK."
-            )
-        task = of
+    task = task_of(task, of)
     plugins = default_plugins()
     if process_index():
         if not dry_run:

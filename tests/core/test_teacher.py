@@ -24,7 +24,7 @@ from agentlora.eval.teaching import Account, Limits, agreed, ask, to_request
 from agentlora.tasks.distillation.agreement import Agreement
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
-from teacher_server import FakeTeacher, fake_teacher
+from teacher_server import HANGS, FakeTeacher, fake_teacher
 
 TOOL = {
     "type": "function",
@@ -48,7 +48,7 @@ def prompts(path: Path, count: int = 30, **more: Any) -> Path:
 def taught_run(
     path: Path, url: str, directory: Path, *sets: dict[str, Any], task: str = "distillation"
 ) -> Run:
-    layers = [{"teacher": {"source": f"{url}#big", "options": {"timeout_s": 1, "retries": 2}}}, *sets]
+    layers = [{"teacher": {"source": f"{url}#big", "options": {"timeout_s": 30, "retries": 2}}}, *sets]
     data = {"data": {"builder": "prompts", "params": {"path": str(path)}}}
     run = create_run(resolve_config(load_plugins(), task, data, *layers), directory)
     build(run, load_plugins())
@@ -76,7 +76,8 @@ def test_prompts_are_answered_once_and_what_was_asked_is_told(tmp_path: Path) ->
 def test_a_teacher_that_fails_is_asked_again_and_then_done_without(tmp_path: Path) -> None:
     path = prompts(tmp_path / "p.jsonl", 20)
     with fake_teacher(429, 500, "rubbish", "hang") as teacher:
-        run = taught_run(path, teacher.url, tmp_path / "run")
+        soon = {"teacher": {"options": {"timeout_s": HANGS - 2}}}
+        run = taught_run(path, teacher.url, tmp_path / "run", soon)
     kept = sum(len(run.examples(split)) for split in ("train", "dev", "test"))
     card = json.loads((run.directory / "data" / "card.json").read_text())
     assert kept == 19  # rubbish is no chat completion; the others were asked again
@@ -155,6 +156,36 @@ def test_the_budget_is_kept(tmp_path: Path, limits: Limits, asked: int) -> None:
     other = Account()
     ask(engine.generate, requests, teacher="another", cache=cache, account=other)
     assert other.asked == 40
+
+
+def test_what_a_teacher_will_cost_is_planned_before_it_is_asked(tmp_path: Path, tiny_model_dir: Path) -> None:
+    path, runner = prompts(tmp_path / "p.jsonl", 30), CliRunner()
+    with fake_teacher() as teacher:
+        words = ["plan", "distillation", "--teacher", f"{teacher.url}#big", "--prompts", str(path)]
+        words += [
+            "--model",
+            str(tiny_model_dir),
+            "--set",
+            "teacher.price_out=10",
+            "--set",
+            "teacher.max_cost=0.01",
+        ]
+        words += ["--set", "teacher.samples=3", "--set", "teacher.max_new_tokens=100"]
+        told = runner.invoke(cli, [*words, "--json"])
+        assert told.exit_code == 0, told.output
+        found = json.loads(told.output)["teacher"]
+        assert (found["requests"], found["known"], found["enough"]) == (24 * 3 + 6, 0, False)
+        assert (found["output_tokens"], found["cost"]) == (7800, pytest.approx(0.078))
+        assert 24 * 3 * 50 < found["prompt_tokens"] < 78 * 200
+        assert "the budget may end before that" in " ".join(runner.invoke(cli, words).output.split())
+        assert runner.invoke(cli, [*words, "--trainer", "dpo"]).exit_code == 0
+        cannot = runner.invoke(cli, [*words, "--task", "structured-output", "--trainer", "grpo"])
+        assert cannot.exit_code != 0
+        assert not teacher.asked
+        taught_run(path, teacher.url, tmp_path / "run", {"teacher": {"samples": 3, "max_new_tokens": 100}})
+        found = json.loads(runner.invoke(cli, [*words, "--json"]).output)["teacher"]
+        assert (found["known"], found["cost"], found["output_tokens"]) == (78, 0, 0)
+        assert found["enough"] is False  # what is known counts in the budget
 
 
 class Refusing(Echo):

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+HANGS = 6.0  # seconds
+
 
 @dataclass
 class FakeTeacher:
@@ -60,7 +62,7 @@ def fake_teacher(*plans: int | str) -> Iterator[FakeTeacher]:
                 teacher.asked.append(body)
                 plan = teacher.plans.pop(0) if teacher.plans else 200
             if plan == "hang":
-                time.sleep(2)
+                time.sleep(HANGS)
                 plan = 200
             content = b"<html>no json" if plan == "rubbish" else json.dumps(teacher.answer(body)).encode()
             self.send_response(plan if isinstance(plan, int) else 200)
