@@ -37,7 +37,8 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
         splits = {split: build_split(run.config, plugins, split) for split in SPLITS}
         refuse_leaks(splits)
         splits, told = answered(splits) if answered else (splits, {})
-        refuse_unanswered(splits["train"])
+        if needs_answers(run.config, plugins):
+            refuse_unanswered(splits["train"])
         for split, examples in splits.items():
             run.write_examples(split, examples)
         card = card_of_splits({**builder.card(params), **told}, name, splits)
@@ -107,6 +108,11 @@ def refuse_leaks(splits: Mapping[Split, list[Example]]) -> None:
                         f"example {example.id!r} of {split!r} shares its group or its text with {owners[key]!r}. "
                         "Evaluation on trained examples says nothing; divide by group."
                     )
+
+
+def needs_answers(config: RunConfig, plugins: Plugins) -> bool:
+    """Whether the trainer learns from the examples' answers, and not from prompts alone."""
+    return bool(getattr(plugins.get("trainers", config.trainer.name), "answers", True))
 
 
 def refuse_unanswered(examples: Sequence[Example]) -> None:

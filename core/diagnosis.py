@@ -28,7 +28,7 @@ def diagnose(
         memory: bytes that were predicted, by what holds them.
     """
     return [
-        *_of_the_end(config, status, events, len(curves(rows)[0]), kills, memory),
+        *_of_the_end(config, status, events, sum("loss" in row for row in rows), kills, memory),
         *_of_the_gradient(events),
         *_of_the_loss(config, rows),
         *_of_the_data(config, events),

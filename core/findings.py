@@ -37,14 +37,14 @@ class Finding:
 
 
 def curves(rows: Rows) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
-    """(update, loss) of training and of dev, from the rows of a ``metrics.jsonl``; of a training by rewards none, as
-    its loss says nothing of what was learnt.
+    """(update, loss) of training and of dev, from the rows of a ``metrics.jsonl``; of a training on what the
+    model itself wrote none, as its loss says nothing of what was learnt.
     """
     training, dev = (
         [
             (row["step"], float(row[key]))
             for row in rows
-            if isinstance(row.get(key), int | float) and "reward" not in row
+            if isinstance(row.get(key), int | float) and "answer_tokens" not in row
         ]
         for key in ("loss", "dev_loss")
     )

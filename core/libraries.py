@@ -10,10 +10,14 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from agentlora.core.errors import ConfigError
 
 TCMALLOC = "libtcmalloc_minimal.so.4"
 OFFLINE = "HF_HUB_OFFLINE"
 _set_here: set[str] = set()  # variables that are ours and not the user's
+STOPS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")  # ends of a turn, where the vocabulary has them
 PRELOADED = "AGENTLORA_PRELOADED"  # set while this process starts anew
 
 
@@ -99,3 +103,23 @@ def start_with_tcmalloc(words: Sequence[str]) -> None:
         with suppress(OSError):
             env = os.environ | {"LD_PRELOAD": str(found), PRELOADED: str(found)}
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], env)
+
+
+def stop_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends an answer; the first one also pads.
+
+    Raises:
+        ConfigError: the model has none.
+    """
+    found: list[int] = []
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    listed = configured if isinstance(configured, list) else [configured]
+    for token in (tokenizer.eos_token_id, *listed, *(vocabulary.get(stop) for stop in STOPS)):
+        if token is not None and token not in found:
+            found.append(int(token))
+    if not found:
+        raise ConfigError(
+            "the model has no end-of-sequence token; set eos_token in its tokenizer_config.json."
+        )
+    return found

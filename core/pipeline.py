@@ -11,7 +11,7 @@ from typing import Any
 
 from agentlora.core import journal
 from agentlora.core.config import RunConfig
-from agentlora.core.data import build_data, card_of, split_digest
+from agentlora.core.data import build_data, card_of, needs_answers, split_digest
 from agentlora.core.errors import AgentLoraError, ConfigError, TrainError, boundary, needs_extra
 from agentlora.core.files import read_json, sha256_bytes, sha256_json, write_atomic
 from agentlora.core.home import home
@@ -144,7 +144,7 @@ def train(run: Run, plugins: Plugins) -> Path:
         trainer = plugins.get("trainers", run.config.trainer.name)
         examples = run.examples("train")
         if not process_index():
-            if base.tool_call_parser == "hermes":
+            if base.tool_call_parser == "hermes" and needs_answers(run.config, plugins):
                 look_at_rows(base, examples)
             start_others(run)
         with together(), boundary(TrainError, f"trainer {run.config.trainer.name!r}"):

@@ -88,6 +88,7 @@ def choose_shots(examples: Sequence[Example]) -> list[Example]:
     The one-call example comes last, because most requests need one call and models lean on the last example.
     Of each kind the one with the shortest tools and request is taken: the same ones for the same examples.
     """
+    examples = [e for e in examples if not e.expected.empty]
     if examples and not any(e.tools for e in examples):
         return _usual(examples)
     kinds = (

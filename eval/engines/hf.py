@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from agentlora.core.errors import ConfigError, EvalError, PluginError, boundary, needs_extra
 from agentlora.core.files import read_json
-from agentlora.core.libraries import prepare_libraries
-from agentlora.core.types import JSON, METHOD_FILE, Capabilities, EngineSpec, GenerateRequest, Output
+from agentlora.core.libraries import prepare_libraries, stop_ids
+from agentlora.core.types import METHOD_FILE, Capabilities, EngineSpec, GenerateRequest, Output
 from agentlora.eval.engines.options import check_options
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 OPTIONS = ("device", "dtype", "batch_size", "batch_tokens")
 BATCH_SIZE = 16
 BATCH_TOKENS = 8192  # padded prompt tokens and new tokens of a batch: about 1 GB of activations at 135 M
-STOPS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")  # ends of a turn, where the vocabulary has them
 
 
 class TransformersFactory:
@@ -78,7 +77,7 @@ class TransformersEngine:
         self._models: dict[str, Any] = {}  # of adapters that PEFT does not load
         self._unpadded: set[str] = set()  # adapters whose prompts are not padded
         self._loads = 0  # from the first one on the model is wrapped by peft
-        self._stops = _stop_ids(model, tokenizer)
+        self._stops = stop_ids(model, tokenizer)
         self._batch_size = int(spec.options.get("batch_size", BATCH_SIZE))
         self._batch_tokens = int(spec.options.get("batch_tokens", BATCH_TOKENS))
 
@@ -275,26 +274,6 @@ def _batches(
         batch.append(prompt)
     if batch:
         yield batch
-
-
-def _stop_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Every token that ends an answer; the first one also pads.
-
-    Raises:
-        ConfigError: the model has none.
-    """
-    found: list[int] = []
-    configured = getattr(model.generation_config, "eos_token_id", None)
-    vocabulary: JSON = tokenizer.get_vocab()
-    listed = configured if isinstance(configured, list) else [configured]
-    for token in (tokenizer.eos_token_id, *listed, *(vocabulary.get(stop) for stop in STOPS)):
-        if token is not None and token not in found:
-            found.append(int(token))
-    if not found:
-        raise ConfigError(
-            "the model has no end-of-sequence token; set eos_token in its tokenizer_config.json."
-        )
-    return found
 
 
 def _failed(request: GenerateRequest, error: str) -> Output:

@@ -161,6 +161,17 @@ def casting_left_to_autocast(model: Any) -> AbstractContextManager[None]:
     return disable_input_dtype_casting(model)  # type: ignore[no-any-return]
 
 
+def train_in_float32(model: Any) -> None:
+    """In bfloat16 small updates would vanish: of a method that trains weights, or of TRL's adapters for quantized
+    bases.
+    """
+    import torch
+
+    for parameter in model.parameters():
+        if parameter.requires_grad and parameter.dtype == torch.bfloat16:
+            parameter.data = parameter.data.float()
+
+
 def drops_out(model: Any) -> bool:
     """Whether anything in it drops values at random while it trains."""
     import torch

@@ -11,3 +11,4 @@ def register_trainers(register: Register) -> None:
     register("dpo", "agentlora.plugins.trainers.preference:DPO")
     register("kto", "agentlora.plugins.trainers.preference:KTO")
     register("grpo", "agentlora.plugins.trainers.grpo:GRPO")
+    register("on-policy", "agentlora.plugins.trainers.on_policy:OnPolicy")

@@ -30,6 +30,7 @@ from agentlora.plugins.trainers.loading import (
     refuse_quantized_twice,
     refuse_unknown_architecture,
     refuse_without_gpu,
+    train_in_float32,
 )
 from agentlora.plugins.trainers.memory import micro_batch_of, usable_memory_bytes
 from agentlora.plugins.trainers.objectives import Answers, Objective
@@ -356,10 +357,7 @@ def _make_trainer(
         data_collator=collate,
         callbacks=[log.callback(model, look), AfterStep()],
     )
-    # in bfloat16 small updates would vanish: of a method that trains weights, or of TRL's adapters for quantized bases
-    for parameter in model.parameters():
-        if parameter.requires_grad and parameter.dtype == torch.bfloat16:
-            parameter.data = parameter.data.float()
+    train_in_float32(model)
     trainer.remove_callback(PrinterCallback)  # prints every log as a dict; the run's events say it better
     return trainer, sharing
 

@@ -28,12 +28,12 @@ class Watch:
         self._training: list[tuple[int, float]] = []
         self._dev: list[tuple[int, float]] = []
         for row in rows:
-            if "reward" not in row:
+            if "answer_tokens" not in row:
                 self._add(row)
 
     def see(self, row: Mapping[str, Any]) -> None:
         """Take the next row, and warn where it shows something."""
-        if "reward" in row:  # its loss says nothing of what is learnt
+        if "answer_tokens" in row:  # its loss says nothing of what is learnt
             return
         self._add(row)
         for finding in self._found(row):

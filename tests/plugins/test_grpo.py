@@ -2,55 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rollout_runs import fit, new_run, rows_of
 
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.manager import default_plugins
 from agentlora.core.pipeline import resume
-from agentlora.core.run import Run, create_run
 from agentlora.core.types import Example, Expected, Output
 from agentlora.plugins.bases.resolve import resolve_base
 from agentlora.plugins.trainers import grpo
 from agentlora.plugins.trainers.grpo import GRPOParams, reward_of
-
-
-def new_run(
-    tiny: Path, examples: Sequence[Example], directory: Path, trainer: str, params: Any, **training: Any
-) -> Run:
-    settings = {"lr": 2e-2, "batch_size": 2, "max_steps": 6, "dtype": "float32", "save_steps": 2, **training}
-    config = parse(
-        RunConfig,
-        {
-            "task": "tool-calling",
-            "model": str(tiny),
-            "training": settings,
-            "trainer": {"name": trainer, "params": params},
-            "method": {"params": {"r": 4}},
-        },
-    )
-    run = create_run(config, directory)
-    run.write_examples("train", examples)
-    (run.directory / "data" / "card.json").write_text("{}")
-    return run
-
-
-def fit(run: Run, examples: Sequence[Example]) -> list[dict[str, Any]]:
-    plugins = default_plugins()
-    base = resolve_base(run.config.model, plugins, run.directory)
-    trainer = plugins.get("trainers", run.config.trainer.name)
-    trainer.fit(run, base, plugins.get("peft_methods", run.config.method.name), examples)
-    return rows_of(run)
-
-
-def rows_of(run: Run) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.metrics_file.read_text().splitlines()[1:]]
-
 
 PARAMS = {"answers": 4, "max_new_tokens": 6}
 
@@ -70,24 +35,45 @@ def letters(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_rewarded_becomes_likelier(
     dtype: str, tiny_model_dir: Path, examples: list[Example], tmp_path: Path
 ) -> None:
-    run = new_run(
-        tiny_model_dir, examples, tmp_path / "run", "grpo", PARAMS | {"answers": 8}, max_steps=24, dtype=dtype
-    )
+    settings = {"max_steps": 24, "batch_size": 4, "lr": 5e-2, "schedule": "constant", "dtype": dtype}
+    run = new_run(tiny_model_dir, examples, tmp_path / "run", "grpo", PARAMS | {"answers": 8}, **settings)
     rewards = [row["reward"] for row in fit(run, examples)]
     assert len(rewards) == 24
-    assert sum(rewards[-6:]) / 6 > sum(rewards[:6]) / 6 + 0.15, rewards
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.2, rewards
     assert (run.adapter_dir / "adapter_model.safetensors").is_file()
     assert "reward, mean of all answers" in (run.directory / "loss.svg").read_text()
     assert '"warning"' not in (run.directory / "journal.jsonl").read_text()  # its loss never falls
 
 
 @pytest.mark.usefixtures("letters")
+def test_every_prompt_is_asked_before_any_is_asked_again(
+    tiny_model_dir: Path, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counted(example: Example, output: Output) -> float:
+        asked.append(example.id)
+        return 0.0
+
+    monkeypatch.setattr(grpo, "reward_of", lambda *_: counted)
+    few = examples[:3]  # fewer than an update has
+    run = new_run(
+        tiny_model_dir, few, tmp_path / "run", "grpo", {**PARAMS, "answers": 2}, batch_size=4, max_steps=3
+    )
+    assert len(fit(run, few)) == 3
+    assert len(asked) == 3 * 4 * 2
+    prompts = asked[::2]
+    assert all(sorted(prompts[n : n + 3]) == sorted(e.id for e in few) for n in (0, 3, 6, 9))
+
+
+@pytest.mark.usefixtures("letters")
 def test_an_interrupted_training_ends_as_if_it_had_not_been(
     tiny_model_dir: Path, examples: list[Example], tmp_path: Path
 ) -> None:
-    whole = new_run(tiny_model_dir, examples, tmp_path / "whole", "grpo", PARAMS)
-    expected = fit(whole, examples)
-    torn = new_run(tiny_model_dir, examples, tmp_path / "torn", "grpo", PARAMS)
+    few = examples[:4]  # so that it goes on in the third round of them
+    whole = new_run(tiny_model_dir, few, tmp_path / "whole", "grpo", PARAMS)
+    expected = fit(whole, few)
+    torn = new_run(tiny_model_dir, few, tmp_path / "torn", "grpo", PARAMS)
 
     def interrupt(event: Any) -> None:
         if event.kind == "step" and event.data["step"] == 5:
@@ -95,7 +81,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
 
     torn.emit = interrupt
     with pytest.raises(KeyboardInterrupt):
-        fit(torn, examples)
+        fit(torn, few)
     torn.emit = lambda event: None
     resume(torn, default_plugins())
     assert "going on after update 4" in (torn.directory / "journal.jsonl").read_text()
@@ -125,7 +111,7 @@ def test_it_goes_on_from_what_another_run_has_learnt(
     assert rewards["on"] > rewards["anew"] + 0.3, rewards
     other = new_run(tiny_model_dir, examples, tmp_path / "o", "grpo", {"start_from": str(learnt.directory)})
     other.config.method.params["r"] = 8
-    with pytest.raises(ConfigError, match="its adapter has r=4, and this one 8"):
+    with pytest.raises(ConfigError, match="has rank 4, and this one 8"):
         fit(other, examples)
 
 
@@ -153,8 +139,8 @@ def test_the_reward_is_the_mean_of_what_applies(tiny_model_dir: Path, examples: 
 def test_what_cannot_be_trained_is_told(
     tiny_model_dir: Path, examples: list[Example], tmp_path: Path
 ) -> None:
-    run = new_run(tiny_model_dir, examples, tmp_path / "run", "grpo", {"max_new_tokens": 900}, max_len=1000)
-    with pytest.raises(DataError, match="no prompt of 12 leaves room for an answer of 900 tokens"):
+    run = new_run(tiny_model_dir, examples, tmp_path / "run", "grpo", PARAMS, max_len=20)
+    with pytest.raises(DataError, match="all 12 prompts are longer than"):
         fit(run, examples)
     untrained = new_run(tiny_model_dir, examples, tmp_path / "untrained", "sft", {})
     run = new_run(
@@ -164,3 +150,15 @@ def test_what_cannot_be_trained_is_told(
     trainer, method = default_plugins().get("trainers", "grpo"), default_plugins().get("peft_methods", "lora")
     with pytest.raises(ConfigError, match="has no adapter that can be trained on"):
         trainer.check(run.config, base, method)
+    plain = new_run(tiny_model_dir, examples, tmp_path / "plain", "grpo", PARAMS)
+    for name in ("lora-plus", "galore", "adalora"):
+        method_too = plain.config.method.model_copy(update={"name": name})
+        wanted, theirs = (
+            plain.config.model_copy(update={"method": method_too}),
+            default_plugins().get("peft_methods", name),
+        )
+        with pytest.raises(ConfigError, match=f"no place for what method '{name}' does in an update"):
+            trainer.check(wanted, base, theirs)
+    looking = new_run(tiny_model_dir, examples, tmp_path / "looking", "grpo", PARAMS, eval_steps=5)
+    with pytest.raises(ConfigError, match=r"training\.eval_steps: trainer 'grpo' does not do that"):
+        trainer.check(looking.config, base, method)

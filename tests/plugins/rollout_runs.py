@@ -1,0 +1,53 @@
+"""Runs of trainers that learn from what the model writes, on the tiny model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agentlora.core.config import RunConfig, parse
+from agentlora.core.manager import default_plugins
+from agentlora.core.run import Run, create_run
+from agentlora.core.types import Example
+from agentlora.plugins.bases.resolve import resolve_base
+
+
+def new_run(
+    tiny: Path,
+    examples: Sequence[Example],
+    directory: Path,
+    trainer: str,
+    params: Any,
+    more: Any = None,
+    **training: Any,
+) -> Run:
+    settings = {"lr": 2e-2, "batch_size": 2, "max_steps": 6, "dtype": "float32", "save_steps": 2, **training}
+    config = parse(
+        RunConfig,
+        {
+            "task": "tool-calling",
+            "model": str(tiny),
+            "training": settings,
+            "trainer": {"name": trainer, "params": params},
+            "method": {"params": {"r": 4}},
+            **(more or {}),
+        },
+    )
+    run = create_run(config, directory)
+    run.write_examples("train", examples)
+    (run.directory / "data" / "card.json").write_text("{}")
+    return run
+
+
+def fit(run: Run, examples: Sequence[Example]) -> list[dict[str, Any]]:
+    plugins = default_plugins()
+    base = resolve_base(run.config.model, plugins, run.directory)
+    trainer = plugins.get("trainers", run.config.trainer.name)
+    trainer.fit(run, base, plugins.get("peft_methods", run.config.method.name), examples)
+    return rows_of(run)
+
+
+def rows_of(run: Run) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run.metrics_file.read_text().splitlines()[1:]]
