@@ -209,25 +209,29 @@ def planned(config: RunConfig, plugins: Plugins, splits: dict[Split, list[Exampl
     as `find_teacher`.
     """
     from agentlora.eval.cache import AnswerCache, answer_key
-    from agentlora.eval.teaching import forecast
+    from agentlora.eval.teaching import Account, forecast
+    from agentlora.plugins.bases.resolve import outline
 
-    source = config.teacher.source or ""
-    teacher = find_teacher(config, plugins) if re.match(r"https?://", source) else None
+    source, teacher = config.teacher.source or "", None
+    if re.match(r"https?://", source):
+        teacher = find_teacher(config, plugins)
+    else:
+        try:
+            open_run(source)
+        except ConfigError:
+            outline(source, plugins, home())
     asked: dict[str, GenerateRequest] = {}
     for split in HELD_OUT_FIRST:
         prompts, samples = _to_ask(config, plugins, split, splits.get(split, []))
         for request in _requests(config.teacher, prompts, samples, None):
             for n in range(samples):
-                asked.setdefault(
-                    answer_key(teacher.identity if teacher else "", f"sample {n}", request), request
-                )
-    known = AnswerCache(home() / "cache" / "teachers").get(asked) if teacher else {}
-    return forecast(
-        teacher.label if teacher else source,
-        [request for key, request in asked.items() if key not in known],
-        [request for key, request in asked.items() if key in known],
-        _limits(config.teacher),
-    )
+                key = answer_key(teacher.identity if teacher else "", f"sample {n}", request)
+                asked.setdefault(key, request)
+    known, found = Account(), AnswerCache(home() / "cache" / "teachers").get(asked) if teacher else {}
+    for key, output in found.items():
+        known.add(asked[key], output, known=True)
+    unknown = [request for key, request in asked.items() if key not in found]
+    return forecast(teacher.label if teacher else source, unknown, known, _limits(config.teacher))
 
 
 def _refuse_too_little(teacher: Teacher, account: Any, wanted: bool, found: list[Example]) -> None:

@@ -103,32 +103,22 @@ class Forecast:
     enough: bool
 
 
-def forecast(
-    teacher: str, unknown: Sequence[GenerateRequest], known: Sequence[GenerateRequest], limits: Limits
-) -> Forecast:
-    """Before anything is asked. Each prompt is there as often as it is sent."""
+def forecast(teacher: str, requests: Sequence[GenerateRequest], known: Account, limits: Limits) -> Forecast:
+    """Before anything is asked.
 
-    def account(requests: Sequence[GenerateRequest]) -> Account:
-        return Account(
-            prompt_tokens=sum(map(tokens_about, requests)), output_tokens=sum(r.max_tokens for r in requests)
-        )
-
-    asked, whole = account(unknown), account([*unknown, *known])
-    tokens = whole.prompt_tokens + whole.output_tokens
+    Args:
+        requests: that are to be asked, each as often as it is sent. known: of those that were answered before.
+    """
+    prompts, answers = sum(map(tokens_about, requests)), sum(r.max_tokens for r in requests)
+    asked = Account(prompt_tokens=prompts, output_tokens=answers)
+    whole = Account(prompt_tokens=known.prompt_tokens + prompts, output_tokens=known.output_tokens + answers)
     enough = (
-        (limits.requests is None or len(unknown) + len(known) <= limits.requests)
-        and (limits.tokens is None or tokens <= limits.tokens)
+        (limits.requests is None or len(requests) + known.known <= limits.requests)
+        and (limits.tokens is None or whole.prompt_tokens + whole.output_tokens <= limits.tokens)
         and (limits.cost is None or whole.cost(limits) <= limits.cost)
     )
-    return Forecast(
-        teacher,
-        len(unknown) + len(known),
-        len(known),
-        asked.prompt_tokens,
-        asked.output_tokens,
-        asked.cost(limits) if limits.price_in or limits.price_out else None,
-        enough,
-    )
+    cost = asked.cost(limits) if limits.price_in or limits.price_out else None
+    return Forecast(teacher, len(requests) + known.known, known.known, prompts, answers, cost, enough)
 
 
 def ask(

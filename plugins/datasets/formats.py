@@ -53,7 +53,6 @@ def _sharegpt(row: JSON) -> Converted:
     Factory has them.
     """
     tools = _tools(row.get("tools"))
-    refuse_failed({key: row[key] for key in (*OUTCOMES, "reward") if key in row})
     messages: list[JSON] = []
     if isinstance(row.get("system"), str) and row["system"].strip():
         messages.append({"role": "system", "content": row["system"]})
@@ -82,7 +81,14 @@ def _sharegpt(row: JSON) -> Converted:
             messages.append({"role": "tool", "content": _RESPONSE.sub("", text).strip()})
         else:
             messages.append({"role": role, "content": text})
+    _refuse_failed(row, messages)
     yield from _every_answer(messages, tools)
+
+
+def _refuse_failed(row: JSON, messages: list[JSON]) -> None:
+    """Raises Unsuccessful for a run of an agent that says that it failed; a reward of mere talk may be its quality."""
+    ran = any(m["role"] == "tool" or m.get("tool_calls") for m in messages)
+    refuse_failed({key: row[key] for key in (*OUTCOMES, *(["reward"] if ran else ())) if key in row})
 
 
 def _hermes_answer(text: str) -> JSON:
@@ -172,6 +178,7 @@ def _toolace(row: JSON) -> Converted:
             messages.append({"role": "assistant", "content": None, "tool_calls": calls})
         else:
             messages.append({"role": role, "content": text})
+    _refuse_failed(row, messages)
     yield from _every_answer(messages, tools)
 
 
@@ -305,7 +312,9 @@ def _trajectory(row: JSON) -> Converted:
     """What an agent did: see `trajectories`. Tools that are not said are those that it called."""
     offered = _tools(row.get("tools"))
     messages, called = messages_of(row, offered)
-    yield from _every_answer(messages, offered or called)
+    weight = {"weight": row["weight"]} if "weight" in row else {}
+    for example in _every_answer(messages, offered or called):
+        yield example | weight
 
 
 # --- their parts --------------------------------------------------------------------------------

@@ -19,8 +19,10 @@ OUTCOMES = ("success", "successful", "succeeded", "is_correct", "passed", "solve
 SCORES = ("reward", "score")
 """Numbers up to 1: a run that did all that it should has 1."""
 STATUS = "status"
-GOOD = ("true", "yes", "1", "1.0", "success", "succeeded", "successful", "passed", "solved", "resolved", "ok", "done",
-        "completed", "complete", "finished")  # fmt: skip
+GOOD = ("true", "yes", "1", "1.0", "success", "succeeded", "successful", "passed", "solved", "resolved")
+BAD = ("fail", "failed", "failure", "error", "errored", "timeout", "timed_out", "cancelled", "canceled", "aborted",
+       "incomplete", "unsuccessful", "unresolved", "false")  # fmt: skip
+NOTHING = ("none", "null", "n/a", "na", "nothing", "-")  # an agent's way of doing nothing
 ASKED = ("question", "query", "instruction", "prompt", "goal", "input", "task")
 ANSWERED = ("answer", "final_answer", "output", "result", "response")
 STEPS = ("intermediate_steps", "steps", "trajectory", "trace", "actions")
@@ -28,6 +30,8 @@ FINISH = ("finish", "final_answer", "final answer", "submit")
 NAMING = ("tool", "action", "tool_name")
 GIVEN = ("tool_input", "action_input", "arguments", "args", "parameters", "input", "kwargs")
 OBSERVED = ("observation", "output", "result", "response")
+BESIDE = frozenset([*NAMING, *GIVEN, *OBSERVED, "name", "thought", "thoughts", "reasoning", "log", "type", "id", "step",
+                    "status", "error", "timestamp", "time", "duration", "latency", "tokens", "success"])  # fmt: skip
 
 _NAME = re.compile(r"[A-Za-z_][\w.:/-]{0,63}")
 _MARK = re.compile(
@@ -51,17 +55,19 @@ def is_trajectory(row: JSON) -> bool:
     used_tools = any(
         isinstance(m, Mapping) and (m.get("tool_calls") or m.get("role") == "tool") for m in messages
     )
-    outcome = any(key in row for key in (*OUTCOMES, *SCORES, STATUS))
+    outcome = any(key in row for key in (*OUTCOMES, "reward", STATUS))
     return outcome and used_tools and messages[-1].get("role") == "assistant"
 
 
 def refuse_failed(row: JSON) -> None:
     """Raises Unsuccessful where a row says that it failed; one that says nothing counts as good."""
     for key in (*OUTCOMES, STATUS):
-        value = row.get(key)
-        if value is not None and value != "" and str(value).strip().lower() not in GOOD:
-            raise Unsuccessful(f"{key} is {value!r}")
-    for key in SCORES:
+        said = "" if row.get(key) is None else str(row[key]).strip().lower()
+        if said in BAD or (said and key != STATUS and said not in GOOD):
+            raise Unsuccessful(f"{key} is {row[key]!r}")
+    for key in (
+        SCORES if "messages" not in row else ("reward",)
+    ):  # a score of a conversation may be its quality
         try:
             value = float(row[key])
         except (KeyError, TypeError, ValueError):
@@ -96,7 +102,8 @@ def messages_of(row: JSON, tools: Sequence[JSON]) -> tuple[list[JSON], list[JSON
     else:
         asked, steps, answer = "", *_traced(row[name])
     asked = asked or _asked(row)
-    answer = answer or next((row[key] for key in ANSWERED if isinstance(row.get(key), str)), "")
+    given = (row[key] for key in ANSWERED if isinstance(row.get(key), str))
+    answer = answer or next((text for text in given if text.strip().lower() not in (*GOOD, *BAD)), "")
     if not asked:
         raise ValueError(
             f"what the agent was asked is missing ({', '.join(ASKED)}, or 'Question:' in its text)"
@@ -124,7 +131,7 @@ def _told_in(row: JSON) -> str | None:
         value = row.get(key)
         if isinstance(value, str) and re.search(r"^\s*(Action|Final Answer)(\s+\d+)?\s*:", value, re.M):
             return key
-        if isinstance(value, list) and value and _names_a_tool(value[0]):
+        if isinstance(value, list) and any(map(_names_a_tool, value)):
             return key
     return None
 
@@ -137,8 +144,11 @@ def _names_a_tool(step: Any) -> bool:
         return False
     inner = step["action"] if isinstance(step.get("action"), Mapping) else step
     name = _first(inner, (*NAMING, "name"))
-    plain = "tool" in inner or "tool_name" in inner or any(key in inner for key in GIVEN)
-    return plain and isinstance(name, str) and _NAME.fullmatch(name) is not None
+    if not isinstance(name, str):
+        return False
+    if isinstance(_first(inner, ("tool", "tool_name")), str):
+        return True
+    return any(key in inner for key in GIVEN) and _NAME.fullmatch(name) is not None
 
 
 def _asked(row: JSON) -> str:
@@ -163,27 +173,32 @@ def _react(text: str) -> tuple[str, list[Step], str]:
     ]  # else it is observed
     question = answer = ""
     steps: list[Step] = []
-    finishing = False
+    finishing = idle = False
     for mark, following in zip(marks, [*marks[1:], None], strict=True):
         said = text[mark.end() : following.start() if following else len(text)].strip()
         kind = mark[1].lower()
         if kind == "question":
             question = said
         elif kind == "action":
-            name, given = _action(said)
+            idle = said.lower().strip(".") in NOTHING
+            name, given = ("", {}) if idle else _action(said)
             finishing = name.lower() in FINISH
+            if idle:
+                continue
             if finishing:
                 answer = given if isinstance(given, str) else answer
             else:
                 steps.append((name, given, None))
         elif kind == "action input":
+            if idle:
+                continue
             if finishing:
                 answer = said
             elif not steps:
                 raise ValueError("'Action Input:' has no 'Action:' before it")
             else:
                 steps[-1] = (steps[-1][0], _read(said), steps[-1][2])
-        elif kind == "observation" and steps and not finishing:
+        elif kind == "observation" and steps and not (finishing or idle):
             steps[-1] = (*steps[-1][:2], said)
         elif kind == "final answer":
             answer = said
@@ -224,7 +239,7 @@ def _traced(raw: Sequence[Any]) -> tuple[list[Step], str]:
     while steps and steps[-1][0].lower() in FINISH:
         given = steps.pop()[1]
         values = list(given.values()) if isinstance(given, dict) else [given]
-        answer = str(values[0]) if len(values) == 1 and values[0] else answer
+        answer = str(values[0]) if len(values) == 1 and values[0] not in (None, "") else answer
     return steps, answer
 
 
@@ -240,10 +255,12 @@ def _step(raw: Any) -> Step:
     if not isinstance(name, str):
         raise ValueError(f"a step names its tool ('tool' or 'action'); it has {', '.join(raw) or 'nothing'}")
     given = _first(inner, GIVEN)
+    if given is None:  # they stand beside the tool's name
+        given = {key: value for key, value in inner.items() if key not in BESIDE}
     observed = _first(raw, OBSERVED) if observed is None else observed
     if observed is not None and not isinstance(observed, str):
         observed = json.dumps(observed, ensure_ascii=False)
-    return name, _read(given) if isinstance(given, str) else {} if given is None else given, observed
+    return name, _read(given), observed
 
 
 def _first(raw: Mapping[str, Any], keys: Sequence[str]) -> Any:

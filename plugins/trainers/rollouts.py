@@ -302,11 +302,19 @@ def weights_to_start_from(config: RunConfig, method: Method, name: str) -> Path:
                 f"trainer.params.start_from: the {what} of run {run.id!r} is {theirs!r}, and this one's is {ours!r}."
             )
     rank = read_json(file.with_name("adapter_config.json")).get("r")
-    wanted = getattr(parse(method.Params, config.method.params, "method.params"), "r", rank)
+    trained, wanted = (
+        getattr(parse(method.Params, one.method.params, "method.params"), "r", rank)
+        for one in (run.config, config)
+    )
+    if rank != trained:
+        raise ConfigError(
+            f"trainer.params.start_from: the adapter of run {run.id!r} is of method {run.config.method.name!r}, which "
+            "writes it otherwise than it trains it. Start from a run of another method."
+        )
     if rank != wanted:
         raise ConfigError(
             f"trainer.params.start_from: the adapter of run {run.id!r} has rank {rank}, and this one {wanted}. Choose "
-            f"--rank {rank}, and a method whose adapter is written as it is trained."
+            f"--rank {rank}."
         )
     return file
 

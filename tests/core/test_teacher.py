@@ -185,7 +185,9 @@ def test_what_a_teacher_will_cost_is_planned_before_it_is_asked(tmp_path: Path, 
         taught_run(path, teacher.url, tmp_path / "run", {"teacher": {"samples": 3, "max_new_tokens": 100}})
         found = json.loads(runner.invoke(cli, [*words, "--json"]).output)["teacher"]
         assert (found["known"], found["cost"], found["output_tokens"]) == (78, 0, 0)
-        assert found["enough"] is False  # what is known counts in the budget
+        assert found["enough"] is True  # what is known counts with the tokens that it had
+        wrong = [word.replace(f"{teacher.url}#big", "nobody") for word in words]
+        assert "nobody" in runner.invoke(cli, wrong).output
 
 
 class Refusing(Echo):

@@ -107,7 +107,7 @@ def test_files_lose_such_training_rows_and_the_card_says_how_many(tmp_path: Path
         96,
         "The tools of the test rows were trained on; their requests were not.",
     )
-    alike = [TEXT + "!" * n + f" {n}" for n in range(10)]
+    alike = [TEXT + "!" * n + f" {n}" for n in range(30)]
     path.write_text("".join(json.dumps(one(text)) + "\n" for text in alike))
     with pytest.raises(DataError, match="ask nearly what rows of dev or test ask"):
         built()

@@ -109,6 +109,28 @@ def test_the_ways_of_react_are_read(text: str) -> None:
     assert last.messages[-1]["content"].startswith("y")
 
 
+def test_idle_actions_flat_arguments_and_names_with_spaces() -> None:
+    text = "Action: search\nAction Input: x\nObservation: y\nAction: None\nObservation: z\nFinal Answer: It is y."
+    first, last = examples({"question": "What is x?", "trajectory": text, "tools": [TOOL]})
+    assert (first.expected.calls[0].name, last.messages[-1]["content"]) == ("search", "y")
+    steps = [{"thought": "Look"}, {"tool": "Google Search", "words": "x", "observation": "y", "step": 1}]
+    first, _ = examples(
+        {"question": "What is x?", "steps": steps[1:], "result": "success", "answer": "It is y."}
+    )
+    assert first.expected.calls == (ToolCall("Google Search", {"words": "x"}),)
+    with pytest.raises(DataError, match="a step names its tool"):
+        examples({"question": "What is x?", "steps": steps, "answer": "It is y."})
+    assert len(examples({"question": "What is x?", "steps": steps[1:], "result": "success"})) == 1
+
+
+def test_talk_with_a_reward_is_no_run() -> None:
+    talk = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]
+    assert len(examples({"conversations": talk, "reward": 0.93})) == 1
+    call = {"from": "function_call", "value": '{"name": "search", "arguments": {"words": "x"}}'}
+    with pytest.raises(DataError, match="none of 1 runs succeeded"):
+        read({"conversations": [talk[0], call, talk[1]], "reward": 0.93, "tools": json.dumps([TOOL])})
+
+
 def test_steps_with_nulls_a_finish_and_nothing_observed() -> None:
     steps = [
         {"tool": "search", "tool_input": None, "args": {"words": "x"}, "observation": None, "output": "y"},
