@@ -35,7 +35,7 @@ def letters(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_rewarded_becomes_likelier(
     dtype: str, tiny_model_dir: Path, examples: list[Example], tmp_path: Path
 ) -> None:
-    settings = {"max_steps": 24, "batch_size": 4, "lr": 5e-2, "schedule": "constant", "dtype": dtype}
+    settings = {"max_steps": 24, "batch_size": 4, "lr": 5e-2, "dtype": dtype}
     run = new_run(tiny_model_dir, examples, tmp_path / "run", "grpo", PARAMS | {"answers": 8}, **settings)
     rewards = [row["reward"] for row in fit(run, examples)]
     assert len(rewards) == 24
