@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,7 @@ def test_the_command_shows_a_task_and_a_file(
     rows = [
         {
             "messages": [
-                {"role": "user", "content": f"Light number {i}"},
+                {"role": "user", "content": f"Light number {sha256(bytes([i])).hexdigest()[:12]}"},
                 {"role": "assistant", "tool_calls": [call]},
             ],
             "tools": [TOOL],

@@ -144,8 +144,8 @@ def test_refusals_are_for_what_no_offered_tool_could_mean(tmp_path: Path) -> Non
         e for e in build(str(tmp_path / "w.py"), "train", examples=800) if e.tags["case"] == "none_fits"
     ]
     assert len(refused) > 100
-    asked = [e.messages[-1]["content"].lower().replace("the weather has been lovely", "") for e in refused]
-    assert not [text for text in asked if "weather" in text]
+    for_tools = [e.messages[-1]["content"].lower() for e in refused if e.tags["wants"] == "tool"]
+    assert not [text for text in for_tools if "weather" in text.replace("the weather has been lovely", "")]
 
 
 def test_requests_of_ones_own_go_into_dev_and_test(source: str, tmp_path: Path) -> None:
