@@ -17,8 +17,6 @@ from agentlora.core.types import METHOD_FILE, Base, Method
 from agentlora.plugins.trainers.loading import attention_for
 from agentlora.plugins.trainers.rollouts import RolloutParams, Rollouts, Session
 
-OWN_MODELS = ("full", "galore")  # methods whose result is a model of its own
-
 
 class OnPolicyParams(RolloutParams):
     beta: float = Field(1.0, ge=0, le=1)
@@ -118,7 +116,7 @@ def _teachers_base(config: RunConfig, base: Base) -> Base:
         model = source
     else:
         model, name = run.config.model, run.config.method.name
-        if not (plugins.get("peft_methods", name).card.mergeable or name in OWN_MODELS):
+        if not plugins.get("peft_methods", name).card.mergeable:
             raise ConfigError(
                 f"trainer 'on-policy' merges its teacher, and method {name!r} of run {run.id!r} cannot be merged. "
                 "Train with --trainer sft on its answers."

@@ -54,7 +54,7 @@ class RolloutParams(Strict):
 @dataclass(frozen=True)
 class Session:
     """A training that is about to begin. `prompts`: token ids by the number of the example. `beside`: what `Rollouts.
-    beside` gave.
+    beside` gave. `per_prompt`: how many answers a prompt gets.
     """
 
     run: Run
@@ -66,7 +66,7 @@ class Session:
     beside: Any
     log: StepLog
     prover: Prover
-    answers: int
+    per_prompt: int
 
     @property
     def updates(self) -> int:
@@ -92,7 +92,7 @@ class Session:
         training, micro = self.run.config.training, self.prover.micro_batch_size or 1
         return {
             "output_dir": str(self.run.checkpoints_dir),
-            "per_device_train_batch_size": micro * self.answers,
+            "per_device_train_batch_size": micro * self.per_prompt,
             "gradient_accumulation_steps": training.batch_size // micro,
             "max_completion_length": self.params.max_new_tokens,
             "temperature": self.params.temperature,
@@ -242,7 +242,7 @@ class Rollouts(ABC):
             "train",
             "layout",
             message=f"{training.batch_size} prompts an update, {prover.micro_batch_size} a forward pass"
-            + (f", {session.answers} answers to each" if session.answers > 1 else ""),
+            + (f", {session.per_prompt} answers to each" if session.per_prompt > 1 else ""),
             micro_batch_size=prover.micro_batch_size,
         )
         log.start(session.updates)
@@ -253,7 +253,7 @@ class Rollouts(ABC):
             with casting_left_to_autocast(model):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except torch.OutOfMemoryError as exc:
-            fewer = ", trainer.params.answers" if session.answers > 1 else ""
+            fewer = ", trainer.params.answers" if session.per_prompt > 1 else ""
             raise TrainError(
                 f"memory ran out: {exc}. All answers of an update are written at once. Lower --batch-size{fewer} or "
                 "trainer.params.max_new_tokens."
