@@ -24,13 +24,20 @@ def load_trained(method: Method, base: Base, adapter: Path) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from agentlora.core.config import TrainingConfig
+    from agentlora.plugins.trainers.loading import attention_for
+
     if (adapter / METHOD_FILE).is_file():
         if not hasattr(method, "load"):
             raise ConfigError(f"{str(adapter)!r} holds no PEFT adapter, and its method cannot load it.")
         return method.load(base.model_dir, adapter, dtype=torch.float32).eval()
     from peft import PeftModelForCausalLM
 
-    plain = AutoModelForCausalLM.from_pretrained(base.model_dir, dtype=torch.float32)
+    plain = AutoModelForCausalLM.from_pretrained(
+        base.model_dir,
+        dtype=torch.float32,
+        attn_implementation=attention_for(base.model_dir, TrainingConfig()),
+    )
     return PeftModelForCausalLM.from_pretrained(plain, adapter).eval()
 
 

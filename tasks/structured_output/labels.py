@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
 
-Pair: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
-"""What every split says, and what only dev and test say."""
+from agentlora.tasks.wording import Pair
+
 NEW = 0.75  # of what dev and test say: in their own words
 
 OTHER_WORDS = 0.6  # of the labels that have any: in other words
@@ -139,6 +138,7 @@ LONGEST = max(len(key.split()) for key in THESAURUS)
 
 
 def pick(pair: Pair, held_out: bool, rng: random.Random) -> str:
+    """One of the pair: for training of what every split says, for dev and test mostly of what only they say."""
     new = held_out and rng.random() < NEW
     return rng.choice(pair[1] if new else pair[0])
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from agentlora.tasks.structured_output.labels import Labels, Pair, labels_of
+from agentlora.tasks.structured_output.labels import Labels, labels_of
 from agentlora.tasks.structured_output.names import named
 from agentlora.tasks.structured_output.sampling import DEEPEST, words_in, words_of_path
 from agentlora.tasks.tool_calling.api_kinds import spoken
 from agentlora.tasks.tool_calling.api_values import enum_words
+from agentlora.tasks.wording import Pair
 
 LONGEST_LABEL = 40
 COUNTED = re.compile(r"(quantity|qty|count|number|units|pieces|amount)")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentlora.tasks.structured_output.labels import Pair, called, pick
+from agentlora.tasks.structured_output.labels import called, pick
 from agentlora.tasks.structured_output.legend import (
     COUNTED,
     NAMED,
@@ -28,6 +28,7 @@ from agentlora.tasks.structured_output.sampling import (
     words_of_path,
 )
 from agentlora.tasks.tool_calling.api_kinds import spoken
+from agentlora.tasks.wording import Pair
 
 STYLES = {"form": 0.25, "sentences": 0.3, "letter": 0.2, "line": 0.15, "order": 0.1}
 DESCRIBED = 0.15  # of the labels: what the description calls it

@@ -11,7 +11,7 @@ one with ``@all`` is a whole sentence.
 
 from __future__ import annotations
 
-Pair = tuple[tuple[str, ...], tuple[str, ...]]
+from agentlora.tasks.wording import Pair
 
 LIST: Pair = (
     (

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agentlora.tasks.tool_calling import api_frames as frames
-from agentlora.tasks.tool_calling.api_frames import Pair
 from agentlora.tasks.tool_calling.api_kinds import NAMING, kind_of, spoken, thing_of
 from agentlora.tasks.tool_calling.api_sources import Operation, Param, is_plural, plural, singular
 from agentlora.tasks.tool_calling.toolspec import Phrasing
+from agentlora.tasks.wording import Pair
 
 PREPOSITIONS = ("for", "from", "to", "with", "in", "of", "on", "by")
 _CONTAINERS = {

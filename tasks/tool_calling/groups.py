@@ -18,6 +18,7 @@ from agentlora.core.types import JSON, Example, Expected, Split, ToolCall
 from agentlora.tasks.tool_calling import handwritten, steps
 from agentlora.tasks.tool_calling.styles import words_of
 from agentlora.tasks.tool_calling.toolspec import ToolSpec, render
+from agentlora.tasks.wording import sentence
 
 HELD_OUT_CASES = {"call": 0.66, "none_fits": 0.14, "missing": 0.08, "two_calls": 0.12}
 CHAT_SHARE = 0.3  # of the requests that no tool fits: everyday chat, which needs none
@@ -231,7 +232,7 @@ def _request(
         (first, call), (second, other) = (_call(pool, rng.choice(offered), rng) for _ in range(2))
         if call != other:
             joint = rng.choice(JOINTS)
-            return joint.format(_sentence(first), second), (), Expected(calls=(call, other)), kind
+            return joint.format(sentence(first), second), (), Expected(calls=(call, other)), kind
     text, call = _call(pool, tool, rng)
     if kind == "steps":
         held_out, then = pool.split != "train", rng.choice(offered)
@@ -278,10 +279,6 @@ def _unfitting(pool: Pool, offered: Sequence[ToolSpec], near_share: float, rng: 
             text, _ = render(tool, rng.choice(tool.phrasings), rng)
             return text
     return handwritten.chat_prompt(pool.split, rng)
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "?", "!")) else text + "."
 
 
 def _fits(text: str, turns: Turns, expected: Expected, split: Split, params: RequestParams) -> bool:

@@ -11,16 +11,16 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from agentlora.core.messages import answer_message
 from agentlora.core.types import JSON, Expected, ToolCall
 from agentlora.tasks.tool_calling.styles import words_of
 from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec, render
+from agentlora.tasks.wording import Pair, sentence
 
 REPORTED = 0.4  # of the requests in steps: nothing is left to call
 FIRST = 0.3  # of the others: nothing has been called yet, and what the second call needs is not known
-Pair: TypeAlias = tuple[tuple[str, ...], tuple[str, ...]]
 # what all splits say, and what only dev and test say beside it; <w>: what the argument is called
 REFERENCES: Pair = (
     ("(the <w> that comes back)", "(<w> from the result)", "(take the <w> from there)", "(the <w> you get)"),
@@ -63,9 +63,10 @@ def next_call(
         for slot in phrasing.slots
         if _passed_on(properties[slot])
         and _alone(slot).search(phrasing.text)
-        and slot not in first[1].arguments  # what was given does not come back as something else
-        and pools.count(tool.values[slot])
-        == 1  # a pair is drawn together: two cities, the least and the most
+        # what was given does not come back as something else
+        and slot not in first[1].arguments
+        # a pair is drawn together: two cities, the least and the most
+        and pools.count(tool.values[slot]) == 1
     ]
     if not usable:
         return None
@@ -78,7 +79,7 @@ def next_call(
     second = replace(phrasing, text=text, set={**phrasing.set, slot: arguments[slot]})
     asked, passed = render(tool, second, rng, invented)
     result = _result(rng, {slot: arguments[slot]})
-    request = _pick(ORDERS, held_out, rng).replace("<a>", _sentence(first[0])).replace("<b>", asked)
+    request = _pick(ORDERS, held_out, rng).replace("<a>", sentence(first[0])).replace("<b>", asked)
     if rng.random() < FIRST:
         return request, (), Expected(calls=(first[1],))
     return request, _turns(first[1], result), Expected(calls=(ToolCall(tool.name, passed),))
@@ -128,7 +129,3 @@ def _turns(call: ToolCall, result: JSON) -> tuple[JSON, ...]:
 
 def _pick(pair: Pair, held_out: bool, rng: random.Random) -> str:
     return rng.choice((*pair[0], *pair[1]) if held_out else pair[0])
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "?", "!")) else text + "."

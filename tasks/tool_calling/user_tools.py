@@ -33,6 +33,7 @@ from agentlora.tasks.tool_calling.styles import words_of
 from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec, load_catalogue
 from agentlora.tasks.tool_calling.user_values import identifies, parameter, values_for
 from agentlora.tasks.tool_calling.written import written_requests
+from agentlora.tasks.wording import Pair
 
 PHRASINGS = {"train": 40, "dev": 16, "test": 16}
 MISSING = {"train": 6, "dev": 3, "test": 3}
@@ -41,7 +42,7 @@ EXPLAINED = 0.08  # of the parameters that a training request mentions in the wo
 JOINED = 0.8  # of the requests that name a pair say it as one
 PLACED = 0.6  # of these, in a place of its own
 # what all splits say and what dev and test say beside it, as in `api_frames`; <t>: the request, <x>: the place
-PLACES: frames.Pair = (
+PLACES: Pair = (
     ("<t> in <x>", "<t> in <x>", "<t> of <x>", "<t> for <x>", "<x>: <t>", "<t> (<x>)"),
     ("<t> at <x>", "<t> on <x>", "<x> - <t>", "<t>, in <x>"),
 )

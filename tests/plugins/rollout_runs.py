@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.manager import default_plugins
+from agentlora.core.pipeline import resume
 from agentlora.core.run import Run, create_run
 from agentlora.core.types import Example
 from agentlora.plugins.bases.resolve import resolve_base
@@ -46,6 +49,22 @@ def fit(run: Run, examples: Sequence[Example]) -> list[dict[str, Any]]:
     base = resolve_base(run.config.model, plugins, run.directory)
     trainer = plugins.get("trainers", run.config.trainer.name)
     trainer.fit(run, base, plugins.get("peft_methods", run.config.method.name), examples)
+    return rows_of(run)
+
+
+def fit_interrupted(run: Run, examples: Sequence[Example], step: int) -> list[dict[str, Any]]:
+    """Ctrl-C after update `step`, and then a resume."""
+
+    def interrupt(event: Any) -> None:
+        if event.kind == "step" and event.data["step"] == step:
+            raise KeyboardInterrupt
+
+    run.emit = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        fit(run, examples)
+    run.emit = lambda event: None
+    resume(run, default_plugins())
+    assert f"going on after update {step - 1}" in (run.directory / "journal.jsonl").read_text()
     return rows_of(run)
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from rollout_runs import fit, new_run, rows_of
+from rollout_runs import fit, fit_interrupted, new_run
 
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import resume
 from agentlora.core.types import Example, Expected, Output
 from agentlora.plugins.bases.resolve import resolve_base
 from agentlora.plugins.trainers import grpo
@@ -74,18 +72,8 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
     whole = new_run(tiny_model_dir, few, tmp_path / "whole", "grpo", PARAMS)
     expected = fit(whole, few)
     torn = new_run(tiny_model_dir, few, tmp_path / "torn", "grpo", PARAMS)
-
-    def interrupt(event: Any) -> None:
-        if event.kind == "step" and event.data["step"] == 5:
-            raise KeyboardInterrupt
-
-    torn.emit = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        fit(torn, few)
-    torn.emit = lambda event: None
-    resume(torn, default_plugins())
-    assert "going on after update 4" in (torn.directory / "journal.jsonl").read_text()
-    for found, wanted in zip(rows_of(torn), expected, strict=True):
+    found_rows = fit_interrupted(torn, few, 5)
+    for found, wanted in zip(found_rows, expected, strict=True):
         for key in ("step", "loss", "reward"):
             assert found[key] == pytest.approx(wanted[key], abs=1e-6), (key, found["step"])
 

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rollout_runs import fit, new_run, rows_of
+from rollout_runs import fit, fit_interrupted, new_run, rows_of
 
 from agentlora.core.data import build_data, needs_answers
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import resume
 from agentlora.core.run import Run
 from agentlora.core.types import Example, Expected
 from agentlora.eval.conditions import choose_shots
@@ -61,17 +60,8 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(
     whole = student(tiny_model_dir, prompts, tmp_path / "whole", teacher)
     expected = fit(whole, prompts)
     torn = student(tiny_model_dir, prompts, tmp_path / "torn", teacher)
-
-    def interrupt(event: Any) -> None:
-        if event.kind == "step" and event.data["step"] == 5:
-            raise KeyboardInterrupt
-
-    torn.emit = interrupt
-    with pytest.raises(KeyboardInterrupt):
-        fit(torn, prompts)
-    torn.emit = lambda event: None
-    resume(torn, default_plugins())
-    for found, wanted in zip(rows_of(torn), expected, strict=True):
+    found_rows = fit_interrupted(torn, prompts, 5)
+    for found, wanted in zip(found_rows, expected, strict=True):
         assert found["loss"] == pytest.approx(wanted["loss"], abs=1e-6), found["step"]
 
 
