@@ -93,6 +93,9 @@ class TrainingConfig(Strict):
     """Optimizer steps; overrides epochs."""
     max_len: int = Field(1024, ge=16)
     """Tokens an example; a longer one is dropped, counted and told."""
+    start_from: str = ""
+    """A run whose adapter is trained on (id, directory, or ``last``): same base, method, rank and layers. Empty: from
+    the base model."""
     warmup_ratio: float = Field(0.05, ge=0, le=1)
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
     weight_decay: float = Field(0.0, ge=0)

@@ -11,7 +11,7 @@ from agentlora.core.files import read_json, sha256_json, write_json
 from agentlora.core.manager import Plugins
 from agentlora.core.provenance import redact
 from agentlora.core.resolving import builder_name
-from agentlora.core.run import Run
+from agentlora.core.run import Run, open_run
 from agentlora.core.types import JSON, DatasetBuilder, Evaluator, Example, Split
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -36,6 +36,7 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
     with run.stage("data"):
         splits = {split: build_split(run.config, plugins, split) for split in SPLITS}
         refuse_leaks(splits)
+        refuse_trained_before(run.config.training.start_from, splits)
         splits, told = answered(splits) if answered else (splits, {})
         if needs_answers(run.config, plugins):
             refuse_unanswered(splits["train"])
@@ -108,6 +109,23 @@ def refuse_leaks(splits: Mapping[Split, list[Example]]) -> None:
                         f"example {example.id!r} of {split!r} shares its group or its text with {owners[key]!r}. "
                         "Evaluation on trained examples says nothing; divide by group."
                     )
+
+
+def refuse_trained_before(name: str, splits: Mapping[Split, list[Example]]) -> None:
+    """Raises DataError where the run that training starts from, or one that it started from itself, has been trained
+    on examples of dev or test.
+    """
+    held_out = {leak_keys(example)[-1]: example.id for split in SPLITS[1:] for example in splits[split]}
+    while name:
+        earlier = open_run(name)
+        trained = {leak_keys(example)[-1] for example in earlier.examples("train")}
+        if known := sorted(held_out[key] for key in trained & held_out.keys()):
+            raise DataError(
+                f"run {earlier.id!r}, which training starts from, was trained on {len(known)} of the dev and test "
+                f"examples ({known[0]!r}). An evaluation with them says nothing: use other data, or the same data "
+                "with that run's --seed, which shares it out alike."
+            )
+        name = earlier.config.training.start_from
 
 
 def needs_answers(config: RunConfig, plugins: Plugins) -> bool:

@@ -114,9 +114,8 @@ def named(config: RunConfig) -> RunConfig:
     changed: dict[str, Any] = {}
     if config.teacher.source == "last":
         changed["teacher"] = config.teacher.model_copy(update={"source": open_run("last").id})
-    if config.trainer.params.get("start_from") == "last":
-        params = {**config.trainer.params, "start_from": open_run("last").id}
-        changed["trainer"] = config.trainer.model_copy(update={"params": params})
+    if config.training.start_from == "last":
+        changed["training"] = config.training.model_copy(update={"start_from": open_run("last").id})
     return config.model_copy(update=changed)
 
 

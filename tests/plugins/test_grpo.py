@@ -90,14 +90,14 @@ def test_it_goes_on_from_what_another_run_has_learnt(
     rewards = {}
     for name, more in (("anew", {}), ("on", {"start_from": str(learnt.directory)})):
         run = new_run(
-            tiny_model_dir, examples, tmp_path / name, "grpo", params | more, max_steps=1, batch_size=4
+            tiny_model_dir, examples, tmp_path / name, "grpo", params, max_steps=1, batch_size=4, **more
         )
         trainer, plugins = default_plugins().get("trainers", "grpo"), default_plugins()
         base = resolve_base(run.config.model, plugins, tmp_path)
         trainer.check(run.config, base, plugins.get("peft_methods", "lora"))
         rewards[name] = fit(run, examples)[0]["reward"]
     assert rewards["on"] > rewards["anew"] + 0.3, rewards
-    other = new_run(tiny_model_dir, examples, tmp_path / "o", "grpo", {"start_from": str(learnt.directory)})
+    other = new_run(tiny_model_dir, examples, tmp_path / "o", "grpo", {}, start_from=str(learnt.directory))
     other.config.method.params["r"] = 8
     with pytest.raises(ConfigError, match="has rank 4, and this one 8"):
         fit(other, examples)
@@ -132,7 +132,7 @@ def test_what_cannot_be_trained_is_told(
         fit(run, examples)
     untrained = new_run(tiny_model_dir, examples, tmp_path / "untrained", "sft", {})
     run = new_run(
-        tiny_model_dir, examples, tmp_path / "next", "grpo", {"start_from": str(untrained.directory)}
+        tiny_model_dir, examples, tmp_path / "next", "grpo", {}, start_from=str(untrained.directory)
     )
     base = resolve_base(run.config.model, default_plugins(), tmp_path)
     trainer, method = default_plugins().get("trainers", "grpo"), default_plugins().get("peft_methods", "lora")
