@@ -25,11 +25,12 @@ from agentlora.tasks.tool_calling import groups
 from agentlora.tasks.tool_calling.api_kinds import kind_of
 from agentlora.tasks.tool_calling.api_phrasing import PREPOSITIONS, Plan, Writer, plan_of
 from agentlora.tasks.tool_calling.api_sources import Operation, Param, singular, split_words
+from agentlora.tasks.tool_calling.builder import CATALOGUE, for_training
 from agentlora.tasks.tool_calling.importing.pruning import Pruned, prune
 from agentlora.tasks.tool_calling.importing.services import SOURCES
 from agentlora.tasks.tool_calling.importing.source import import_tools
 from agentlora.tasks.tool_calling.importing.types import Imported, ImportedTool, LeftOut
-from agentlora.tasks.tool_calling.styles import words_of
+from agentlora.tasks.tool_calling.styles import restyle, words_of
 from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec, load_catalogue
 from agentlora.tasks.tool_calling.user_values import identifies, parameter, values_for
 from agentlora.tasks.tool_calling.written import written_requests
@@ -68,6 +69,9 @@ class UserToolParams(groups.RequestParams):
     tool_tokens: int = Field(250, ge=30)
     """Tokens that one tool may take in a prompt; what is larger is pruned, by stated rules."""
     examples: int = Field(4800, ge=1)
+    everyday_share: float = Field(0.0, ge=0, lt=1)
+    """Of the training requests, how many are over the catalogue's tools in place of your own: people wrote them, and
+    they teach how people ask."""
     requests_per_toolset: int = Field(24, ge=1)
     """More than where tools are many: the lists are long here, and all of their tools are known after a while."""
     tools_max: int = Field(8, ge=1, le=64)
@@ -108,7 +112,14 @@ class UserTools:
             alike=alike,
         )
         count = {"train": params.examples, "dev": params.dev_examples, "test": params.test_examples}[split]
-        yield from groups.examples(pool, count, params, seed)
+        everyday = 0
+        if split == "train":
+            size = params.requests_per_toolset
+            everyday = min(count - 1, round(count * params.everyday_share / size) * size)
+            catalogue = [for_training(tool) for tool in load_catalogue() if tool.split == "train"]
+            others = groups.Pool(split, "catalogue", catalogue, trained=True, invented=groups.INVENTED)
+            yield from groups.examples(others, everyday, params, seed, restyle)
+        yield from groups.examples(pool, count - everyday, params, seed)
         if split != "train" and params.requests:
             offered = [pruned.tool for pruned in read.pruned]
             yield from written_requests(Path(params.requests), params, split, seed, offered)
@@ -121,7 +132,10 @@ class UserTools:
         where = _published(params.tools)
         name, licence = source.title or where, source.licence or "not stated"
         return {
-            "sources": [{"name": name, "licence": licence, "version": read.digest}],
+            "sources": [
+                {"name": name, "licence": licence, "version": read.digest},
+                *([CATALOGUE] if params.everyday_share else []),
+            ],
             "notes": f"{len(read.pruned)} tools from {where} ({source.kind}). They were trained on: 'new' means "
             "that the requests of dev and test and their wording were not.",
             "left_out": [f"{row.what}: {row.why}" for row in left_out],

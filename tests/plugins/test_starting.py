@@ -1,4 +1,4 @@
-"""A training that goes on from another run: it begins where that one ended, and is not judged by what that one learnt."""
+"""A training that goes on from another run: it begins where that ended, and is not judged by what that learnt."""
 
 from __future__ import annotations
 

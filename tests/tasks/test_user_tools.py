@@ -114,6 +114,18 @@ def test_splits_share_no_request_and_dev_and_test_are_worded_otherwise(source: s
         assert len(worded["train"] & worded["test"]) <= 2
 
 
+def test_everyday_tools_may_be_trained_on_beside_ones_own(source: str) -> None:
+    found = build(source, "train", examples=480, everyday_share=0.25)
+    everyday = [e for e in found if e.tags["slice"] == "catalogue"]
+    assert len(found) == 480
+    assert len(everyday) == 120
+    own = {name for e in found if e not in everyday for t in e.tools for name in [t["function"]["name"]]}
+    assert not own & {t["function"]["name"] for e in everyday for t in e.tools}
+    for split in ("dev", "test"):
+        assert build(source, split, everyday_share=0.25) == build(source, split)
+        refuse_leaks({"train": found, "dev": [], "test": [], split: build(source, split)})
+
+
 def _spec(source: str, name: str, split: Split, seed: int) -> ToolSpec:
     from agentlora.tasks.tool_calling.user_tools import read_tools
 
