@@ -119,6 +119,8 @@ def _notes(record: Record) -> Iterator[str]:
         figure = c.metrics[record.headline]
         if figure.errored:
             yield f"{c.name!r}: {figure.errored} of {figure.n} requests failed, in no mean: {c.first_error}"
+        if figure.unscored:
+            yield f"{c.name!r}: {figure.unscored} of {figure.n} answers could not be judged, and are in no mean."
         if c.truncated:
             yield f"{c.name!r}: {c.truncated} answers were cut off at {record.max_tokens} tokens."
 

@@ -67,11 +67,16 @@ def _head(record: Record) -> str:
     for name, why in record.skipped.items():
         parts.append(f'<p class="note warn">{escape(name)} was left out: {escape(why)}.</p>')
     for c in record.conditions:
-        errored = c.metrics[record.headline].errored
-        if errored:
+        figure = c.metrics[record.headline]
+        if figure.errored:
             parts.append(
-                f'<p class="note warn">{escape(c.name)}: {errored} of {record.n_all} requests failed '
+                f'<p class="note warn">{escape(c.name)}: {figure.errored} of {figure.n} requests failed '
                 f"and are in no mean. The first error: {escape(c.first_error or '')}</p>"
+            )
+        if figure.unscored:
+            parts.append(
+                f'<p class="note warn">{escape(c.name)}: {figure.unscored} of {figure.n} answers could not be judged '
+                "and are in no mean.</p>"
             )
     return "".join(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Rec
 
 __all__ = ["AnswerCache", "Evaluation", "evaluate"]
 
+MOST_FAILED = 0.9  # of a condition's answers; with more, there is nothing to report on
 CHUNK = 64  # requests given to the engine at once: progress and cache move on after each
 
 OnProgress = Callable[[str, int, int], None]
@@ -83,7 +85,8 @@ def evaluate(
 
     Raises:
         ConfigError: there is nothing to evaluate, or the engine cannot serve an adapter that is asked for.
-        EvalError: every request of a condition failed (the first error is quoted), or the evaluator raised.
+        EvalError: (nearly) all answers of an adapter, or of the condition that came first, failed or could not be
+            judged; the first reason is quoted. Of a later baseline the record says so.
     """
     _check(engine, examples, conditions, shots)
     if not _counted(examples, headline_where or {}):
@@ -112,7 +115,8 @@ def evaluate(
                 results.append(_judge(evaluator, example, condition, output, cached))
             if on_progress:
                 on_progress(condition.name, len(results), len(ordered))
-        _refuse_all_failed(condition, results)
+        if condition.adapter or not judged:  # of a later baseline the record tells
+            _refuse_failed(condition, results)
         judged[condition.name] = results
     lower = getattr(evaluator, "lower_is_better", ()) if lower_is_better is None else lower_is_better
     headline = headline or str(getattr(evaluator, "headline", evaluator.metrics[0]))
@@ -248,16 +252,38 @@ def _judge(
 ) -> _Judged:
     if output.error is not None:
         return _Judged(example, output, None, cached)
-    with boundary(EvalError, f"scoring the answer to example {example.id!r}"):
+    try:
         score = evaluator.score(example, in_hermes(output, example, condition))
+        odd = next((name for name, value in score.metrics.items() if not _is_figure(value)), None)
+    except Exception as exc:  # whatever an answer does to a scorer, the others count
+        score = Score(unscored=f"the evaluator failed: {type(exc).__name__}: {exc}")
+    else:
+        if odd is not None:
+            score = Score(unscored=f"the evaluator's {odd} is {score.metrics[odd]!r}, which is no number")
     return _Judged(example, output, score, cached)
 
 
-def _refuse_all_failed(condition: Condition, results: Sequence[_Judged]) -> None:
-    if all(j.score is None for j in results):
+def _is_figure(value: Any) -> bool:
+    """Whether it can stand in a record: None where the metric says nothing about the example."""
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
+
+
+def _failures(results: Sequence[_Judged]) -> list[str]:
+    """Why answers are not there or could not be judged."""
+    return [
+        str(j.output.error if j.score is None else j.score.unscored)
+        for j in results
+        if j.score is None or j.score.unscored is not None
+    ]
+
+
+def _refuse_failed(condition: Condition, results: Sequence[_Judged]) -> None:
+    """Raises EvalError when (nearly) all of a condition's answers failed."""
+    failures = _failures(results)
+    if len(failures) > MOST_FAILED * len(results):
         raise EvalError(
-            f"all {len(results)} requests of condition {condition.name!r} failed. "
-            f"The first error: {results[0].output.error}"
+            f"{len(failures)} of the {len(results)} answers of condition {condition.name!r} failed or could not be "
+            f"judged. The first time because: {failures[0]}"
         )
 
 

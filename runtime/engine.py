@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from agentlora.core.errors import ConfigError, RuntimeFault, unknown
+from agentlora.core.errors import ConfigError, unknown
 from agentlora.core.grammar import calls_tag
 from agentlora.core.messages import api_messages
 from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest, Output
@@ -98,7 +98,7 @@ class VllmEngine:
     def _one(self, request: GenerateRequest) -> Output:
         try:
             return read_answer(request.id, self.client.chat(chat_body(request, self.base)))
-        except (RuntimeFault, KeyError, IndexError, TypeError) as exc:
+        except Exception as exc:  # whatever a server answers to one request, the others count
             return Output(request.id, "", "error", error=f"{type(exc).__name__}: {exc}")
 
     def __enter__(self) -> VllmEngine:
@@ -134,13 +134,16 @@ def chat_body(request: GenerateRequest, base: str) -> JSON:
 
 
 def read_answer(request_id: str, answer: JSON) -> Output:
-    """The first choice of a chat completion as an `Output`."""
+    """The first choice of a chat completion as an `Output`. Raises what reading something else raises."""
     choice = answer["choices"][0]
+    text = choice["message"].get("content") or ""
+    if not isinstance(text, str):
+        raise TypeError(f"the content of an answer is a text, not {text!r:.80}")
     usage = answer.get("usage") or {}
     reason: Literal["stop", "length"] = "length" if choice.get("finish_reason") == "length" else "stop"
     return Output(
         request_id,
-        choice["message"].get("content") or "",
+        text,
         reason,
         prompt_tokens=int(usage.get("prompt_tokens") or 0),
         output_tokens=int(usage.get("completion_tokens") or 0),

@@ -38,7 +38,9 @@ class JsonFields:
     lower_is_better: frozenset[str] = frozenset()
 
     def score(self, example: Example, output: Output) -> Score:
-        """Judge one answer; unscored where the example has no value or its schema is unusable."""
+        """Judge one answer; unscored where the example has no value, or its schema is unusable or decides
+        nothing about the answer.
+        """
         wanted, schema = example.expected.value, example.schema or {}
         if wanted is None:
             return Score(unscored="the example expects no JSON value")
@@ -48,7 +50,10 @@ class JsonFields:
         if value is MISSING:
             cut = " (cut off at the token limit)" if output.finish_reason == "length" else ""
             return Score(dict.fromkeys(self.metrics, 0.0), why=f"not one JSON value{cut}")
-        problems = json_schema.errors(schema, value)
+        try:
+            problems = json_schema.errors(schema, value)
+        except json_schema.UndecidedError as exc:
+            return Score(unscored=f"the schema: {exc}")
         compared = list(compare(wanted, value, _unfolded(json.dumps(schema))))
         wrong = [field for field in compared if not field.right]
         share = (len(compared) - len(wrong)) / len(compared) if compared else 1.0

@@ -14,7 +14,15 @@ from eval_examples import example, light, make_examples
 from rich.console import Console
 
 from agentlora.core.errors import ConfigError, EvalError
-from agentlora.core.types import Capabilities, EngineSpec, Example, GenerateRequest, Output, ToolCall
+from agentlora.core.types import (
+    Capabilities,
+    EngineSpec,
+    Example,
+    GenerateRequest,
+    Output,
+    Score,
+    ToolCall,
+)
 from agentlora.eval.calls import render_calls
 from agentlora.eval.conditions import (
     BASELINES,
@@ -179,8 +187,72 @@ def test_a_failed_request_is_counted_and_is_in_no_mean(tmp_path: Path) -> None:
 def test_when_everything_fails_the_first_error_is_raised(tmp_path: Path) -> None:
     examples = make_examples(1)
     errors = {e.id: f"no luck with {e.id}" for e in examples}
-    with pytest.raises(EvalError, match=r"all 4 requests of condition 'base' failed.*no luck with g0-one"):
+    with pytest.raises(
+        EvalError, match=r"4 of the 4 answers of condition 'base' failed.*no luck with g0-one"
+    ):
         run(Counting(errors=errors), examples, tmp_path)
+
+
+class Fragile(ToolCallEvaluator):
+    """Fails on some answers, and knows no figure for others."""
+
+    def __init__(self, *failing: str, odd: float = 1.0) -> None:
+        self.failing, self.odd = failing, odd
+
+    def score(self, example: Example, output: Output) -> Score:
+        found = super().score(example, output)
+        if example.id in self.failing:
+            raise RecursionError("too deep")
+        return Score(dict(found.metrics) | {"parsed": self.odd}) if example.id == "g0-two" else found
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), "high"])
+def test_an_answer_that_breaks_the_evaluator_is_unscored_with_its_reason(tmp_path: Path, odd: Any) -> None:
+    examples = make_examples(3)
+    engine = Counting(perfect(examples))
+    record, samples = run(engine, examples, tmp_path, evaluator=Fragile("g0-one", odd=odd))
+    figure = record.condition("adapter").metrics["exact_match"]
+    assert (figure.unscored, figure.scored, figure.errored, figure.mean) == (2, 4, 0, 1)
+    why = {s["id"]: s["unscored"] for s in samples if s["condition"] == "adapter" and s["unscored"]}
+    assert "RecursionError: too deep" in why["g0-one"]
+    assert f"parsed is {odd!r}" in why["g0-two"]
+    record.save(tmp_path / "record.json")
+    for text in (markdown(record), html(record, samples), shown(record)):
+        assert "could not be judged" in " ".join(text.split())
+
+
+def test_an_evaluator_that_breaks_on_everything_ends_the_evaluation(tmp_path: Path) -> None:
+    examples = make_examples(3)
+    broken = Fragile(*(e.id for e in examples))
+    with pytest.raises(EvalError, match=r"12 of the 12 answers of condition 'base'.*RecursionError"):
+        run(Counting(perfect(examples)), examples, tmp_path, evaluator=broken)
+
+
+def test_a_baseline_that_fails_wholly_spoils_no_other_condition(tmp_path: Path) -> None:
+    class NoSchema(Counting):
+        def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
+            outputs = super().generate(requests)
+            return [
+                Output(o.id, "", "error", error="no grammar") if r.json_schema else o
+                for o, r in zip(outputs, requests, strict=True)
+            ]
+
+    class NoAdapter(Counting):
+        def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
+            outputs = super().generate(requests)
+            return [
+                Output(o.id, "", "error", error="no luck") if r.adapter else o
+                for o, r in zip(outputs, requests, strict=True)
+            ]
+
+    examples = make_examples(3)
+    record, _ = run(NoSchema(perfect(examples)), examples, tmp_path)
+    failed = record.condition("base + schema")
+    assert (failed.metrics["exact_match"].errored, failed.first_error) == (12, "no grammar")
+    assert record.best_baseline == "base"
+    assert record.condition("adapter").metrics["exact_match"].mean == 1
+    with pytest.raises(EvalError, match=r"12 of the 12 answers of condition 'adapter'.*no luck"):
+        run(NoAdapter(perfect(examples)), examples, tmp_path)
 
 
 @pytest.mark.parametrize(

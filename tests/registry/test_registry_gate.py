@@ -241,6 +241,17 @@ def test_too_many_unjudged_answers_are_refused() -> None:
     assert "11 of the adapter's 100" in only_reason(verdict(record(many)))
 
 
+def test_a_baseline_that_never_answered_is_no_baseline_that_was_beaten() -> None:
+    lost = condition("schema", None, None, 0.5, scored=5, errored=95).model_copy(
+        update={"first_error": "no grammar"}
+    )
+    raw = record(conditions=(*record()["conditions"], lost))
+    assert "95 of the 100 answers of the baseline 'schema'" in only_reason(verdict(raw))
+    assert "no grammar" in only_reason(verdict(raw))
+    teacher = lost.model_copy(update={"kind": "given"})
+    assert verdict(record(conditions=(*record()["conditions"], teacher))).passed
+
+
 def test_serving_where_the_method_does_not_run_is_refused() -> None:
     ia3 = MethodCard(serve_on=("transformers",), to_lora="never")
     reason = only_reason(verdict(card=ia3, adapter_config={"peft_type": "IA3"}))

@@ -15,6 +15,7 @@ from agentlora.core.run import create_run
 from agentlora.core.teacher import rank_of
 from agentlora.core.types import EngineSpec, GenerateRequest
 from agentlora.runtime.backend import command_line, free_port
+from agentlora.runtime.client import VllmClient
 from agentlora.runtime.engine import _unpack
 
 
@@ -85,6 +86,25 @@ def test_a_failed_request_is_an_output_with_an_error(factory: Any, backend: Fake
     assert (bad.id, bad.finish_reason, bad.text) == ("0", "error", "")
     assert "does not exist" in str(bad.error)
     assert good.error is None
+
+
+@pytest.mark.parametrize("how", ["garble", "garble gzip", "garble deep", "garble content", "break"])
+def test_an_answer_that_cannot_be_read_is_an_error_of_its_request_alone(
+    factory: Any, backend: FakeVllm, how: str
+) -> None:
+    with factory.open(spec(url=backend.url)) as engine:
+        bad, good = engine.generate([request(0, how), request(1)])
+    assert (bad.id, bad.finish_reason, bad.text) == ("0", "error", "")
+    assert bad.error
+    assert (good.error, good.text) == (None, "base: hi")
+
+
+@pytest.mark.parametrize("how", ["garble", "garble gzip", "garble deep"])
+def test_the_client_says_that_an_answer_cannot_be_read(backend: FakeVllm, how: str) -> None:
+    client = VllmClient(backend.url)
+    with pytest.raises(RuntimeFault, match="answered /v1/chat/completions with what cannot be read"):
+        client.chat({"model": "base", "messages": [{"role": "user", "content": how}]})
+    client.close()
 
 
 def test_wrong_options_and_addresses_are_refused(factory: Any) -> None:

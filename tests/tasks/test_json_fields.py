@@ -81,3 +81,14 @@ def test_what_cannot_be_judged_is_unscored() -> None:
     )
     assert unusable.unscored
     assert "schema" in unusable.unscored
+    endless = {"type": "object", "properties": {"a": {"pattern": r"(a*)*\1b"}}}
+    undecided = JsonFields().score(
+        Example("x", (), Expected(value={"a": "b"}), schema=endless), Output("x", f'{{"a": "{"a" * 30}"}}')
+    )
+    assert "a: a pattern" in str(undecided.unscored)
+
+
+def test_an_answer_without_end_in_itself_is_no_answer() -> None:
+    """The validator refuses what is 255 deep, and comparing recurses."""
+    for depth in (256, 990):
+        assert scored({"n": 1}, '{"n": ' * depth + "1" + "}" * depth)[0] == 0
