@@ -60,7 +60,8 @@ class ToolSpec:
     ``{"list_of": [...], "min": n, "max": n}``. A range that is ``"spoken": true`` is said in words at times
     ("two", "3 May 2026", "half past nine"). `source` says where the tool comes from. `meaning` is
     "deed thing": tools of one meaning are never offered together, and no request about a thing is called
-    unfitting where a tool about it is offered; empty: it means like no other.
+    unfitting where a tool about it is offered; empty: it means like no other. `repeatable`: parameters that one
+    request can name several values of, one for each call.
     """
 
     domain: str
@@ -73,6 +74,7 @@ class ToolSpec:
     split: Split
     source: str
     meaning: str = ""
+    repeatable: tuple[str, ...] = ()
 
     @property
     def thing(self) -> str:

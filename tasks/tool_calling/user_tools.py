@@ -26,11 +26,15 @@ from agentlora.tasks.tool_calling.importing.pruning import Pruned, prune
 from agentlora.tasks.tool_calling.importing.services import SOURCES
 from agentlora.tasks.tool_calling.importing.source import import_tools
 from agentlora.tasks.tool_calling.importing.types import Imported, ImportedTool, LeftOut
+from agentlora.tasks.tool_calling.repeats import repeatable
 from agentlora.tasks.tool_calling.styles import words_of
 from agentlora.tasks.tool_calling.toolspec import ToolSpec, load_catalogue
 from agentlora.tasks.tool_calling.user_phrasing import VERBS, as_names, operation_of, requests_for
 from agentlora.tasks.tool_calling.user_values import parameter, values_for
 from agentlora.tasks.tool_calling.written import written_requests
+
+# case → the setting that says how much of it there is
+FURTHER = {"same_tool": "same_tool_share"}
 
 
 class UserToolParams(groups.RequestParams):
@@ -54,7 +58,20 @@ class UserToolParams(groups.RequestParams):
     """Characters that the answer of a dev or test request may take."""
     none_fits_share: float = Field(0.2, ge=0, le=1)
     none_fits_weight: float = Field(2.0, gt=0)
+    long_lists_share: float = Field(0.1, ge=0, le=1)
     steps_share: float = Field(0.06, ge=0, le=1)
+    same_tool_share: float = Field(0.04, ge=0, le=1)
+    """How many name several values of one parameter, and need a call of the same tool for each."""
+
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        """See `RequestParams`."""
+        *others, cases = super().parts()
+        return (*others, (*cases, *FURTHER.values()))
+
+    def further_cases(self) -> dict[str, float]:
+        """See `RequestParams`."""
+        own = {case: getattr(self, name) for case, name in FURTHER.items()}
+        return {**super().further_cases(), **{case: share for case, share in own.items() if share}}
 
 
 class UserTools:
@@ -191,6 +208,7 @@ def spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
         source="user-tools",
         # with the name in it, since tools that do nearly the same are offered together when they are served
         meaning=f"{operation.verb}/{tool.name} {' '.join(singular(operation.noun))}",
+        repeatable=repeatable(params),
     )
 
 
