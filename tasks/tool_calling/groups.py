@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, TypeAlias
 
 from pydantic import Field, model_validator
@@ -86,7 +86,9 @@ class RequestParams(Strict):
     def _shares_fit(self) -> Self:
         for names in self.parts():
             if sum(getattr(self, name) for name in names) > 1:
-                found = " and ".join(f"{name} ({getattr(self, name):g})" for name in names)
+                found = " and ".join(
+                    f"{name} ({getattr(self, name):g})" for name in names if getattr(self, name)
+                )
                 raise ValueError(f"{found} are more than 1 together; lower one of them.")
         return self
 
@@ -225,7 +227,7 @@ def _request(
     pool: Pool, offered: Sequence[ToolSpec], params: RequestParams, rng: random.Random
 ) -> tuple[str, Turns, Expected, str]:
     """One request with the turns that follow it, its answer and case (single, choice, none_fits, missing, two_calls,
-    same_tool, steps).
+    same_tool, steps, or one of the tools' conversions).
     """
     cases, near_share = {**HELD_OUT_CASES, **params.further_cases()}, HELD_OUT_NEAR_SHARE
     if pool.split == "train":
@@ -248,6 +250,9 @@ def _request(
         tool = rng.choice(usable)
         if several := repeats.several(tool, pool.invented, held_out, rng):
             return several[0], (), Expected(calls=several[1]), kind
+    if converting := [tool for tool in offered if kind in tool.conversions]:
+        text, call = _converted(pool, rng.choice(converting), kind, rng)
+        return text, (), Expected(calls=(call,)), kind
     text, call = _call(pool, tool, rng)
     if kind == "steps":
         then = rng.choice(offered)
@@ -266,6 +271,14 @@ def question(parameter: str) -> str:
 
 def _call(pool: Pool, tool: ToolSpec, rng: random.Random) -> tuple[str, ToolCall]:
     text, arguments = render(tool, rng.choice(tool.phrasings), rng, pool.invented)
+    return text, ToolCall(tool.name, arguments)
+
+
+def _converted(pool: Pool, tool: ToolSpec, kind: str, rng: random.Random) -> tuple[str, ToolCall]:
+    """A request that says an argument otherwise than the call has it."""
+    conversion = rng.choice(tool.conversions[kind])
+    said = replace(tool, values={**tool.values, conversion.slot: conversion.entries})
+    text, arguments = render(said, rng.choice(conversion.phrasings), rng, pool.invented)
     return text, ToolCall(tool.name, arguments)
 
 

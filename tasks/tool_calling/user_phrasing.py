@@ -28,6 +28,8 @@ PLACES: Pair = (
     ("<t> in <x>", "<t> in <x>", "<t> of <x>", "<t> for <x>", "<x>: <t>", "<t> (<x>)"),
     ("<t> at <x>", "<t> on <x>", "<x> - <t>", "<t>, in <x>"),
 )
+SAYING = {"train": 12, "dev": 6, "test": 6}  # requests that say a certain parameter
+LASTING = 0.5  # of the requests with a duration: "for two hours", without a word for the parameter
 LONGEST_DEED = 70  # characters of a description that somebody would say
 VERBS = frames.KINDS.keys() | frames.VERBS.keys()
 # what a description begins with → how somebody would ask for it
@@ -60,6 +62,41 @@ def requests_for(
         if f"{{{param.name}}}" not in text and all(f"{{{p.name}}}" in text for p in others):
             lacking.append(Phrasing(text, {}, param.name, writer.question(param)))
     return tuple(map(Phrasing, texts)), tuple(lacking)
+
+
+def requests_saying(
+    tool: ImportedTool,
+    operation: Operation,
+    params: Sequence[Param],
+    name: str,
+    split: Split,
+    rng: random.Random,
+    amount: bool = False,
+    lasts: bool = False,
+) -> tuple[Phrasing, ...]:
+    """Requests that say the parameter `name` and all that is required.
+
+    Args:
+        amount: it is said as numbers are.
+        lasts: "for {x}" says it.
+    """
+    writer = Writer(plan_of(operation, params), tuple(params), rng)
+    writer.held_out = split != "train"
+    if amount:
+        writer.kinds[name] = "number"
+    texts: dict[str, None] = {}
+    for attempt in range(3 * SAYING[split]):
+        if len(texts) == SAYING[split]:
+            break
+        also = {p.name for p in writer.mentioned(attempt)} | {name}
+        if lasts and rng.random() < LASTING:
+            said = [p for p in params if p.name in also - {name}]
+            text = _at(_worded(writer, tool, said, "", rng), f"{{{name}}}", "<t> for <x>")
+        else:
+            text = _worded(writer, tool, [p for p in params if p.name in also], "", rng)
+        if all(text.count(f"{{{p.name}}}") >= (p.required or p.name == name) for p in params):
+            texts[text] = None
+    return tuple(map(Phrasing, texts))
 
 
 def _worded(

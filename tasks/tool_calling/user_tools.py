@@ -22,6 +22,7 @@ from agentlora.core.types import JSON, Example, Split
 from agentlora.tasks.tool_calling import api_frames as frames
 from agentlora.tasks.tool_calling import groups
 from agentlora.tasks.tool_calling.api_sources import singular
+from agentlora.tasks.tool_calling.conversions import conversions_of
 from agentlora.tasks.tool_calling.importing.pruning import Pruned, prune
 from agentlora.tasks.tool_calling.importing.services import SOURCES
 from agentlora.tasks.tool_calling.importing.source import import_tools
@@ -30,11 +31,12 @@ from agentlora.tasks.tool_calling.repeats import repeatable
 from agentlora.tasks.tool_calling.styles import words_of
 from agentlora.tasks.tool_calling.toolspec import ToolSpec, load_catalogue
 from agentlora.tasks.tool_calling.user_phrasing import VERBS, as_names, operation_of, requests_for
-from agentlora.tasks.tool_calling.user_values import parameter, values_for
+from agentlora.tasks.tool_calling.user_values import parameter, values_for, with_stated_format
 from agentlora.tasks.tool_calling.written import written_requests
 
 # case → the setting that says how much of it there is
-FURTHER = {"same_tool": "same_tool_share"}
+FURTHER = {"same_tool": "same_tool_share", "unit": "units_share", "date": "dates_share", "number": "numbers_share",
+           "synonym": "synonyms_share", "yes_no": "yes_no_share"}  # fmt: skip
 
 
 class UserToolParams(groups.RequestParams):
@@ -62,6 +64,17 @@ class UserToolParams(groups.RequestParams):
     steps_share: float = Field(0.06, ge=0, le=1)
     same_tool_share: float = Field(0.04, ge=0, le=1)
     """How many name several values of one parameter, and need a call of the same tool for each."""
+    units_share: float = Field(0.04, ge=0, le=1)
+    """How many say an amount in another unit than its parameter takes ("two hours" for ``timeout_seconds``), or
+    at times in its own."""
+    dates_share: float = Field(0.03, ge=0, le=1)
+    """How many say a date or a time otherwise than the call has it ("the 3rd of May 2026")."""
+    numbers_share: float = Field(0.02, ge=0, le=1)
+    """How many say a number in words or with separators ("twenty-five", "1,500")."""
+    synonyms_share: float = Field(0.03, ge=0, le=1)
+    """How many say a value of an enumeration in other words ("every day" for ``daily``)."""
+    yes_no_share: float = Field(0.02, ge=0, le=1)
+    """How many say a yes-or-no parameter in plain words ("open to everyone" for ``private: false``)."""
 
     def parts(self) -> tuple[tuple[str, ...], ...]:
         """See `RequestParams`."""
@@ -186,7 +199,8 @@ def spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
     operation = operation_of(tool)
     properties, required = tool.parameters.get("properties", {}), tool.parameters.get("required", ())
     params, pools = [], {}
-    for name, schema in properties.items():
+    for name, given in properties.items():
+        schema = with_stated_format(name, given)
         param = parameter(name, schema if isinstance(schema, dict) else {}, name in required)
         pool = values_for(param, schema, operation.noun, operation.service, rng) if param else []
         if param and pool:
@@ -195,7 +209,10 @@ def spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
         elif name in required:
             return f"its parameter {name!r} is required, and has no value that is said in a sentence"
     requests, missing = requests_for(tool, operation, as_names(params), split, rng)
-    named = {slot for request in (*requests, *missing) for slot in request.slots}
+    of_their_own = random.Random(f"{seed}/{split}/{tool.name}/conversions")
+    conversions = conversions_of(tool, operation, params, pools, split, of_their_own)
+    saying = [request for found in conversions.values() for one in found for request in one.phrasings]
+    named = {slot for request in (*requests, *missing, *saying) for slot in request.slots}
     return ToolSpec(
         domain=singular(operation.noun)[0],
         name=tool.name,
@@ -209,6 +226,7 @@ def spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
         # with the name in it, since tools that do nearly the same are offered together when they are served
         meaning=f"{operation.verb}/{tool.name} {' '.join(singular(operation.noun))}",
         repeatable=repeatable(params),
+        conversions=conversions,
     )
 
 

@@ -21,11 +21,18 @@ from agentlora.tasks.tool_calling.user_tools import UserToolParams, UserTools, s
 
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
 NONE = {
-    "none_fits_share": 0,
-    "missing_share": 0,
-    "two_calls_share": 0,
-    "steps_share": 0,
-    "same_tool_share": 0,
+    f"{case}_share": 0
+    for case in (
+        "none_fits",
+        "missing",
+        "two_calls",
+        "steps",
+        "units",
+        "dates",
+        "numbers",
+        "synonyms",
+        "yes_no",
+    )
 }
 STAR = {"owner": TEXT, "repo": TEXT}
 
@@ -115,7 +122,18 @@ def test_values_that_could_be_one_calls_are_not_repeated(
 def test_long_lists_have_all_that_the_budget_has_room_for(tmp_path: Path) -> None:
     tools = [
         function(f"get_{thing}", f"Returns a {thing}.", ("name",), name=TEXT)
-        for thing in "order parcel invoice customer coupon review store shelf cart tax".split()
+        for thing in (
+            "order",
+            "parcel",
+            "invoice",
+            "customer",
+            "coupon",
+            "review",
+            "store",
+            "shelf",
+            "cart",
+            "tax",
+        )
     ]
     settings = {"tools_max": 3, "long_lists_share": 0.5}
     examples = build(tmp_path, tools, **settings)
