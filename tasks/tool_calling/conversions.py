@@ -9,6 +9,7 @@ import datetime
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,7 +75,7 @@ def conversions_of(
         if (
             param.schema["type"] == "string"
             and "enum" not in param.schema
-            and not says_format(properties[param.name])
+            and not (says_format(param.schema) or says_format(properties[param.name]))
         ):
             continue  # what it would have to be converted to is not known
         said = _said(param, units, pools[param.name], others, finding, split != "train", rng)
@@ -147,15 +148,19 @@ def _moments(pool: Sequence[Any], held_out: bool, rng: random.Random) -> Iterato
     """The dates and times of a pool in words and in other formats, each as it can only be read in one way."""
     for entry in pool:
         value = entry["value"] if isinstance(entry, dict) else entry
-        if found := _CLOCK.fullmatch(value):
-            if said := _clock(int(found[1]), int(found[2]), rng):
+        with suppress(ValueError):  # what a schema gives for an example may be no date
+            for said in _sayings(value, held_out, rng):
                 yield {"say": said, "value": value}
-        elif found := _MOMENT.fullmatch(value):
-            clock = _clock(int(found[2]), int(found[3]), rng) if found[2] else ""
-            if found[2] and not clock:
-                continue
-            for said in rng.sample(_days(datetime.date.fromisoformat(found[1]), held_out, rng), FORMS):
-                yield {"say": f"{said} at {clock} UTC" if clock else said, "value": value}
+
+
+def _sayings(value: str, held_out: bool, rng: random.Random) -> list[str]:
+    if found := _CLOCK.fullmatch(value):
+        return [_clock(found[1], found[2], rng)]
+    if not (found := _MOMENT.fullmatch(value)):
+        return []
+    clock = f" at {_clock(found[2], found[3], rng)} UTC" if found[2] else ""
+    days = _days(datetime.date.fromisoformat(found[1]), held_out, rng)
+    return [f"{day}{clock}" for day in rng.sample(days, FORMS)]
 
 
 def _days(day: datetime.date, held_out: bool, rng: random.Random) -> list[str]:
@@ -169,9 +174,12 @@ def _days(day: datetime.date, held_out: bool, rng: random.Random) -> list[str]:
     )
 
 
-def _clock(hour: int, minute: int, rng: random.Random) -> str:
-    """Empty where words would leave it open: at midnight, and between quarters of an hour."""
-    return said_time(hour, minute, rng) if 0 < hour < 24 and minute % 15 == 0 else ""
+def _clock(hour: str, minute: str, rng: random.Random) -> str:
+    """Raises ValueError where words would leave it open, at midnight and between quarters of an hour."""
+    time = datetime.time(int(hour), int(minute))
+    if not time.hour or time.minute % 15:
+        raise ValueError(f"{time:%H:%M} has no words")
+    return said_time(time.hour, time.minute, rng)
 
 
 # --- numbers --------------------------------------------------------------------------------------
@@ -205,7 +213,7 @@ def spoken_forms(number: int) -> list[str]:
         forms.append(f"{number:,}")
     if number >= 1000 and number % 1000 == 0 and number < 10**6:
         forms.append(f"{number // 1000}k")
-    if number >= 10**6 and number % 10**5 == 0:
+    if 10**6 <= number < 10**9 and number % 10**5 == 0:
         forms.append(f"{number / 10**6:g} million")
     return forms
 

@@ -276,9 +276,9 @@ def _names(places: Sequence[Place]) -> set[str]:
 
 
 def _in_currency(places: list[Place], param: Param) -> list[Place]:
-    """Of cents in both currencies those that a description says."""
-    text = f" {' '.join(param.words)} {param.description.lower()} "
-    said = [(q, i) for q, i in places if any(name in text for name in q.units[1].names.split())]
+    """Of cents in both currencies those that a name or a description says."""
+    words = {word.rstrip("s") for word in (*param.words, *re.findall("[a-z]+", param.description.lower()))}
+    said = [(q, i) for q, i in places if words & {name.rstrip("s") for name in q.units[1].names.split()}]
     return said or places
 
 
@@ -287,7 +287,7 @@ _UNITS = "|".join(
         {name for q in QUANTITIES for unit in q.units for name in unit.names.split()}, key=len, reverse=True
     )
 )
-_NO_MORE = r"(?!\w)(?! ?/)(?! (?:per|since|ago|of)\b)"
+_NO_MORE = rf"(?!\w)(?! ?/)(?! (?:per|since|ago|of|{_UNITS})\b)"  # "in EUR cents"
 _EITHER = re.compile(rf"\b({_UNITS})\W+(?:or|and)\W+(?:in )?({_UNITS})\b", re.IGNORECASE)
 _DESCRIBED = (
     re.compile(rf"\b(?:in|of|as an?|as) (?:whole |full |degrees )?({_UNITS}){_NO_MORE}", re.IGNORECASE),
@@ -356,7 +356,7 @@ def _compounds(quantity: Quantity, at: int, whole: bool, rng: random.Random) -> 
     for upper in range(max(1, at), min(at + 3, len(quantity.units))):
         small, large = quantity.units[upper - 1], quantity.units[upper]
         ratio = int(Fraction(large.size) / Fraction(small.size))
-        if ratio not in (24, 60) or upper - 1 < at - 1:
+        if ratio not in (24, 60):
             continue
         for _ in range(COMPOUNDS):
             more = rng.randint(1, 3)

@@ -63,7 +63,8 @@ def with_stated_format(name: str, schema: Any) -> Any:
     """The schema with the format of a date or a time that only its description says (``YYYY-MM-DD``, ``HH:MM``), and of
     a date that none is said for.
     """
-    if not isinstance(schema, Mapping) or schema.get("type") != "string" or _BOUND & schema.keys():
+    kinds = (schema.get("type"), *_list(schema.get("type"))) if isinstance(schema, Mapping) else ()
+    if "string" not in kinds or _BOUND & schema.keys():
         return schema
     described = str(schema.get("description", ""))
     if _HOURS.search(described):

@@ -98,7 +98,11 @@ CODES: tuple[Mapping[str, str], ...] = (
     {"jan": "January", "feb": "February", "mar": "March", "apr": "April", "may": "May", "jun": "June",
      "jul": "July", "aug": "August", "sep": "September", "oct": "October", "nov": "November", "dec": "December"},
 )  # fmt: skip
-LANGUAGES, COUNTRIES, SIZES = CODES[0], CODES[1], CODES[3]  # "de" is of the first two, and the parameter's name decides
+LANGUAGES, COUNTRIES, SIZES = (
+    CODES[0],
+    CODES[1],
+    CODES[3],
+)  # "de" is of the first two, and the parameter's name decides
 
 
 def other_words(values: Sequence[str], name: tuple[str, ...], held_out: bool) -> list[tuple[str, str]]:

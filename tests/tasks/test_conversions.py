@@ -155,6 +155,7 @@ def test_what_somebody_would_say_is_among_it(
         ("plan_m", WHOLE),
         ("min", WHOLE),
         ("size_mb", WHOLE),
+        ("amount", {"type": "integer", "description": "In EUR cents"}),
         ("timeout_seconds", TEXT),
         ("timeout_seconds", {"type": "integer", "enum": [30, 60]}),
     ],
@@ -223,6 +224,32 @@ def test_dates_are_said_in_formats_that_are_read_in_one_way(rule: dict[str, Any]
         assert len({re.sub(r"\w", "", entry["say"]) for entry in said}) > 3
 
 
+def test_of_cents_only_the_currency_that_is_said_is_heard() -> None:
+    euros = entries(
+        "unit", {"price_cents": {"type": "integer", "description": "What an amateur pays (euros)."}}
+    )
+    assert euros == []  # a name and a description that do not agree
+    said = entries(
+        "unit", {"price_cents": {"type": "integer", "description": "The price, charged in your euro account"}}
+    )
+    assert said
+    assert not [entry for entry in said if "dollar" in entry["say"] or "USD" in entry["say"]]
+
+
+def test_optional_dates_and_broken_examples_are_dates_too() -> None:
+    optional = {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}], "default": None}
+    assert entries("date", {"due": optional})
+    assert entries("date", {"due": {"type": ["string", "null"], "description": "YYYY-MM-DD"}})
+    broken = {
+        "type": "string",
+        "format": "date-time",
+        "examples": ["2026-13-45T99:99:00Z", "2026-01-02T00:00:00Z"],
+    }
+    said = entries("date", {"due": broken})
+    assert said
+    assert not [entry for entry in said if entry["value"] in broken["examples"]]
+
+
 def test_moments_and_times_are_said_in_words() -> None:
     for entry in entries("date", {"since": {"type": "string", "format": "date-time"}}):
         day, _, clock = entry["value"].partition("T")
@@ -280,6 +307,7 @@ def test_numbers_are_spelt_as_english_does() -> None:
     assert spoken_forms(1500) == ["one thousand five hundred", "1,500"]
     assert spoken_forms(12_000)[1:] == ["12,000", "12k"]
     assert spoken_forms(2_500_000) == ["2,500,000", "2.5 million"]
+    assert spoken_forms(1_234_567_800_000) == ["1,234,567,800,000"]
     assert spoken_forms(101) == spoken_forms(1) == spoken_forms(-20) == []
     by_words = {in_words(n): n for n in range(1000)}
     assert len(by_words) == 1000
