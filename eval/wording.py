@@ -19,6 +19,12 @@ _LABELS = {
     "false_refusal": "False refusals",
     "right_answer": "Right answers",
     "field_accuracy": "Right fields",
+    "same_tool": "Several calls of one tool",
+    "unit": "Other unit",
+    "date": "Date in other words",
+    "number": "Number in words",
+    "synonym": "Synonym of a choice",
+    "yes_no": "Yes or no in plain words",
 }
 
 

@@ -57,7 +57,7 @@ def micro_batch_of(
     for micro in range(min(of_process, at_once), 1, -1):
         if of_process % micro:
             continue
-        passes = training_passes(items, training.batch_size, micro, 0, len(items))
+        passes = training_passes(items, training.batch_size, micro, 0, len(items), training.order)
         parts = [[items[i] for i in members] for members in passes]
         worst = heaviest(parts, config, value_bytes, training.gradient_checkpointing, sharing)
         if _pass_bytes(worst, config, value_bytes, training.gradient_checkpointing, sharing) <= budget:

@@ -87,7 +87,8 @@ def predict(
     in_all = items_in_all(training, round(len(items) / part))
     updates = ceil(in_all / training.batch_size)
     # of a training that is shorter than its data, no more than it will see
-    passes = training_passes(items, training.batch_size, micro, config.seed, min(in_all, len(items)))
+    of_epoch = min(in_all, len(items))
+    passes = training_passes(items, training.batch_size, micro, config.seed, of_epoch, training.order)
     parts = [[items[i] for i in part] for part in passes]
     seen = sum(map(len, parts))
     worst = heaviest(parts, of_model, value_bytes, training.gradient_checkpointing, sharing)

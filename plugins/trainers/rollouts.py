@@ -24,6 +24,7 @@ from agentlora.core.processes import process_count
 from agentlora.core.run import Run
 from agentlora.core.types import Base, Example, Expected, Method
 from agentlora.plugins.trainers.checkpoints import Prover, last_whole
+from agentlora.plugins.trainers.difficulty import difficulty
 from agentlora.plugins.trainers.exporting import export_trained
 from agentlora.plugins.trainers.loading import (
     autocast_of,
@@ -70,15 +71,18 @@ class Session:
         return training.max_steps or math.ceil(len(self.prompts) * training.epochs / training.batch_size)
 
     def dataset(self) -> Any:
-        """The prompts of every update, in order: each once before any is there again, in another order every time. A
-        prompt is the number of its example: what it says is tokenized already.
+        """The prompts of every update, in order: each once before any is there again, in another order every time, or
+        from easy to hard ones. A prompt is the number of its example: what it says is tokenized already.
         """
         from datasets import Dataset
 
         rng, wanted = random.Random(self.run.config.seed), self.updates * self.run.config.training.batch_size
         order: list[int] = []
         while len(order) < wanted:
-            order += rng.sample(list(self.prompts), len(self.prompts))
+            drawn = rng.sample(list(self.prompts), len(self.prompts))
+            if self.run.config.training.order == "easy-first":
+                drawn.sort(key=lambda number: difficulty(self.examples[number]))
+            order += drawn
         return Dataset.from_list([{"prompt": str(n), "example": n} for n in order[:wanted]])
 
     def arguments(self) -> dict[str, Any]:

@@ -9,16 +9,20 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from agentlora.core.errors import DataError
 from agentlora.core.messages import answer_message
 from agentlora.core.types import Example
+from agentlora.plugins.trainers.difficulty import difficulty
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One example as tokens: `ids` [length]; those from `start` on are trained, with `weight`. `start` ≥ 1."""
+    """One example as tokens: `ids` [length]; those from `start` on are trained, with `weight`. `start` ≥ 1.
+    `difficulty`: of the example.
+    """
 
     ids: tuple[int, ...]
     start: int
     group: str
     weight: float = 1.0
+    difficulty: float = 0.0
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -57,6 +61,10 @@ class Pair:
     @property
     def weight(self) -> float:
         return self.chosen.weight
+
+    @property
+    def difficulty(self) -> float:
+        return self.chosen.difficulty
 
 
 Item: TypeAlias = Row | Pair  # what an update counts, and a forward pass keeps together
@@ -229,5 +237,5 @@ def row_and_prompt(example: Example, tokenizer: Any, chat_template: str) -> tupl
     prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     # tokenized apart, as the server does: the answer's tokens never merge with the prompt's
     answer_ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
-    row = Row(tuple(prompt_ids + answer_ids), len(prompt_ids), example.group or example.id, example.weight)
-    return prompt, row
+    ids, group = tuple(prompt_ids + answer_ids), example.group or example.id
+    return prompt, Row(ids, len(prompt_ids), group, example.weight, difficulty(example))

@@ -217,7 +217,7 @@ def _make_trainer(
     accumulate = training.batch_size // micro
     in_all = items_in_all(training, len(items))
     total_steps = math.ceil(in_all / training.batch_size)
-    passes = training_passes(items, training.batch_size, micro, run.config.seed, in_all)
+    passes = training_passes(items, training.batch_size, micro, run.config.seed, in_all, training.order)
     parts = [[items[i] for i in members] for members in passes]
     plain_tokens = sum(len(row.ids) for part in parts for row in flat(part))
     computed = sum(map(computed_tokens, parts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rollout_runs import fit, fit_interrupted, new_run
@@ -13,7 +14,9 @@ from agentlora.core.manager import default_plugins
 from agentlora.core.types import Example, Expected, Output
 from agentlora.plugins.bases.resolve import resolve_base
 from agentlora.plugins.trainers import grpo
+from agentlora.plugins.trainers.difficulty import difficulty
 from agentlora.plugins.trainers.grpo import GRPOParams, reward_of
+from agentlora.plugins.trainers.rollouts import Session
 
 PARAMS = {"answers": 4, "max_new_tokens": 6}
 
@@ -150,3 +153,23 @@ def test_what_cannot_be_trained_is_told(
     looking = new_run(tiny_model_dir, examples, tmp_path / "looking", "grpo", PARAMS, eval_steps=5)
     with pytest.raises(ConfigError, match=r"training\.eval_steps: trainer 'grpo' does not do that"):
         trainer.check(looking.config, base, method)
+
+
+def test_prompts_come_from_easy_to_hard_where_that_is_asked_for(
+    tiny_model_dir: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    def order(name: str) -> list[int]:
+        run = new_run(
+            tiny_model_dir, examples, tmp_path / name, "grpo", {}, order=name, max_steps=None, epochs=2
+        )
+        prompts = dict.fromkeys(range(len(examples)), (1,))
+        nothing: Any = None
+        session = Session(run, None, None, examples, prompts, nothing, None, nothing, nothing, 2)
+        return [row["example"] for row in session.dataset()]
+
+    easy, shuffled = order("easy-first"), order("shuffled")
+    hardness = [difficulty(examples[number]) for number in easy]
+    half = len(examples)
+    assert hardness == [*sorted(hardness[:half]), *sorted(hardness[half:])]
+    assert sorted(easy) == sorted(shuffled) == sorted([*range(half)] * 2)
+    assert easy != shuffled
