@@ -106,8 +106,10 @@ def build(run: Run, plugins: Plugins) -> dict[str, Any]:
     return build_data(run, plugins, partial(teach, run, plugins) if run.config.teacher.source else None)
 
 
-def look_at_rows(base: Base, examples: list[Example]) -> None:
-    """Raises DataError where what would be trained is not what the examples say (see `plugins.trainers.xray`)."""
+def look_at_rows(base: Base, examples: list[Example], pairs: bool = False) -> None:
+    """Raises DataError where what would be trained is not what the examples, or their `pairs` of answers, say (see
+    `plugins.trainers.xray`).
+    """
     from agentlora.core.libraries import prepare_libraries
     from agentlora.eval.calls import parse_answer
     from agentlora.plugins.trainers.xray import refuse_wrong_rows
@@ -116,9 +118,8 @@ def look_at_rows(base: Base, examples: list[Example]) -> None:
     with needs_extra("train", "training"):
         from transformers import AutoTokenizer
 
-    refuse_wrong_rows(
-        examples, AutoTokenizer.from_pretrained(base.model_dir), base.chat_template, parse_answer
-    )
+    tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
+    refuse_wrong_rows(examples, tokenizer, base.chat_template, parse_answer, pairs)
 
 
 def train(run: Run, plugins: Plugins) -> Path:
@@ -130,6 +131,7 @@ def train(run: Run, plugins: Plugins) -> Path:
         TrainError: the trainer failed.
     """
     from agentlora.core.provenance import device
+    from agentlora.core.teacher import PAIRS
     from agentlora.plugins.bases.resolve import resolve_base
     from agentlora.plugins.trackers.known import check_trackers
 
@@ -145,7 +147,7 @@ def train(run: Run, plugins: Plugins) -> Path:
         examples = run.examples("train")
         if not process_index():
             if base.tool_call_parser == "hermes" and needs_answers(run.config, plugins):
-                look_at_rows(base, examples)
+                look_at_rows(base, examples, run.config.trainer.name in PAIRS)
             start_others(run)
         with together(), boundary(TrainError, f"trainer {run.config.trainer.name!r}"):
             directory: Path = trainer.fit(run, base, method, examples)

@@ -210,8 +210,8 @@ def xray(
     """Show what the model sees and what it is trained on, token by token.
 
     TARGET is a run, or a task with the options that `train` takes. Every example of the split is checked: tools are
-    rendered, the answer ends in its end token, and what is trained is read back as the expected calls. Ends with exit
-    code 1 where one is wrong.
+    rendered, the answer ends in its end token, and what is trained is read back as the expected calls. With --trainer
+    dpo or kto, rejected answers are shown and checked too. Ends with exit code 1 where an example is wrong.
     """
     from agentlora.core.libraries import prepare_libraries
     from agentlora.core.manager import default_plugins
@@ -223,11 +223,14 @@ def xray(
         close = nearest(missing[0], [one.example.id for one in found])
         raise DataError(f"no example of {split} is called {missing[0]!r}.{close}")
     wrong = [one for one in found if one.problems]
-    left_out = sum(not one.fits for one in found)
+    left_out = sum(not (one.fits or one.unpaired) for one in found)
+    unpaired = sum(one.unpaired for one in found)
     trained, whole = sum(one.trained for one in found), sum(one.length for one in found)
     summary = (
         f"{len(found):,} examples of {split}: {whole:,} tokens, {trained:,} trained ({trained / max(whole, 1):.0%}); "
-        f"{left_out:,} too long and left out; {len(wrong):,} wrong"
+        f"{left_out:,} too long and left out; "
+        + (f"{unpaired:,} without a rejected answer and left out; " if unpaired else "")
+        + f"{len(wrong):,} wrong"
     )
     chosen += [one for one in wrong if one not in chosen][:SHOWN]
     shown = [(one, pieces(one.example)) for one in chosen]
@@ -239,7 +242,7 @@ def xray(
     if as_json:
         from agentlora.plugins.trainers.xray import to_json
 
-        counts = {"examples": len(found), "left_out": left_out, "wrong": len(wrong)}
+        counts = {"examples": len(found), "left_out": left_out, "unpaired": unpaired, "wrong": len(wrong)}
         click.echo(json.dumps({**counts, "looks": [to_json(*one) for one in shown]}, ensure_ascii=False))
     else:
         from rich.console import Console
@@ -271,6 +274,7 @@ def looks(
     from agentlora.core.home import home
     from agentlora.core.resolving import resolve_config
     from agentlora.core.run import open_run
+    from agentlora.core.teacher import PAIRS
     from agentlora.eval.calls import parse_answer
     from agentlora.plugins.bases.resolve import outline
     from agentlora.plugins.trainers.xray import look, pieces_of
@@ -291,31 +295,38 @@ def looks(
         raise DataError(f"{target} has no examples in {split}")
     with needs_extra("train", "looking at tokens"):
         from transformers import AutoTokenizer
+    pairs = resolved.trainer.name in PAIRS
     model_dir, template = outline(resolved.model, plugins, home())
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
-    found = [look(e, tokenizer, template, resolved.training.max_len, parse_answer) for e in examples]
-    return found, partial(pieces_of, tokenizer=tokenizer, chat_template=template)
+    limit = resolved.training.max_len
+    found = [look(e, tokenizer, template, limit, parse_answer, pairs) for e in examples]
+    return found, partial(pieces_of, tokenizer=tokenizer, chat_template=template, pairs=pairs)
 
 
 ROLES = {"template": "dim", "system": "magenta", "tools": "bright_black", "user": "blue", "assistant": "green",
-         "tool": "yellow", "answer": "bold black on green"}  # fmt: skip
+         "tool": "yellow", "answer": "bold black on green", "rejected": "bold black on red"}  # fmt: skip
 
 
 def _looks_shown(shown: list[Any], summary: str) -> list[Any]:
     from rich.text import Text
 
+    from agentlora.plugins.trainers.xray import left_out, size_of
+
+    pairs = any(one.rejected for one, _ in shown)
     legend = Text("\n")
     for role, style in ROLES.items():
-        legend.append("trained" if role == "answer" else role, style).append(" ")
+        if pairs or role != "rejected":
+            legend.append("trained" if role == "answer" else role, style).append(" ")
     parts: list[Any] = [Text(summary), legend]
     for one, pieces in shown:
-        weight = "" if one.example.weight == 1 else f", weighs {one.example.weight:g}"
-        size = f"{one.length:,} tokens, {one.trained:,} trained{weight}"
-        parts.append(Text.assemble("\n", (one.example.id, "bold"), f"  {size}"))
-        if not one.fits:
-            parts.append(Text("longer than max_len: left out of the training", "bold red"))
-        parts += [Text(problem, "bold red") for problem in one.problems]
-        parts.append(Text.assemble(*((piece.text, ROLES.get(piece.role, "")) for piece in pieces)))
+        parts.append(Text.assemble("\n", (one.example.id, "bold"), f"  {size_of(one)}"))
+        told = [*filter(None, [left_out(one)]), *one.problems]
+        parts += [Text(problem, "bold red") for problem in told]
+        texts = [(piece.text, ROLES.get(piece.role, "")) for piece in pieces]
+        better = len(texts) - one.rejected
+        parts.append(Text.assemble(*texts[:better]))
+        if one.rejected:
+            parts += [Text("rejected:", "dim"), Text.assemble(*texts[better:])]
     return parts
 
 

@@ -6,12 +6,12 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agentlora.core.errors import DataError
 from agentlora.core.types import JSON, Example
-from agentlora.plugins.trainers.rows import Row, row_and_prompt, texts_of
+from agentlora.plugins.trainers.rows import Row, row_and_prompt, row_of, texts_of
 
 LOOKED_AT = 200  # examples of a training, evenly
 TOLD = 3  # of those that are wrong
@@ -19,8 +19,8 @@ TOLD = 3  # of those that are wrong
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One token. `role`: of the message that it belongs to (``template`` for what the template adds, ``answer`` for
-    what is trained).
+    """One token. `role`: of the message that it belongs to (``template`` for what the template adds, ``answer`` and
+    ``rejected`` for what is trained).
     """
 
     text: str
@@ -30,7 +30,8 @@ class Piece:
 @dataclass(frozen=True, slots=True)
 class Look:
     """One example: how many tokens it has and how many are trained, whether they fit (what does not is left out, never
-    cut), and what is wrong with it.
+    cut), and what is wrong with it. `rejected`: how many of the tokens are of the rejected answer, where pairs are
+    trained on; `unpaired`: it has none, and is left out.
     """
 
     example: Example
@@ -38,31 +39,53 @@ class Look:
     trained: int
     fits: bool
     problems: tuple[str, ...]
+    rejected: int = 0
+    unpaired: bool = False
 
 
 # reads an answer as the server will: its calls (with name and arguments), the text around them, unreadable blocks
 Parser = Callable[[str], Any]
 
 
-def look(example: Example, tokenizer: Any, chat_template: str, max_len: int, parse: Parser) -> Look:
-    """`example` as the trainer makes tokens of it. Raises what `row_of` does."""
+def look(
+    example: Example, tokenizer: Any, chat_template: str, max_len: int, parse: Parser, pairs: bool = False
+) -> Look:
+    """`example` as the trainer makes tokens of it; with `pairs`, one that learns from rejected answers too. Raises what
+    `row_of` does.
+    """
     prompt, row = row_and_prompt(example, tokenizer, chat_template)
-    length, trained = len(row.ids), len(row.ids) - row.start
+    worse = _rejected_row(example, tokenizer, chat_template) if pairs else None
+    problems = [*_problems(example, prompt, row, tokenizer, parse)]
+    if worse:
+        problems += _problems_of_rejected(example, row, worse, tokenizer, parse)
+    rejected = len(worse.ids) - worse.start if worse else 0
     return Look(
-        example, length, trained, length <= max_len, tuple(_problems(example, prompt, row, tokenizer, parse))
+        example,
+        len(row.ids) + rejected,
+        len(row.ids) - row.start + rejected,
+        max(len(one.ids) for one in (row, worse) if one) <= max_len,
+        tuple(problems),
+        rejected,
+        pairs and worse is None,
     )
 
 
-def pieces_of(example: Example, tokenizer: Any, chat_template: str) -> list[Piece]:
-    """Every token of `example`. Raises what `row_of` does."""
+def pieces_of(example: Example, tokenizer: Any, chat_template: str, pairs: bool = False) -> list[Piece]:
+    """Every token of `example`, with `pairs` those of its rejected answer behind them. Raises what `row_of` does."""
     prompt, answer = texts_of(example, tokenizer, chat_template)
     roles = _roles(example, prompt)
-    of_prompt = [Piece(text, roles[start]) for start, text in _tokens(prompt, tokenizer)]
-    return of_prompt + [Piece(text, "answer") for _, text in _tokens(answer, tokenizer)]
+    found = [Piece(text, roles[start]) for start, text in _tokens(prompt, tokenizer)]
+    found += [Piece(text, "answer") for _, text in _tokens(answer, tokenizer)]
+    if pairs and example.rejected:
+        _, worse = texts_of(replace(example, expected=example.rejected), tokenizer, chat_template)
+        found += [Piece(text, "rejected") for _, text in _tokens(worse, tokenizer)]
+    return found
 
 
-def refuse_wrong_rows(examples: Sequence[Example], tokenizer: Any, chat_template: str, parse: Parser) -> None:
-    """Look at some of the examples before they are trained on.
+def refuse_wrong_rows(
+    examples: Sequence[Example], tokenizer: Any, chat_template: str, parse: Parser, pairs: bool = False
+) -> None:
+    """Look at some of the examples before they are trained on; `pairs` as in `look`.
 
     Raises:
         DataError: one of them is not what it should be; says which, and why.
@@ -70,8 +93,7 @@ def refuse_wrong_rows(examples: Sequence[Example], tokenizer: Any, chat_template
     wrong = []
     for number in range(min(LOOKED_AT, len(examples))):
         example = examples[number * len(examples) // min(LOOKED_AT, len(examples))]
-        prompt, row = row_and_prompt(example, tokenizer, chat_template)
-        found = list(_problems(example, prompt, row, tokenizer, parse))
+        found = look(example, tokenizer, chat_template, 0, parse, pairs).problems
         wrong += [f"{example.id}: {found[0]}"] if found else []
     if wrong:
         more = f" (and {len(wrong) - TOLD} more of those looked at)" if len(wrong) > TOLD else ""
@@ -79,6 +101,32 @@ def refuse_wrong_rows(examples: Sequence[Example], tokenizer: Any, chat_template
             "examples are not trained on as they are meant:\n  " + "\n  ".join(wrong[:TOLD]) + f"{more}\n"
             "agentlora data xray shows them token by token."
         )
+
+
+def _rejected_row(example: Example, tokenizer: Any, chat_template: str) -> Row | None:
+    if example.rejected is None:
+        return None
+    return row_of(replace(example, expected=example.rejected), tokenizer, chat_template)
+
+
+def _problems_of_rejected(
+    example: Example, row: Row, worse: Row, tokenizer: Any, parse: Parser
+) -> Iterator[str]:
+    """What is wrong with the tokens of a rejected answer, whose prompt is that of the better one. What it says may be
+    wrong, and a call in its text unreadable: that is what it is rejected for.
+    """
+    if worse.ids == row.ids:
+        yield "the rejected answer is the expected one: there is nothing to prefer"
+        return
+    trained, expected = worse.ids[worse.start :], example.rejected
+    found = [*_end(trained, tokenizer)]
+    if expected is not None and expected.text is not None and not expected.calls:
+        text = tokenizer.decode(_before_end(trained, tokenizer))
+        if _plain(text) != _plain(expected.text):
+            found.append(f"read back, its text is {_short(text)}, not {_short(expected.text)}")
+    elif expected is not None:
+        found += _round_trip(replace(example, expected=expected), trained, tokenizer, parse)
+    yield from (f"rejected answer: {problem}" for problem in found)
 
 
 def _problems(example: Example, prompt: str, row: Row, tokenizer: Any, parse: Parser) -> Iterator[str]:
@@ -110,8 +158,7 @@ def _end(trained: Sequence[int], tokenizer: Any) -> Iterator[str]:
 
 def _round_trip(example: Example, trained: Sequence[int], tokenizer: Any, parse: Parser) -> Iterator[str]:
     """Trained tokens, decoded and read as the server will, are the expected answer and nothing else."""
-    ids = list(trained[:-1]) if trained and trained[-1] in _ends(tokenizer) else list(trained)
-    text, expected = tokenizer.decode(ids), example.expected
+    text, expected = tokenizer.decode(_before_end(trained, tokenizer)), example.expected
     if not expected.calls and expected.text is None:
         try:
             found = json.loads(_plain(text))
@@ -133,6 +180,10 @@ def _round_trip(example: Example, trained: Sequence[int], tokenizer: Any, parse:
         yield f"read back, its calls are {_short(json.dumps(said, ensure_ascii=False))}, not the expected ones"
     elif _plain(expected.text or "") != _plain(answer.text):
         yield f"read back, its text is {_short(answer.text)}, not {_short(expected.text or '')}"
+
+
+def _before_end(trained: Sequence[int], tokenizer: Any) -> list[int]:
+    return list(trained[:-1]) if trained and trained[-1] in _ends(tokenizer) else list(trained)
 
 
 def _ends(tokenizer: Any) -> set[int]:
@@ -192,13 +243,29 @@ def _roles(example: Example, prompt: str) -> list[str]:
     return roles
 
 
+def size_of(found: Look) -> str:
+    """How large an example is, for people."""
+    rejected = f", {found.rejected:,} of those of the rejected answer" if found.rejected else ""
+    weight = "" if found.example.weight == 1 else f", weighs {found.example.weight:g}"
+    return f"{found.length:,} tokens, {found.trained:,} trained{rejected}{weight}"
+
+
+def left_out(found: Look) -> str:
+    """Why an example is not trained on, for people; empty where it is."""
+    if found.unpaired:
+        return "no rejected answer: left out of the training"
+    return "" if found.fits else "longer than max_len: left out of the training"
+
+
 def to_json(found: Look, pieces: Sequence[Piece]) -> JSON:
     """A look as JSON: tokens as [text, role]."""
     return {
         "id": found.example.id,
         "tokens": [[piece.text, piece.role] for piece in pieces],
         "trained": found.trained,
+        "rejected": found.rejected,
         "fits": found.fits,
+        "unpaired": found.unpaired,
         "weight": found.example.weight,
         "problems": list(found.problems),
     }

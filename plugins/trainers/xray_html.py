@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from agentlora.plugins.trainers.xray import Look, Piece
+from agentlora.plugins.trainers.xray import Look, Piece, left_out, size_of
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --dim: #667; --bad: #b3261e; }
@@ -18,16 +18,20 @@ pre span { border-right: 1px solid var(--line); }
 .template { color: #889; } .system { color: #8250df; } .tools { color: #57606a; } .user { color: #0550ae; }
 .assistant { color: #116329; } .tool { color: #953800; }
 .answer { background: #2da44e33; font-weight: 600; }
+.rejected { background: #cf222e33; font-weight: 600; }
 @media (prefers-color-scheme: dark) { .system { color: #d2a8ff; } .tools { color: #9da7b3; } .user { color: #79c0ff; }
   .assistant { color: #7ee787; } .tool { color: #ffa657; } :root { --dim: #9aa; --bad: #ff8a80; } }
 """
-LEGEND = ("template", "system", "tools", "user", "assistant", "tool", "answer")
+LEGEND = ("template", "system", "tools", "user", "assistant", "tool", "answer", "rejected")
 
 
 def page(title: str, looks: Sequence[tuple[Look, Sequence[Piece]]], summary: str) -> str:
     """The page. A token without a text of its own is a dot."""
+    pairs = any(piece.role == "rejected" for _, pieces in looks for piece in pieces)
     legend = " ".join(
-        f'<span class="{role}">{"trained" if role == "answer" else role}</span>' for role in LEGEND
+        f'<span class="{role}">{"trained" if role == "answer" else role}</span>'
+        for role in LEGEND
+        if pairs or role != "rejected"
     )
     parts = "".join(_example(found, pieces) for found, pieces in looks)
     return (
@@ -40,12 +44,19 @@ def page(title: str, looks: Sequence[tuple[Look, Sequence[Piece]]], summary: str
 
 
 def _example(found: Look, pieces: Sequence[Piece]) -> str:
-    weight = "" if found.example.weight == 1 else f", weighs {found.example.weight:g}"
-    size = f"{found.length:,} tokens, {found.trained:,} of them trained{weight}"
-    fits = "" if found.fits else '<p class="bad">longer than max_len: left out of the training</p>'
-    problems = "".join(f'<p class="bad">{escape(problem)}</p>' for problem in found.problems)
-    tokens = "".join(f'<span class="{escape(p.role)}">{_text(p.text)}</span>' for p in pieces)
-    return f'<h2>{escape(found.example.id)}</h2><p class="dim">{size}</p>{fits}{problems}<pre>{tokens}</pre>'
+    why = left_out(found)
+    told = f'<p class="bad">{why}</p>' if why else ""
+    told += "".join(f'<p class="bad">{escape(problem)}</p>' for problem in found.problems)
+    worse = [piece for piece in pieces if piece.role == "rejected"]
+    shown = _tokens(pieces[: len(pieces) - len(worse)])
+    if worse:
+        shown += f'<p class="dim">rejected:</p>{_tokens(worse)}'
+    return f'<h2>{escape(found.example.id)}</h2><p class="dim">{size_of(found)}</p>{told}{shown}'
+
+
+def _tokens(pieces: Sequence[Piece]) -> str:
+    spans = (f'<span class="{escape(piece.role)}">{_text(piece.text)}</span>' for piece in pieces)
+    return f"<pre>{''.join(spans)}</pre>"
 
 
 def _text(text: str) -> str:

@@ -148,6 +148,55 @@ def test_good_rows_are_let_through_and_wrong_ones_counted(tokenizer: Any) -> Non
         refuse_wrong_rows(five, tokenizer, wrong, parse_answer)
 
 
+WORSE = Expected(calls=(ToolCall("set_light", {"room": "moon"}),))
+
+
+def test_a_rejected_answer_is_shown_behind_the_expected_one(tokenizer: Any) -> None:
+    for rejected in (WORSE, Expected(text="<tool_call> I cannot."), Expected(value={"room": None})):
+        pair = example(rejected=rejected)
+        found = look(pair, tokenizer, chatml_tools(), 1000, parse_answer, pairs=True)
+        worse = row_of(replace(pair, expected=rejected), tokenizer, chatml_tools())
+        assert found.problems == ()
+        assert not found.unpaired
+        assert found.rejected == len(worse.ids) - worse.start > 0
+        shown = pieces_of(pair, tokenizer, chatml_tools(), pairs=True)
+        assert len(shown) == found.length
+        assert text_of(shown[: -found.rejected], "answer") == text_of(pieces(tokenizer), "answer")
+        assert text_of(shown[-found.rejected :], "rejected") == tokenizer.decode(worse.ids[worse.start :])
+        assert found.trained == seen(tokenizer).trained + found.rejected
+        # who does not learn from it does not see it
+        assert look(pair, tokenizer, chatml_tools(), 1000, parse_answer) == replace(
+            seen(tokenizer), example=pair
+        )
+    long = example(rejected=Expected(text="no " * 1000))
+    assert seen(tokenizer).fits
+    assert not look(long, tokenizer, chatml_tools(), 1000, parse_answer, pairs=True).fits
+    assert look(example(), tokenizer, chatml_tools(), 1000, parse_answer, pairs=True).unpaired
+
+
+@pytest.mark.parametrize(
+    ("rejected", "old", "new", "problem"),
+    [
+        (example().expected, "", "", "the rejected answer is the expected one"),
+        (Expected(text="No."), "{{- '<|im_end|>' -}}\n{%- endgeneration", "{%- endgeneration", "no end token"),
+        (WORSE, "dump(function.arguments)", "dump(dict(function.arguments, colour=none))", "a null that nobody"),
+        (Expected(text="No way."), "message.content", "message.content | replace('way', '')", "its text is 'No .'"),
+    ],
+)  # fmt: skip
+def test_rejected_answers_that_are_not_what_was_said_are_found_out(
+    tokenizer: Any, rejected: Expected, old: str, new: str, problem: str
+) -> None:
+    template = chatml_tools().replace(old, new) if old else chatml_tools()
+    assert old in chatml_tools()
+    pair = example(rejected=rejected)
+    found = look(pair, tokenizer, template, 1000, parse_answer, pairs=True)
+    told = [one for one in found.problems if "rejected answer" in one]
+    assert any(problem in one for one in told), found.problems
+    fine = replace(pair, expected=Expected(text="Fine.")) if old else pair
+    with pytest.raises(DataError, match=f"(?s)not trained on as they are meant.*{re.escape(problem)}"):
+        refuse_wrong_rows([fine], tokenizer, template, parse_answer, pairs=True)
+
+
 def test_the_page_shows_everything_escaped(tokenizer: Any) -> None:
     found = replace(seen(tokenizer), problems=("<b>wrong</b>",), fits=False)
     text = page("a <title>", [(found, pieces(tokenizer))], "1 example")
@@ -155,6 +204,34 @@ def test_the_page_shows_everything_escaped(tokenizer: Any) -> None:
     assert "&lt;b&gt;wrong&lt;/b&gt;" in text
     assert "left out of the training" in text
     assert 'class="answer"' in text
+
+
+def test_the_command_shows_pairs_where_they_are_trained_on(tiny_model_dir: Path, tmp_path: Path) -> None:
+    rows = [
+        {
+            "messages": [{"role": "user", "content": f"Light in the {sha256(bytes([i])).hexdigest()[:12]}"}],
+            "expected": {"text": "It is on."},
+            **({} if i % 4 == 0 else {"rejected": {"text": "<b>Never.</b>"}}),
+        }
+        for i in range(40)
+    ]
+    data, html = tmp_path / "rows.jsonl", tmp_path / "x.html"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    options = ["data", "xray", "tool-calling", "--model", str(tiny_model_dir), "--data", str(data)]
+    shown = CliRunner().invoke(cli, [*options, "--trainer", "dpo", "--count", "40", "--html", str(html)])
+    assert shown.exit_code == 0, shown.output
+    text = " ".join(shown.output.split())
+    assert "without a rejected answer and left out; 0 wrong" in text
+    assert "no rejected answer: left out of the training" in text
+    assert "It is on.<|im_end|> rejected: <b>Never.</b><|im_end|>" in text
+    page_text = html.read_text()
+    assert "rejected:</p><pre><span" in page_text
+    assert "<b>" not in page_text
+    told = json.loads(CliRunner().invoke(cli, [*options, "--trainer", "kto", "--json"]).output)
+    assert told["unpaired"] > 0
+    plain = CliRunner().invoke(cli, [*options, "--count", "40"]).output
+    assert "rejected" not in plain
+    assert "Never" not in plain
 
 
 def test_the_command_shows_a_task_and_a_file(
