@@ -14,7 +14,7 @@ from agentlora.core.manager import Plugins
 from agentlora.core.provenance import redact
 from agentlora.core.resolving import builder_name
 from agentlora.core.run import Run
-from agentlora.core.types import JSON, DatasetBuilder, Evaluator, Example, Split
+from agentlora.core.types import JSON, DatasetBuilder, Evaluator, Example, Split, fields_of
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 GOLD_LOOKED_AT = 100
@@ -91,7 +91,7 @@ def split_digest(examples: Iterable[Example]) -> str:
     """The hex digest of the examples' canonical JSON, which is a list."""
     found, between = sha256(b"["), b""
     for example in examples:
-        found.update(between + canonical_json(example.to_dict()))
+        found.update(between + canonical_json(fields_of(example), fields_of))
         between = b","
     found.update(b"]")
     return found.hexdigest()

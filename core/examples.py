@@ -63,7 +63,7 @@ def unnamed_records() -> Records:
     folder = home() / "cache"
     folder.mkdir(parents=True, exist_ok=True)
     file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - the records close it
-    return Records(file, array("q"))  # type: ignore[arg-type] # a FileIO, unbuffered
+    return Records(file, array("q"))
 
 
 class Examples(Sequence[Example]):
@@ -116,6 +116,11 @@ class Examples(Sequence[Example]):
 
     def _read(self, number: int) -> Example:
         return _example(self._records[number], self._name, number + 1)
+
+
+def evenly(examples: Sequence[Example], most: int = 20_000) -> Sequence[Example]:
+    """`examples`, or of more than `most` so many of them at most."""
+    return examples[:: -(-len(examples) // most) or 1]
 
 
 def kept(examples: Iterable[Example]) -> Examples:

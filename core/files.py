@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -131,9 +131,18 @@ def sha256_json(value: Any) -> str:
     return sha256_bytes(canonical_json(value))
 
 
-def canonical_json(value: Any) -> bytes:
-    """With sorted keys, without spaces, in UTF-8. Raises TypeError or ValueError (NaN, half a character)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+def canonical_json(value: Any, of_other: Callable[[Any], Any] | None = None) -> bytes:
+    """With sorted keys, without spaces, in UTF-8.
+
+    Args:
+        of_other: what JSON can say, of a value that it cannot.
+
+    Raises:
+        TypeError, ValueError: it cannot be said in JSON (NaN, half a character).
+    """
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=of_other
+    )
     return text.encode()
 
 

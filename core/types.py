@@ -77,7 +77,7 @@ class Example:
 
     def to_json(self) -> str:
         # keys stay in their order: it is the order in which a prompt shows a schema's properties
-        return json.dumps(_fields(self), default=_fields, ensure_ascii=False)
+        return json.dumps(fields_of(self), default=fields_of, ensure_ascii=False)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Example:
@@ -91,7 +91,7 @@ class Example:
         return cls(**given)
 
 
-def _fields(value: Any) -> JSON:
+def fields_of(value: Any) -> JSON:
     """Of a dataclass, as they are: `asdict` copies all that is in them. Raises TypeError for what else there is."""
     if not is_dataclass(value):
         raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")

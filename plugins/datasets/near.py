@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from agentlora.core.errors import needs_extra
 from agentlora.core.files import sha256_json
@@ -43,11 +43,11 @@ def similarity(one: str, other: str, common: frozenset[str] = frozenset()) -> fl
     return len(runs & others) / max(1, len(runs | others))
 
 
-def common_runs(texts: Sequence[str]) -> frozenset[str]:
-    """The runs that many of `texts` have, which are a sample."""
+def common_runs(texts: Iterable[str], count: int) -> frozenset[str]:
+    """The runs that many of `count` texts have, which are a sample."""
     counts = Counter(run for text in texts for run in _runs(text))
-    limit = max(10, COMMON * len(texts))
-    return frozenset(run for run, count in counts.items() if count > limit)
+    limit = max(10, COMMON * count)
+    return frozenset(run for run, times in counts.items() if times > limit)
 
 
 def near(rows: Sequence[Example], evaluated: Sequence[Example], least: float) -> set[int]:
@@ -70,15 +70,17 @@ def near(rows: Sequence[Example], evaluated: Sequence[Example], least: float) ->
     sample = range(0, every, max(1, every // SAMPLE))
     split = len(asked)
     common = common_runs(
-        [said(rows[asked[n]] if n < split else evaluated[held_out[n - split]]) for n in sample]
+        (said(rows[asked[n]] if n < split else evaluated[held_out[n - split]]) for n in sample), len(sample)
     )
+
+    empty = MinHash(num_perm=PERMUTATIONS)  # copied, as drawing its permutations takes time
 
     def signature(row: Example) -> MinHash | None:
         text = said(row)
         runs = _runs(text) - common
         # of a text that many have, nothing else is left to compare
         runs = runs if len(runs) >= RUN else _runs(text)
-        found = MinHash(num_perm=PERMUTATIONS)
+        found = empty.copy()
         found.update_batch([run.encode() for run in runs])
         return found if runs else None
 

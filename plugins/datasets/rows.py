@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from typing import Any
 
@@ -13,7 +13,7 @@ from agentlora.core.errors import DataError, nearest
 from agentlora.core.examples import Examples, unnamed_records
 from agentlora.core.files import canonical_json, loads_strict
 from agentlora.core.schema import check_schema, errors
-from agentlora.core.types import JSON, Example, Expected, ToolCall
+from agentlora.core.types import JSON, Example, Expected, ToolCall, fields_of
 from agentlora.plugins.datasets.files import RawRow
 from agentlora.plugins.datasets.formats import format_of
 from agentlora.plugins.datasets.trajectories import Unsuccessful
@@ -78,7 +78,7 @@ def parse_rows(raw: Iterable[RawRow], *, answers: bool = True, strict: bool = Tr
 def _keep(example: Example, where: str, found: Rows, kept: set[bytes], ids: dict[bytes, int]) -> None:
     """Args: digests of what was kept, and by that of an id the line that it is in: they are fewer bytes."""
     try:
-        content = sha256(canonical_json(_content(example))).digest()[:16]
+        content = sha256(canonical_json(_content(example), fields_of)).digest()[:16]
     except (TypeError, ValueError) as exc:
         raise DataError(f"{where}: it holds what is not JSON: {exc}. Mend or remove the line.") from exc
     if content in kept:
@@ -97,8 +97,7 @@ def _keep(example: Example, where: str, found: Rows, kept: set[bytes], ids: dict
 
 def _content(example: Example) -> list[Any]:
     """Rows that are alike in this are the same row."""
-    answers = [asdict(answer) if answer else None for answer in (example.expected, example.rejected)]
-    return [example.messages, example.tools, *answers, example.schema]
+    return [example.messages, example.tools, example.expected, example.rejected, example.schema]
 
 
 def _examples(raw: RawRow, number: int, answers: bool) -> tuple[str, list[Example]]:
