@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -13,6 +13,7 @@ from agentlora.core import journal
 from agentlora.core.config import RunConfig
 from agentlora.core.data import build_data, card_of, needs_answers, split_digest
 from agentlora.core.errors import AgentLoraError, ConfigError, TrainError, boundary, needs_extra
+from agentlora.core.examples import evenly
 from agentlora.core.files import read_json, sha256_bytes, sha256_json, write_atomic
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
@@ -106,7 +107,7 @@ def build(run: Run, plugins: Plugins) -> dict[str, Any]:
     return build_data(run, plugins, partial(teach, run, plugins) if run.config.teacher.source else None)
 
 
-def look_at_rows(base: Base, examples: list[Example], pairs: bool = False) -> None:
+def look_at_rows(base: Base, examples: Sequence[Example], pairs: bool = False) -> None:
     """Raises DataError where what would be trained is not what the examples, or their `pairs` of answers, say (see
     `plugins.trainers.xray`).
     """
@@ -278,7 +279,7 @@ def evaluate(
                 examples=examples,
                 conditions=conditions,
                 given=given,
-                shots=choose_shots(run.examples("train")),
+                shots=choose_shots(evenly(run.examples("train"))),
                 max_tokens=config.eval.max_new_tokens,
                 cache=AnswerCache(home() / "cache"),
                 identity={
@@ -301,7 +302,7 @@ def evaluate(
     return record
 
 
-def _teachers(run: Run, plugins: Plugins, examples: list[Example], split: Split) -> dict[str, Any]:
+def _teachers(run: Run, plugins: Plugins, examples: Sequence[Example], split: Split) -> dict[str, Any]:
     """What the teacher answers, by name of the condition; nothing where its answers are the expected ones."""
     reference = (card_of(run).get("teacher") or {}).get("reference") or {}
     if not run.config.teacher.source or reference.get(split) != "own":
@@ -390,18 +391,18 @@ def eval_folder(split: Split) -> str:
     return "eval" if split == "test" else f"eval-{split}"
 
 
-def take(examples: list[Example], limit: int | None) -> list[Example]:
+def take(examples: Sequence[Example], limit: int | None) -> Sequence[Example]:
     """`limit` examples, from every slice in proportion and in order, whole groups as far as possible."""
     if limit is None or limit >= len(examples):
         return examples
-    slices: dict[str, list[Example]] = {}
-    for example in examples:
-        slices.setdefault(example.tags.get("slice", ""), []).append(example)
-    taken: list[Example] = []
+    slices: dict[str, list[int]] = {}
+    for number, example in enumerate(examples):
+        slices.setdefault(example.tags.get("slice", ""), []).append(number)
+    taken: list[int] = []
     for index, members in enumerate(slices.values()):
         left = sum(len(m) for m in list(slices.values())[index:])
         taken += members[: round((limit - len(taken)) * len(members) / left)]
-    return taken
+    return [examples[number] for number in taken]
 
 
 def adapter_digest(run: Run) -> str:

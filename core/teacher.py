@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.config import RunConfig, TeacherConfig
-from agentlora.core.data import needs_answers
+from agentlora.core.data import Splits, needs_answers
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.files import read_json, sha256_json
 from agentlora.core.home import home
@@ -148,9 +148,7 @@ class _Lazy:
         self._stack.close()
 
 
-def teach(
-    run: Run, plugins: Plugins, splits: dict[Split, list[Example]]
-) -> tuple[dict[Split, list[Example]], JSON]:
+def teach(run: Run, plugins: Plugins, splits: Splits) -> tuple[dict[Split, list[Example]], JSON]:
     """`splits` with the teacher's answers: to all of train, unless the trainer learns from prompts alone, and to what
     dev and test have none for; and what the data card says of it. For trainers that learn from pairs, the base's own
     answers are the rejected ones.
@@ -203,7 +201,7 @@ def _to_ask(
     return [e for e in examples if e.expected.empty], 1
 
 
-def planned(config: RunConfig, plugins: Plugins, splits: dict[Split, list[Example]]) -> Any:
+def planned(config: RunConfig, plugins: Plugins, splits: Splits) -> Any:
     """A `Forecast` of what `teach` will ask; what is known already is looked up of an endpoint only. Raises ConfigError
     as `find_teacher`.
     """

@@ -152,9 +152,9 @@ def items_in_all(training: TrainingConfig, items: int) -> int:
     return round(items * training.epochs)
 
 
-def computed_tokens(items: Iterable[Item]) -> int:
+def computed_tokens(items: Sequence[Item]) -> int:
     """Tokens that a forward pass over these items computes, each shared prefix once."""
-    return sum(tree.computed_tokens for tree in trees(items))
+    return sum(tree.computed_tokens for group in _groups(items) for tree in trees([items[i] for i in group]))
 
 
 def lay_out(items: Sequence[Item]) -> dict[str, Any]:

@@ -202,7 +202,7 @@ def _make_trainer(
     from trl import SFTConfig, SFTTrainer
 
     training, processes, pad_id = run.config.training, process_count(), tokenizer.pad_token_id or 0
-    sharing = training.shared_prefix and shares_prefixes(model, (*items, *dev), training.attention)
+    sharing = training.shared_prefix and shares_prefixes(model, items, training.attention, dev)
     if training.shared_prefix and not sharing:
         run.note(
             "train", "plain", message="this model cannot share prefixes; training every example on its own"
@@ -218,9 +218,11 @@ def _make_trainer(
     in_all = items_in_all(training, len(items))
     total_steps = math.ceil(in_all / training.batch_size)
     passes = training_passes(items, training.batch_size, micro, run.config.seed, in_all, training.order)
-    parts = [[items[i] for i in members] for members in passes]
-    plain_tokens = sum(len(row.ids) for part in parts for row in flat(part))
-    computed = sum(map(computed_tokens, parts))
+    plain_tokens = computed = 0
+    for members in passes:
+        part = [items[i] for i in members]
+        plain_tokens += sum(len(row.ids) for row in flat(part))
+        computed += computed_tokens(part)
     run.note(
         "train",
         "layout",
