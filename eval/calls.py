@@ -21,7 +21,7 @@ from agentlora.core.types import JSON, ToolCall
 
 MISSING: Any = object()
 """What is no JSON value."""
-_FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"\s*```(\w*)\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 _THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 # A block ends at its closing mark; one that is never closed ends at the next opening mark or with the text.
 _BLOCK = re.compile(r"<tool_call>(.*?)(?:(</tool_call>)|(?=<tool_call>)|\Z)", re.DOTALL)
@@ -68,12 +68,17 @@ def parse_value(text: str) -> Any:
     """The JSON value that an answer is, alone or in a Markdown fence, after thoughts perhaps; `MISSING` where it is
     none.
     """
-    text = _THOUGHT.sub("", text)
-    fenced = _FENCE.fullmatch(text)
     try:
-        return loads_strict(fenced[1] if fenced else text)
+        return loads_strict(unfenced(text, "json"))
     except (ValueError, RecursionError):
         return MISSING
+
+
+def unfenced(text: str, language: str) -> str:
+    """What an answer holds without the thoughts before it and the Markdown fence (of no or this language) around it."""
+    text = _THOUGHT.sub("", text)
+    fenced = _FENCE.fullmatch(text)
+    return fenced[2] if fenced and fenced[1].lower() in ("", language) else text
 
 
 def render_calls(calls: Iterable[ToolCall]) -> str:
