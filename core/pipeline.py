@@ -31,6 +31,7 @@ from agentlora.core.types import (
     Split,
     ToolCall,
 )
+from agentlora.core.xml_values import in_xml
 
 CONTEXT = 2048  # tokens that an engine has room for at least
 SHOTS = 3  # worked examples before a request
@@ -269,7 +270,7 @@ def evaluate(
 
         with factory.open(spec) as engine:
             engine.add_adapter(served_as, run.adapter_dir)
-            values = any(e.schema and not e.tools for e in examples)
+            values = any(e.schema and not e.tools and not in_xml(e.schema) for e in examples)
             conditions = default_conditions(served_as, strict=engine.capabilities.json_schema, values=values)
             conditions += tuple(Condition(name, "given") for name in given)
             record, samples = evaluate(

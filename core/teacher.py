@@ -27,6 +27,9 @@ from agentlora.core.types import (
     Output,
     Split,
 )
+from agentlora.core.xml_schema import problems_of
+from agentlora.core.xml_text import parse_xml
+from agentlora.core.xml_values import in_xml, read_value
 
 SAMPLED_AT = 0.7  # temperature of several answers to one prompt, where none is said
 PAIRS = ("dpo", "kto")  # trainers that learn from a rejected answer beside the expected one
@@ -327,17 +330,30 @@ def _with_rejected(run: Run, plugins: Plugins, examples: Sequence[Example], fact
 
 def _rejected(example: Example, said: str) -> Expected | None:
     """What the base said, unless it is what is expected or nothing."""
-    from agentlora.eval.calls import MISSING, canonical, parse_answer, parse_value
+    from agentlora.eval.calls import MISSING, canonical, parse_answer, parse_value, unfenced
 
     text, expected = said.strip(), example.expected
     if expected.value is not None:
         value = parse_value(text)
         same = value is not MISSING and canonical(value) == canonical(expected.value)
         return Expected(text=text) if text and not same else None
+    if in_xml(example.schema):
+        return Expected(text=text) if text and not _same_document(example, unfenced(text, "xml")) else None
     answer = parse_answer(said)
     if answer.calls and not answer.malformed:
         return None if answer.calls == expected.calls else Expected(calls=answer.calls)
     return Expected(text=text) if text and text != (expected.text or "").strip() else None
+
+
+def _same_document(example: Example, text: str) -> bool:
+    """Whether an answer in XML says what is expected, in whatever layout."""
+    schema: JSON = example.schema or {}
+    try:
+        said = parse_xml(text.strip())
+        wanted = parse_xml(example.expected.text or "")
+    except ValueError:
+        return False
+    return not problems_of(schema, said) and bool(read_value(schema, said) == read_value(schema, wanted))
 
 
 def _limits(config: TeacherConfig) -> Any:

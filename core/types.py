@@ -58,7 +58,8 @@ class Example:
 
     `messages` ends with the turn to be answered. `tools` are in OpenAI function format. Examples with the
     same `group` share one rendered prefix (system prompt and tools) and never straddle two splits.
-    `tags` are for reports: builders set at least ``case`` and ``slice``.
+    `tags` are for reports: builders set at least ``case`` and ``slice``. `schema` is a JSON Schema of the expected
+    value; one that says so (`core.xml_values`) of a value that is written as XML: a text is expected then.
     """
 
     id: str

@@ -69,7 +69,7 @@ def parse_value(text: str) -> Any:
     """The JSON value that an answer is, alone or in a Markdown fence, after thoughts perhaps; `MISSING` where it is
     none.
     """
-    return read_json(_unfenced(_THOUGHT.sub("", text)))
+    return read_json(unfenced(text, "json"))
 
 
 def read_json(text: str) -> Any:
@@ -85,6 +85,16 @@ def read_json(text: str) -> Any:
     except ValueError:
         return MISSING
     return MISSING if _deeper(value, MOST_DEPTH) else value
+
+
+def unfenced(text: str, language: str) -> str:
+    """What an answer holds without the thoughts before it and the Markdown fence (of no or this language) around it."""
+    text = _THOUGHT.sub("", text)
+    inner = text.strip()
+    if len(inner) < 6 or not (inner.startswith("```") and inner.endswith("```")):
+        return text
+    kind, newline, body = inner[3:-3].partition("\n")
+    return body.strip() if newline and kind.rstrip().lower() in ("", language) else text
 
 
 def render_calls(calls: Iterable[ToolCall]) -> str:
@@ -143,15 +153,6 @@ def _call_schema(function: JSON, key: str, defs: JSON) -> JSON:
 def _outside(text: str) -> list[str]:
     ends = [0, *(edge for block in _BLOCK.finditer(text) for edge in block.span()), len(text)]
     return [text[a:b] for a, b in zip(ends[::2], ends[1::2], strict=True)]
-
-
-def _unfenced(text: str) -> str:
-    """What stands in a Markdown fence, where the whole text is one; else the text."""
-    inner = text.strip()
-    if len(inner) < 6 or not (inner.startswith("```") and inner.endswith("```")):
-        return text
-    kind, newline, body = inner[3:-3].partition("\n")
-    return body.strip() if newline and kind.rstrip().lower() in ("", "json") else text
 
 
 def _deeper(value: Any, most: int) -> bool:

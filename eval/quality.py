@@ -13,6 +13,8 @@ from agentlora.core.examples import evenly
 from agentlora.core.files import sha256_json
 from agentlora.core.grammar import function_of
 from agentlora.core.types import JSON, Example, Expected, Split
+from agentlora.core.xml_text import parse_xml
+from agentlora.core.xml_values import in_xml, read_value
 
 BINS = 24  # of the histograms
 SHOWN = 12  # examples to read
@@ -179,8 +181,11 @@ def _values(examples: Sequence[Example]) -> Iterator[tuple[str, str]]:
         for call in example.expected.calls:
             for name, value in call.arguments.items():
                 yield f"{call.name}.{name}", _short_json(value)
-        if isinstance(example.expected.value, Mapping):
-            yield from _leaves("", example.expected.value)
+        value = example.expected.value
+        if in_xml(example.schema) and example.expected.text is not None:
+            value = read_value(example.schema or {}, parse_xml(example.expected.text))
+        if isinstance(value, Mapping):
+            yield from _leaves("", value)
 
 
 def _leaves(path: str, value: object) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from agentlora.core.errors import ConfigError, EvalError, boundary
 from agentlora.core.files import sha256_json
 from agentlora.core.types import JSON, Engine, Evaluator, Example, GenerateRequest, Output, Score
+from agentlora.core.xml_values import in_xml
 from agentlora.eval.cache import AnswerCache, answer_key
 from agentlora.eval.conditions import (
     CONSTRAINED,
@@ -94,7 +95,7 @@ def evaluate(
             f"no example has the tags that decide: {dict(headline_where or {})}. Raise --limit."
         )
     ordered = _by_group(examples)
-    skipped = {c.name: why for c in conditions if (why := _cannot(c, engine, shots))}
+    skipped = {c.name: why for c in conditions if (why := _cannot(c, engine, examples, shots))}
     judged: dict[str, list[_Judged]] = {}
     for condition in conditions:
         if condition.name in skipped:
@@ -186,8 +187,12 @@ def _check(
             )
 
 
-def _cannot(condition: Condition, engine: Engine, shots: Sequence[Example]) -> str | None:
+def _cannot(
+    condition: Condition, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+) -> str | None:
     """Why a condition has to be left out; None when it can run."""
+    if condition.kind in CONSTRAINED and any(in_xml(example.schema) for example in examples):
+        return "answers are XML, which no JSON schema can be held against while it is written"
     if condition.kind in CONSTRAINED and not engine.capabilities.json_schema:
         return "the engine cannot constrain its output to a JSON schema"
     if condition.kind in FEW_SHOT and not shots:

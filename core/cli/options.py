@@ -75,7 +75,8 @@ _TRAINING = (
         "--tools", help="Your own tools (agentlora data import --help): OpenAPI, Python, MCP, JSON."
     ),
     click.option(
-        "--schema", help="Your own schema, for structured-output: FILE.json, FILE.yaml, FILE.py:CLASS."
+        "--schema",
+        help="Your own schema, for structured-output: FILE.json, FILE.yaml, FILE.py:CLASS; FILE.xsd, FILE.elements.",
     ),
     click.option(
         "--teacher", help="Who answers the training prompts: http://host/v1#MODEL, a run, or a model."

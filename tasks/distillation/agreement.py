@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from agentlora.core.types import Evaluator, Example, Output, Score
+from agentlora.core.xml_values import in_xml
 from agentlora.eval.calls import parse_answer
 from agentlora.eval.scorers import ToolCallEvaluator
 from agentlora.tasks.structured_output.scoring import JsonFields
@@ -58,7 +59,7 @@ class Agreement:
     def _inner(self, example: Example) -> Evaluator | None:
         if example.tools or example.expected.calls:
             return self._calls
-        return self._fields if example.expected.value is not None else None
+        return self._fields if example.expected.value is not None or in_xml(example.schema) else None
 
 
 def _of_text(example: Example, output: Output) -> Score:

@@ -108,7 +108,7 @@ class Sampler:
             node = self._node(self.wanted.unfolded, self.root, True, rng)
             if node is None:
                 continue
-            found = json_schema.errors(self.wanted.schema, value_of(node))
+            found = self.wanted.problems(value_of(node))
             if not found:
                 return node
             problem = found[0]
