@@ -13,7 +13,8 @@ from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.files import sha256_json
 from agentlora.core.types import JSON
 from agentlora.tasks.tool_calling.importing.documents import read_document
-from agentlora.tasks.tool_calling.importing.python import import_class, module_file
+from agentlora.tasks.tool_calling.importing.modules import module_file
+from agentlora.tasks.tool_calling.importing.python import import_class
 from agentlora.tasks.tool_calling.importing.schemas import References
 from agentlora.tasks.tool_calling.importing.types import Unusable
 
@@ -84,11 +85,11 @@ def _unfolded(schema: JSON, path: Path | None, source: str) -> JSON:
 def _found(source: str) -> tuple[Path | None, str, Any]:
     """(the file, a name for it, what it holds)"""
     where, colon, name = source.rpartition(":")
-    if colon and name.isidentifier():
+    if colon and all(part.isidentifier() for part in name.split(".")):
         file = Path(where).expanduser() if where.endswith(".py") else module_file(where)
         if file is None:
             raise DataError(f"no schema at {source!r}: there is no such module. What can be given:{KNOWN}")
-        return None, name, import_class(file, name)
+        return None, name.rpartition(".")[2], import_class(file, name)
     path = Path(source).expanduser()
     if path.suffix == ".py":
         raise DataError(f"{source}: which class of it? Write {source}:CLASS")
