@@ -100,7 +100,9 @@ def _found(source: str) -> tuple[Path | None, str, Any]:
 
 def _is_compound(schema: Mapping[str, Any]) -> bool:
     """Whether its values are objects or arrays."""
-    for key in ("anyOf", "oneOf"):
+    if schema.get("type") in ("object", "array") or "properties" in schema:
+        return True
+    for key, enough in (("anyOf", all), ("oneOf", all), ("allOf", any)):
         if isinstance(schema.get(key), list):
-            return all(isinstance(part, Mapping) and _is_compound(part) for part in schema[key])
-    return schema.get("type") in ("object", "array") or "properties" in schema
+            return enough(isinstance(part, Mapping) and _is_compound(part) for part in schema[key])
+    return False
