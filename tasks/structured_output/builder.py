@@ -15,8 +15,9 @@ from agentlora.core.errors import DataError
 from agentlora.core.files import sha256_json
 from agentlora.core.types import JSON, Example, Expected, Split
 from agentlora.tasks.structured_output.legend import legend_of
+from agentlora.tasks.structured_output.nodes import value_of
 from agentlora.tasks.structured_output.pairs import read_pairs
-from agentlora.tasks.structured_output.sampling import Sampler, value_of
+from agentlora.tasks.structured_output.sampling import Sampler
 from agentlora.tasks.structured_output.schemas import Wanted, read_schema
 from agentlora.tasks.structured_output.writing import write
 

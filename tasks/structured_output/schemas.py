@@ -20,7 +20,8 @@ from agentlora.tasks.structured_output.elements import SUFFIXES, read_elements
 from agentlora.tasks.structured_output.elements_shown import shown_elements
 from agentlora.tasks.structured_output.xsd import read_xsd, schema_of
 from agentlora.tasks.tool_calling.importing.documents import read_document
-from agentlora.tasks.tool_calling.importing.python import import_class, module_file
+from agentlora.tasks.tool_calling.importing.modules import module_file
+from agentlora.tasks.tool_calling.importing.python import import_class
 from agentlora.tasks.tool_calling.importing.schemas import References
 from agentlora.tasks.tool_calling.importing.types import Unusable
 
@@ -147,11 +148,11 @@ def _unfolded(schema: JSON, path: Path | None, source: str) -> JSON:
 def _found(source: str) -> tuple[Path | None, str, Any]:
     """(the file, a name for it, what it holds)"""
     where, colon, name = source.rpartition(":")
-    if colon and name.isidentifier():
+    if colon and all(part.isidentifier() for part in name.split(".")):
         file = Path(where).expanduser() if where.endswith(".py") else module_file(where)
         if file is None:
             raise DataError(f"no schema at {source!r}: there is no such module. What can be given:{KNOWN}")
-        return None, name, import_class(file, name)
+        return None, name.rpartition(".")[2], import_class(file, name)
     path = Path(source).expanduser()
     if path.suffix == ".py":
         raise DataError(f"{source}: which class of it? Write {source}:CLASS")
@@ -162,7 +163,9 @@ def _found(source: str) -> tuple[Path | None, str, Any]:
 
 def _is_compound(schema: Mapping[str, Any]) -> bool:
     """Whether its values are objects or arrays."""
-    for key in ("anyOf", "oneOf"):
+    if schema.get("type") in ("object", "array") or "properties" in schema:
+        return True
+    for key, enough in (("anyOf", all), ("oneOf", all), ("allOf", any)):
         if isinstance(schema.get(key), list):
-            return all(isinstance(part, Mapping) and _is_compound(part) for part in schema[key])
-    return schema.get("type") in ("object", "array") or "properties" in schema
+            return enough(isinstance(part, Mapping) and _is_compound(part) for part in schema[key])
+    return False

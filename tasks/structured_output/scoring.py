@@ -236,14 +236,27 @@ def _member(schema: Any, name: str) -> Any:
     """The schema of a property, looked for in alternatives too."""
     if not isinstance(schema, Mapping):
         return {}
-    found = (schema.get("properties") or {}).get(name, schema.get("additionalProperties"))
+    found = (schema.get("properties") or {}).get(name)
+    for pattern, part in (schema.get("patternProperties") or {}).items() if found is None else ():
+        if json_schema.is_valid({"pattern": pattern}, name):
+            found = part
+    found = schema.get("additionalProperties") if found is None else found
     if isinstance(found, Mapping):
         return found
     for key in ("anyOf", "oneOf", "allOf"):
         for part in schema.get(key) or ():
             if inner := _member(part, name):
                 return inner
+    for part in _conditional(schema):
+        if inner := _member(part, name):
+            return inner
     return {}
+
+
+def _conditional(schema: Mapping[str, Any]) -> Iterator[Any]:
+    """Schemas that hold where something else does."""
+    yield from (schema[key] for key in ("then", "else") if key in schema)
+    yield from (schema.get("dependentSchemas") or {}).values()
 
 
 def _part(schema: Any, key: str) -> Any:
