@@ -213,12 +213,12 @@ def evaluate(
     """Put the run's adapter and the baselines to the examples of a split; returns the `Record`.
 
     Writes ``eval/record.json``, ``samples.jsonl``, ``report.html`` and ``report.md`` (for dev: ``eval-dev/``).
-    Reading test is counted, across runs, by the digest of its examples.
+    Reading test is counted, across runs, by the digest of its examples, when it begins.
 
     Raises:
-        ConfigError: the run has no adapter, the split is empty, or fewer examples would replace a test record of
-            more.
-        EvalError: no request of a condition could be answered.
+        ConfigError: the run has no adapter, the split is empty, fewer examples would replace a test record of more, or
+            another process trains or evaluates this run.
+        EvalError: (nearly) no request to the adapter, or to the base, could be answered and judged.
     """
     from agentlora.core.provenance import provenance
     from agentlora.core.teacher import rank_of
@@ -251,7 +251,7 @@ def evaluate(
     digest = adapter_digest(run)
     if split == "test":
         _refuse_smaller_record(run, digest, len(examples))
-    with run.stage("eval"):
+    with run.alone(), run.stage("eval"):
         base = resolve_base(config.model, plugins, home())
         refuse_another_base(run, base)
         given = _teachers(run, plugins, examples, split)
@@ -273,6 +273,8 @@ def evaluate(
             values = any(e.schema and not e.tools and not in_xml(e.schema) for e in examples)
             conditions = default_conditions(served_as, strict=engine.capabilities.json_schema, values=values)
             conditions += tuple(Condition(name, "given") for name in given)
+            if split == "test":
+                _count_reading(run)  # before it begins: a reading that is killed was one
             record, samples = evaluate(
                 engine=engine,
                 evaluator=evaluator,
@@ -296,8 +298,6 @@ def evaluate(
                 lower_is_better=task.lower_is_better,
                 seed=config.seed,
             )
-        if split == "test":
-            _count_reading(run)
         _write_evaluation(run.directory / eval_folder(split), record, samples)
         run.note("eval", "recorded", record=record.digest, split=split, figures=figures_of(record))
     return record
@@ -341,7 +341,7 @@ def _data_facts(run: Run, split: Split) -> dict[str, Any]:
     teacher = card_of(run).get("teacher") or {}
     if teacher:  # whose answers are the expected ones, and how many prompts have none
         facts |= {"reference": teacher["reference"].get(split), "left_out": teacher["left_out"].get(split)}
-    return facts | ({"test_readings": 1 + _readings(digests["test"])} if split == "test" else {})
+    return facts | ({"test_readings": _readings(digests["test"])} if split == "test" else {})
 
 
 def refuse_another_base(run: Run, base: Base) -> None:
@@ -376,14 +376,17 @@ def _refuse_smaller_record(run: Run, digest: str, n: int) -> None:
 
 
 def _write_evaluation(directory: Path, record: Any, samples: list[Any]) -> None:
-    """The record goes first and comes last: where it lies, the samples and reports that belong to it lie too."""
+    """The record goes first and comes last: where it lies, the samples and reports that belong to it lie too. An older
+    one stays until all of the new one is there.
+    """
     from agentlora.eval.record import save_samples
     from agentlora.eval.report import html, markdown
 
+    page, text = html(record, samples), markdown(record)
     (directory / "record.json").unlink(missing_ok=True)
     save_samples(directory / "samples.jsonl", samples)
-    write_atomic(directory / "report.html", html(record, samples))
-    write_atomic(directory / "report.md", markdown(record))
+    write_atomic(directory / "report.html", page)
+    write_atomic(directory / "report.md", text)
     record.save(directory / "record.json")
 
 

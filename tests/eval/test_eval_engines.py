@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,20 @@ def test_an_evaluation_on_a_real_model(engine: TransformersEngine) -> None:
     assert base.prompt_tokens == adapter.prompt_tokens > 4 * 100
     assert len(samples) == 8
     assert all(s["error"] is None for s in samples)
+
+
+def test_another_number_format_is_another_answerer(engine: TransformersEngine, tiny_model_dir: Path) -> None:
+    """Else the answers of a base in float32 would stand beside an adapter's in bfloat16."""
+    with TransformersFactory().open(spec_of(tiny_model_dir, device="cpu", dtype="bfloat16")) as other:
+        assert other.identity != engine.identity
+        assert other.identity == engine.identity.replace("float32", "bfloat16")
+    for part in (
+        "torch.float32",
+        "cpu",
+        f"torch {version('torch')}",
+        f"transformers {version('transformers')}",
+    ):
+        assert part in engine.identity
 
 
 # --- openai -------------------------------------------------------------------------------------
