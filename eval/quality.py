@@ -228,7 +228,7 @@ def _found(train: Iterable[Example], wanted: Set[_Key]) -> Set[_Key]:
     """Those of the keys that an example of training has."""
     found: set[_Key] = set()
     for example in train if wanted else ():
-        found |= wanted.intersection(_keys(example))
+        found.update(key for key in _keys(example) if key in wanted)
     return found
 
 
