@@ -162,10 +162,10 @@ class Sampler:
         if isinstance(kinds, list):
             if "null" in kinds and required and rng.random() < UNSAID_NULL:
                 return Leaf(path, "", None, schema)
-            said = [kind for kind in kinds if kind != "null"] or ["null"]
-            kinds = rng.choice(said)
+            possible = [kind for kind in kinds if kind != "null"] or ["null"]
+            kinds = rng.choice(possible)
             schema = {**schema, "type": kinds}
-            if kinds in SCALARS and len(said) > 1:
+            if kinds in SCALARS and len(possible) > 1:
                 return self._leaf(schema, path, rng, as_it_looks=True)
         if kinds == "null":
             return Leaf(path, "", None, schema) if required else None

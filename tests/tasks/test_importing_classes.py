@@ -468,6 +468,12 @@ def test_classes_of_other_files_of_the_folder_are_found(tmp_path: Path) -> None:
         ("T = TypeVar('T')\nclass M(BaseModel, Generic[T]):\n    a: 'M[list[T]]'", "leads to too many others|too deep"),
         ("A = dict[str, 'A']\nclass M(BaseModel):\n    a: A", "nested too deeply"),
         ("class A(B): ...\nclass B(A): ...\nclass M(A, BaseModel):\n    a: int", "leads to too many others"),
+        ("class A(B, C): ...\nclass B(A, C): ...\nclass C(A, B): ...\nclass M(A, BaseModel):\n    a: int",
+         "leads to too many|unfold to more than"),
+        ("\n".join(["A0 = int", *(f"A{n} = tuple[{', '.join([f'A{n - 1}'] * 9)}]" for n in range(1, 18))])
+         + "\nclass M(BaseModel):\n    a: A17", "unfold to more than 20,000 parts"),
+        ("T = TypeVar('T')\nclass M(BaseModel, Generic[T]):\n    a: 'M[tuple[T, T, T, T, T, T, T, T, T]]'",
+         "stand for is too large"),
         ("A = B\nB = A\nclass M(BaseModel):\n    a: Literal[A]", "not written out"),
         ("raise SystemExit('run!')\nclass M(BaseModel):\n    a: int = Field(le=N)\n    b: " + "list[" * 60
          + "int" + "]" * 60,
@@ -479,6 +485,17 @@ def test_what_a_class_cannot_say_is_told(source: str, said: str, tmp_path: Path)
     path.write_text(HEAD + source)
     with pytest.raises(DataError, match=said):
         import_class(path, "M")
+
+
+def test_files_that_import_each_other_end(tmp_path: Path) -> None:
+    stars = "\n".join(f"from m{n} import *" for n in range(30))
+    for n in range(30):
+        (tmp_path / f"m{n}.py").write_text(stars)
+    (tmp_path / "models.py").write_text(
+        f"{stars}\nfrom pydantic import BaseModel\nclass M(BaseModel):\n    a: Nowhere"
+    )
+    with pytest.raises(DataError, match="the type Nowhere is not known"):
+        import_class(tmp_path / "models.py", "M")
 
 
 def test_tools_take_classes_that_contain_themselves_a_step_deep(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class Record:
 
 def schema_of(found: Class, given: list[JSON], hints: Hints, depth: int) -> JSON:
     """The schema of a class. `given`: what its type variables stand for. Raises Unusable."""
-    if _is_enum(found, hints, depth):
+    if _is_enum(found, hints):
         values = list(members(found.node).values())
         schema = of_values(values, found.name)
         return schema if "enum" in schema else {"type": schema["type"], "enum": [schema["const"]]}
@@ -82,6 +82,7 @@ def schema_of(found: Class, given: list[JSON], hints: Hints, depth: int) -> JSON
 
 def _record(found: Class, given: list[JSON], hints: Hints, depth: int) -> Record:
     """A class's fields after those of its bases. The last base comes first, as in Python's order of attributes."""
+    hints.step()
     node = found.node
     scope = replace(found.scope, types=_variables(found, given, hints, depth))
     around = replace(found.scope, classes=found.scope.classes[:-1])
@@ -156,7 +157,7 @@ def _member(
     annotation: ast.expr, default: ast.expr | None, optional: bool, hints: Hints, scope: Scope, depth: int
 ) -> Member | None:
     """A field; None for one that nobody gives when the object is made."""
-    notes = [default] if isinstance(default, ast.Call) else []
+    notes: list[ast.expr] = [default] if isinstance(default, ast.Call) else []
     head, inner = _applied(annotation)
     inside = annotation
     while ast.unparse(head).rpartition(".")[2] in ("Annotated", "ReadOnly") and inner:
@@ -244,14 +245,18 @@ def _applied(node: ast.expr) -> tuple[ast.expr, list[ast.expr]]:
     return node.value, list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
 
 
-def _is_enum(found: Class, hints: Hints, depth: int) -> bool:
-    if depth > 60:
-        return False
-    for base in found.node.bases:
-        is_ = hints.find(base, replace(found.scope, classes=found.scope.classes[:-1]))
-        if is_ in ENUMS or (isinstance(is_, Class) and is_.node is not found.node
-                            and _is_enum(is_, hints, depth + 1)):  # fmt: skip
-            return True
+def _is_enum(found: Class, hints: Hints) -> bool:
+    """Whether it is an enumeration, or inherits from one."""
+    left, seen = [found], {found.node}
+    while left:
+        one = left.pop()
+        for base in one.node.bases:
+            is_ = hints.find(base, replace(one.scope, classes=one.scope.classes[:-1]))
+            if is_ in ENUMS:
+                return True
+            if isinstance(is_, Class) and is_.node not in seen:
+                seen.add(is_.node)
+                left.append(is_)
     return False
 
 

@@ -90,7 +90,7 @@ def described(schema: JSON, nodes: Sequence[ast.expr], value: Value) -> JSON:
             continue
         name = called(node)
         given = [value(argument) for argument in node.args]
-        if name == "WithJsonSchema" and isinstance(given[:1], list) and isinstance(given[0], dict):
+        if name == "WithJsonSchema" and given and isinstance(given[0], dict):
             schema = given[0]
         if name == "Doc" and given and isinstance(given[0], str):
             about["description"] = " ".join(given[0].split())

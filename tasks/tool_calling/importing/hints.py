@@ -23,6 +23,8 @@ AS_THEIR_FIRST = ("Required", "NotRequired", "ReadOnly", "Final", "ClassVar", "I
                   "SerializeAsAny", "OnErrorOmit", "FailFast", "Unpack")  # fmt: skip
 DEEPEST = 40
 MOST_CLASSES = 200  # that one function may unfold to, each time that one is named counted
+MOST_STEPS = 20_000  # types and bases of classes that are looked at for one function
+LARGEST = 20_000  # characters of what a type variable stands for
 PARTS = "#/$defs/"
 
 
@@ -67,12 +69,13 @@ class Hints:
     def __init__(self, files: Files, of_class: OfClass) -> None:
         self.files, self._of_class = files, of_class
         self.parts: JSON = {}
-        self.unfolded = 0
+        self.unfolded = self.steps = 0
         self._open: list[str] = []
         self._named: dict[str, str] = {}
 
     def schema(self, node: ast.expr, scope: Scope, depth: int = 0) -> JSON:
         """The JSON Schema of a type hint; a new one each time. Raises Unusable for one that is not known."""
+        self.step()
         if depth > DEEPEST:
             raise Unusable("its type is nested too deeply")
         if isinstance(node, ast.Constant) and node.value is None:
@@ -88,6 +91,12 @@ class Hints:
         if isinstance(node, ast.Call):
             return self._made(node, scope, depth)
         raise Unusable(f"the type {ast.unparse(node)} is not known")
+
+    def step(self) -> None:
+        """Count one more part. Raises Unusable: names of names can stand for more than there is memory."""
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            raise Unusable(f"its types unfold to more than {MOST_STEPS:,} parts")
 
     # --- names ----------------------------------------------------------------------------------
 
@@ -199,6 +208,7 @@ class Hints:
             if isinstance(part, ast.Name) and self._is_variable(part, alias.scope)
         ]
         given = [self.schema(part, scope, depth + 1) for part in inner]
+        _check_size(given)
         types = dict(zip(dict.fromkeys(names), given, strict=False))
         return self.schema(alias.node, replace(alias.scope, types=types), depth + 1)
 
@@ -281,6 +291,7 @@ class Hints:
         """The schema of a class; of one that is being read already, a reference to it. `given`: what its type
         variables stand for.
         """
+        _check_size(given)
         key = json.dumps([str(found.scope.module.path), [c.name for c in found.scope.classes], given])
         if key in self._named or key in self._open:
             if key not in self._named:
@@ -302,6 +313,11 @@ class Hints:
     def _free(self, name: str) -> str:
         taken = set(self._named.values())
         return next(n for n in (name, *(f"{name}_{i}" for i in range(2, MOST_CLASSES * 2))) if n not in taken)
+
+
+def _check_size(given: list[JSON]) -> None:
+    if len(json.dumps(given)) > LARGEST:
+        raise Unusable("what its type variables stand for is too large")
 
 
 def _inner(around: Class, name: str) -> Class | Alias | None:

@@ -12,7 +12,6 @@ from agentlora.core.errors import DataError
 from agentlora.tasks.tool_calling.importing.types import Unusable
 
 MOST_FILES = 60  # that one file may lead to
-DEEPEST_IMPORT = 20  # files that a name is handed on through
 LARGEST = 5_000_000  # bytes of one file
 
 
@@ -121,17 +120,23 @@ class Files:
                 return self.add(file)
         return None
 
-    def origin(self, name: str, module: Module, depth: int = 0) -> tuple[Module | None, str]:
+    def origin(
+        self, name: str, module: Module, seen: set[tuple[Path, str]] | None = None
+    ) -> tuple[Module | None, str]:
         """Where `name` is said what it is: (that module, its name there); (None, the name that it was imported by)
         for what comes from elsewhere. The name is empty where a module itself is meant.
         """
-        if name in module.classes or name in module.aliases or depth > DEEPEST_IMPORT:
+        seen = set() if seen is None else seen
+        if name in module.classes or name in module.aliases:
             return module, name
+        if (module.path, name) in seen:
+            return None, name
+        seen.add((module.path, name))
         if name in module.imports:
             where, inner = module.imports[name]
             other = self.imported(where, module)
             if other is not None and inner:
-                found = self.origin(inner, other, depth + 1)
+                found = self.origin(inner, other, seen)
                 if found[0] is not None:
                     return found
             elif other is not None:
@@ -143,7 +148,7 @@ class Files:
         for where in module.stars:
             other = self.imported(where, module)
             if other is not None and other is not module:
-                found = self.origin(name, other, depth + 1)
+                found = self.origin(name, other, seen)
                 if found[0] is not None and found[1]:
                     return found
         return None, name

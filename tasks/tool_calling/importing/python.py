@@ -71,7 +71,7 @@ class _Reader:
 
     def tool(self, node: ast.FunctionDef | ast.AsyncFunctionDef, collected: Collector) -> ImportedTool:
         about, of_params, types = documented(ast.get_docstring(node) or "")
-        self.hints.unfolded = 0
+        self.hints.unfolded = self.hints.steps = 0
         notes: list[str] = []
         properties: JSON = {}
         required: list[str] = []
