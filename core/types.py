@@ -281,11 +281,17 @@ class DatasetBuilder(Protocol):
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """Judges outputs. `metrics` names what `score` returns, in the order in which reports show it."""
+    """Judges outputs. `metrics` names what `score` returns, in the order in which reports show it.
+
+    It may have ``headline`` (the metric that decides), ``lower_is_better`` and ``unbounded``, sets of metrics; the last
+    are no shares of 0 to 1 (seconds, say), which are known by their values too.
+    """
 
     metrics: Sequence[str]
 
-    def score(self, example: Example, output: Output) -> Score: ...
+    def score(self, example: Example, output: Output) -> Score:
+        """Judge one answer. Whatever it raises, and a figure that is not finite, leaves that answer unscored."""
+        ...
 
     def validate(self, examples: Sequence[Example]) -> list[str]:
         """Problems found: a gold answer that does not score 1, a corruption of it that does."""

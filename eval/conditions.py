@@ -117,9 +117,15 @@ def _usual(examples: Sequence[Example]) -> list[Example]:
 
 
 def to_request(
-    example: Example, condition: Condition, shots: Sequence[Example] = (), max_tokens: int = 64
+    example: Example,
+    condition: Condition,
+    shots: Sequence[Example] = (),
+    max_tokens: int = 64,
+    max_calls: int = 2,
 ) -> GenerateRequest:
-    """The request that puts `example` to the condition's system; greedy, `max_tokens` new tokens at most."""
+    """The request that puts `example` to the condition's system; greedy, `max_tokens` new tokens and, where calls are
+    constrained, `max_calls` calls at most.
+    """
     plain = GenerateRequest(
         id=example.id,
         messages=example.messages,
@@ -137,7 +143,7 @@ def to_request(
         system, turns = _split_system(example.messages)
         content = "\n\n".join((system or SYSTEM, _tools_text(example.tools) + "\n" + HOW_TO_CALL_JSON))
         messages = ({"role": "system", "content": content}, *turns)
-        return replace(plain, messages=messages, tools=(), json_schema=calls_schema(example.tools))
+        return replace(plain, messages=messages, tools=(), json_schema=calls_schema(example.tools, max_calls))
     if condition.kind == "constrained":
         return replace(plain, json_schema=_held(example))
     return plain
@@ -149,6 +155,13 @@ def _held(example: Example) -> JSON | None:
         return None
     held: JSON = supported(example.schema)
     return held
+
+
+def most_calls(examples: Sequence[Example]) -> int:
+    """How many calls a constrained answer must have room for: as many as any example expects, of each of them, so that
+    none is told its own number.
+    """
+    return max([2, *(len(e.expected.calls) for e in examples)])
 
 
 def in_hermes(output: Output, example: Example, condition: Condition) -> Output:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from agentlora.eval.conditions import (
     FEW_SHOT,
     Condition,
     in_hermes,
+    most_calls,
     shot_messages,
     to_request,
 )
@@ -106,7 +107,7 @@ def evaluate(
                 _judge(evaluator, e, condition, _clean(said[e.id]), True) for e in ordered
             ]
             continue
-        requests = [to_request(e, condition, shots, max_tokens) for e in ordered]
+        requests = [to_request(e, condition, shots, max_tokens, most_calls(ordered)) for e in ordered]
         keys = _cache_keys(requests, condition, identity, engine, cache)
         results: list[_Judged] = []
         for start in range(0, len(ordered), chunk):
@@ -124,8 +125,11 @@ def evaluate(
     done = [c for c in conditions if c.name in judged]
     where = dict(headline_where or {})
     deciding = {name: _where(results, where) for name, results in judged.items()}
+    unbounded = _unbounded(evaluator, judged)
     systems = {
-        c.name: _condition_record(c, deciding[c.name], judged[c.name], evaluator.metrics, headline)
+        c.name: _condition_record(
+            c, deciding[c.name], judged[c.name], evaluator.metrics, headline, unbounded, seed
+        )
         for c in done
     }
     counted = _counted(ordered, where)
@@ -146,8 +150,10 @@ def evaluate(
         max_tokens=max_tokens,
         conditions=tuple(systems.values()),
         skipped=skipped,
-        differences=tuple(_differences(done, deciding, evaluator.metrics, seed)),
-        slice_differences=tuple(_slice_differences(done, best, deciding, judged, headline, seed)),
+        differences=tuple(_differences(done, deciding, evaluator.metrics, unbounded, seed)),
+        slice_differences=tuple(
+            _slice_differences(done, best, deciding, judged, headline, headline in unbounded, seed)
+        ),
         best_baseline=best,
         shots=shot_messages(shots) if any(c.kind in FEW_SHOT for c in done) else (),
         provenance=dict(identity.get("provenance") or {}),
@@ -301,15 +307,18 @@ def _condition_record(
     results: Sequence[_Judged],
     metrics: Sequence[str],
     headline: str,
+    unbounded: Container[str],
+    seed: int,
 ) -> ConditionRecord:
     slices: dict[str, dict[str, Figure]] = {}
     for tag, value, members in _slices(deciding, results):
-        slices.setdefault(tag, {})[value] = _figure(_right(members, headline), headline)
+        right = _right(members, headline)
+        slices.setdefault(tag, {})[value] = _figure(right, headline, headline in unbounded, seed)
     return ConditionRecord(
         name=condition.name,
         kind=condition.kind,
         adapter=condition.adapter,
-        metrics={metric: _figure(deciding, metric) for metric in metrics},
+        metrics={metric: _figure(deciding, metric, metric in unbounded, seed) for metric in metrics},
         slices=slices,
         prompt_tokens=sum(j.output.prompt_tokens for j in results),
         output_tokens=sum(j.output.output_tokens for j in results),
@@ -334,6 +343,7 @@ def _slice_differences(
     deciding: Mapping[str, list[_Judged]],
     judged: Mapping[str, list[_Judged]],
     headline: str,
+    unbounded: bool,
     seed: int,
 ) -> Iterator[SliceDifference]:
     """Every adapter against the best baseline."""
@@ -346,7 +356,7 @@ def _slice_differences(
                 _values(_right(found, headline), headline) for found in (members, theirs[tag, value])
             )
             groups = {j.example.id: j.example.group for j in members}
-            found = paired_difference(ours, others, groups, seed)
+            found = paired_difference(ours, others, groups, seed, unbounded=unbounded)
             difference = DifferenceRecord(metric=headline, system=system, baseline=best, **asdict(found))
             yield SliceDifference(tag=tag, value=value, difference=difference)
 
@@ -359,10 +369,20 @@ def _where(results: Sequence[_Judged], where: Mapping[str, str]) -> list[_Judged
     return [j for j in results if _counted([j.example], where)]
 
 
-def _figure(results: Sequence[_Judged], metric: str) -> Figure:
-    scores = [j.score for j in results if j.score is not None]
-    values = [s.metrics.get(metric) for s in scores if s.unscored is None]
-    return Figure(**asdict(aggregate(values, len(scores) - len(values), len(results) - len(scores))))
+def _unbounded(evaluator: Evaluator, judged: Mapping[str, Sequence[_Judged]]) -> frozenset[str]:
+    """The metrics that are no shares of 0 to 1: the evaluator says so, or a value does."""
+    scores = [j.score.metrics for results in judged.values() for j in results if j.score is not None]
+    beyond = {name for found in scores for name, value in found.items() if not 0 <= (value or 0) <= 1}
+    return frozenset(beyond.union(getattr(evaluator, "unbounded", ())))
+
+
+def _figure(results: Sequence[_Judged], metric: str, unbounded: bool, seed: int) -> Figure:
+    scored = [(j, j.score) for j in results if j.score is not None]
+    found = [(j.example, score.metrics.get(metric)) for j, score in scored if score.unscored is None]
+    counts = len(scored) - len(found), len(results) - len(scored)
+    groups = [example.group or example.id for example, _ in found]
+    values = (value for _, value in found)
+    return Figure(**asdict(aggregate(values, *counts, groups, unbounded=unbounded, seed=seed)))
 
 
 def _right(results: Sequence[_Judged], headline: str) -> list[_Judged]:
@@ -376,7 +396,11 @@ def _right(results: Sequence[_Judged], headline: str) -> list[_Judged]:
 
 
 def _differences(
-    conditions: Sequence[Condition], judged: Mapping[str, list[_Judged]], metrics: Sequence[str], seed: int
+    conditions: Sequence[Condition],
+    judged: Mapping[str, list[_Judged]],
+    metrics: Sequence[str],
+    unbounded: Container[str],
+    seed: int,
 ) -> Iterator[DifferenceRecord]:
     """Every adapter against every baseline, in every metric."""
     for system in (c for c in conditions if c.adapter):
@@ -384,7 +408,7 @@ def _differences(
         for baseline in (c for c in conditions if not c.adapter):
             for metric in metrics:
                 ours, theirs = (_values(judged[c.name], metric) for c in (system, baseline))
-                found = paired_difference(ours, theirs, groups, seed)
+                found = paired_difference(ours, theirs, groups, seed, unbounded=metric in unbounded)
                 yield DifferenceRecord(
                     metric=metric, system=system.name, baseline=baseline.name, **asdict(found)
                 )

@@ -17,6 +17,7 @@ from agentlora.registry.servable import MAX_RANK, rank_of, tensor_problems, valu
 RECORD_FORMAT = "agentlora.record/1"
 MAX_DIVERGENCE = 0.02  # nats a token: more than that, and it is another adapter
 MAX_UNJUDGED = 0.1  # of the examples: a record that leaves out more says too little about the rest
+MIN_GROUPS = 6  # with fewer, even a gain in every one may be chance: 2 · 2⁻⁵ = 6 % (a sign test)
 MAX_LOST = 0.9  # of a baseline's answers: it was not put to the test
 
 
@@ -191,6 +192,12 @@ def _judge_gain(
         yield (
             f"{against}, but their paired difference has no interval. Evaluate on more examples, of at least "
             "two groups."
+        )
+        return
+    if found["groups"] < MIN_GROUPS:
+        yield (
+            f"{against}, but on examples of {found['groups']} groups, and fewer than {MIN_GROUPS} show nothing: those "
+            "of a group may be right or wrong together. Evaluate on more of them."
         )
         return
     worst_gain = -found["high"] if lower else found["low"]
