@@ -51,8 +51,8 @@ class JsonFields:
         schema = example.schema or {}
         try:
             wanted = _expected(example)
-            value, why = _read(schema, output.text)
-            problems = why()
+            value, judged = _read(schema, output.text)
+            problems = judged()
         except DataError as exc:
             return Score(unscored=str(exc))
         if value is MISSING:
