@@ -219,9 +219,8 @@ class _Reader:
                 found[key] = [*_list(found.get(key)), entry]
             else:
                 _add(found, key, self.element(inner, child))
-        if text := form.get("text"):
-            said = element.text or ""
-            _add(found, text, typed(alternative(self.schema, member(part, text)), said))
+        if said := form.get("text"):
+            _add(found, said, typed(alternative(self.schema, member(part, said)), element.text or ""))
         required = part.get("required", ())
         for key in form.get("attributes", {}):
             default = member(part, key).get("default")
