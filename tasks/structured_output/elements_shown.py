@@ -38,8 +38,8 @@ class _Shown:
         about = _about(schema) or _about(part)
         start = f"{indent}{name}{marks}{' nil' if nil else ''}"
         reference = _reference(schema)
-        known = name if self.named.get(name) == reference else self.open.get(reference)
-        if reference and known and not form.get("empty"):
+        known = self.like(name, reference)
+        if known and not form.get("empty"):
             yield f"{start} like {known}{about}"
             return
         compound = {"entry", "elements", "attributes", "text"} & set(form)
@@ -58,6 +58,13 @@ class _Shown:
             yield f"{start}{f' {simple_shown(member(part, text))}' if text else ''}{about}"
             yield from self.members(part, form, indent + "  ")
         self.open.pop(reference, None)
+
+    def like(self, name: str, reference: str) -> str:
+        """The element that was shown with a definition, where one was."""
+        if reference and self.named.get(name) == reference:
+            return name
+        others = (other for other, shown in self.named.items() if shown == reference)
+        return next(others, self.open.get(reference, "")) if reference else ""
 
     def members(self, part: Mapping[str, Any], form: Mapping[str, Any], indent: str) -> Iterator[str]:
         required = part.get("required", ())

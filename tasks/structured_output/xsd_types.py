@@ -162,7 +162,7 @@ def _pattern(steps: Sequence[Any]) -> str:
         return ""
     plain = [str(expression) for expression in found.regexps]
     if any(
-        re.search(r"\\[icIC]|\\[pP]\{|-\[", expression) for expression in plain
+        re.search(r"\\[icIC]|\\[pP]\{|\[[^\]]*-\[", expression) for expression in plain
     ):  # what only XML Schema has
         return "|".join(f"(?:{pattern.pattern})" for pattern in found.patterns)
     whole = plain[0] if len(plain) == 1 else "|".join(f"(?:{expression})" for expression in plain)
