@@ -4,9 +4,10 @@
     .venv/bin/python benchmarks/bfcl.py RUN --url http://127.0.0.1:8000 --save bfcl.jsonl
     .venv/bin/python benchmarks/bfcl.py --self-check
 
-Three categories of one request and one offered tool each: `simple_python`, `live_simple` (asked by users) and
-`irrelevance` (the tool does not fit: right is no call). Read them together: a model that never calls anything
-is perfect at the last. The figures are not the leaderboard's: the requests go under our chat template, the
+Three categories of one request each: `simple_python` (one tool offered), `multiple` (one of several is right) and
+`irrelevance` (none fits: right is no call). Read them together: a model that never calls anything
+is perfect at the last. The other categories are for nobody here to look at.
+The figures are not the leaderboard's: the requests go under our chat template, the
 categories are sampled, and the judge is ours. It follows the leaderboard's published rules, but for two: an
 int passes for a float inside lists too, and a begun but unreadable call is not abstention.
 """
@@ -30,7 +31,7 @@ from agentlora.eval.metrics import paired_difference, wilson
 
 VERSION = "2026.3.23"
 INSTALL = f"Run: {sys.executable} -m pip install --no-deps bfcl-eval=={VERSION}"
-CATEGORIES = ("simple_python", "live_simple", "irrelevance")
+CATEGORIES = ("simple_python", "multiple", "irrelevance")
 NO_CALL = "irrelevance"
 TYPES = {"dict": "object", "float": "number", "tuple": "array"}
 IGNORED = str.maketrans("'", '"', " ,./-_*^")  # what the leaderboard does not look at in strings
@@ -103,11 +104,14 @@ def schema(raw: Any) -> Any:
 
 
 def required_of(example: Example) -> list[str]:
-    return list(example.tools[0]["function"]["parameters"].get("required", ()))
+    """The required arguments of the tool that is to be called."""
+    wanted = example.expected.calls[0].name
+    (tool,) = (t["function"] for t in example.tools if t["function"]["name"] == wanted)
+    return list(tool["parameters"].get("required", ()))
 
 
 def _answerable(row: Row) -> bool:
-    # A required argument with an empty list of allowed values (2 rows of live_simple): nothing is right.
+    # A required argument with an empty list of allowed values (some rows): nothing is right.
     given = [call.arguments for call in row.example.expected.calls]
     return not given or all(name in given[0] for name in required_of(row.example))
 
@@ -253,7 +257,8 @@ def self_check() -> int:
     for category in CATEGORIES:
         rows = load(category)
         for row in rows:
-            Draft202012Validator.check_schema(row.example.tools[0]["function"]["parameters"])
+            for tool in row.example.tools:
+                Draft202012Validator.check_schema(tool["function"]["parameters"])
         kinds = Counter(right for row in rows for _, right in trials(row))
         problems += Judge(rows).validate([row.example for row in rows])
         print(f"{category:14} {len(rows)} rows, {kinds[True]} good answers, {kinds[False]} corruptions")

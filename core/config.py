@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -79,6 +79,9 @@ class TeacherConfig(Strict):
         return self
 
 
+Order: TypeAlias = Literal["shuffled", "easy-first"]
+
+
 class TrainingConfig(Strict):
     lr: float = Field(1e-3, gt=0)
     """Peak learning rate. About ten times that of full fine-tuning ("LoRA Without Regret")."""
@@ -93,6 +96,13 @@ class TrainingConfig(Strict):
     """Optimizer steps; overrides epochs."""
     max_len: int = Field(1024, ge=16)
     """Tokens an example; a longer one is dropped, counted and told."""
+    start_from: str = ""
+    """A run whose adapter is trained on (id, directory, or ``last``): same base, method, rank and layers. Empty: from
+    the base model."""
+    order: Order = "shuffled"
+    """In which order the examples of an epoch come. easy-first: one tool and what it requires at first, long lists of
+    tools, several calls and steps at last, in every epoch; a training that ends within the first one (max_steps, epochs
+    below 1) never sees the hard ones."""
     warmup_ratio: float = Field(0.05, ge=0, le=1)
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
     weight_decay: float = Field(0.0, ge=0)

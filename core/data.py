@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import blake2b, sha256
+from typing import Any, TypeAlias
 
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import DataError, boundary
-from agentlora.core.files import read_json, sha256_json, write_json
+from agentlora.core.examples import Examples, kept
+from agentlora.core.files import canonical_json, read_json, sha256_json, write_json
 from agentlora.core.manager import Plugins
 from agentlora.core.provenance import redact
 from agentlora.core.resolving import builder_name
-from agentlora.core.run import Run
-from agentlora.core.types import JSON, DatasetBuilder, Evaluator, Example, Split
+from agentlora.core.run import Run, open_run
+from agentlora.core.types import JSON, DatasetBuilder, Evaluator, Example, Split, fields_of
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 GOLD_LOOKED_AT = 100
 PROBLEMS_KEPT = 10
 
 
-Answering = Callable[[dict[Split, list[Example]]], tuple[dict[Split, list[Example]], JSON]]
+Splits: TypeAlias = Mapping[Split, Sequence[Example]]
+Answering = Callable[[Splits], tuple[Splits, JSON]]
 
 
 def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) -> dict[str, Any]:
@@ -34,8 +37,9 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
     task = plugins.get("tasks", run.config.task)
     name, builder, params = builder_of(run.config, plugins)
     with run.stage("data"):
-        splits = {split: build_split(run.config, plugins, split) for split in SPLITS}
+        splits: Splits = {split: build_split(run.config, plugins, split) for split in SPLITS}
         refuse_leaks(splits)
+        refuse_trained_before(run.config.training.start_from, splits)
         splits, told = answered(splits) if answered else (splits, {})
         if needs_answers(run.config, plugins):
             refuse_unanswered(splits["train"])
@@ -58,9 +62,7 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
     return card
 
 
-def card_of_splits(
-    told: Mapping[str, Any], builder: str, splits: Mapping[Split, list[Example]]
-) -> dict[str, Any]:
+def card_of_splits(told: Mapping[str, Any], builder: str, splits: Splits) -> dict[str, Any]:
     """A data card: what its builder says, and how much there is of each split, with its digest."""
     counted = {
         **told,
@@ -79,15 +81,21 @@ def builder_of(config: RunConfig, plugins: Plugins) -> tuple[str, DatasetBuilder
     return name, builder, parse(builder.Params, config.data.params, "data.params")
 
 
-def build_split(config: RunConfig, plugins: Plugins, split: Split) -> list[Example]:
-    """The examples of one split. Raises DataError, or what the builder raises of ours."""
+def build_split(config: RunConfig, plugins: Plugins, split: Split) -> Examples:
+    """The examples of one split, on disk. Raises DataError, or what the builder raises of ours."""
     name, builder, params = builder_of(config, plugins)
     with boundary(DataError, f"dataset builder {name!r}, split {split!r}"):
-        return list(builder.build(split, params, config.seed))
+        return kept(builder.build(split, params, config.seed))
 
 
-def split_digest(examples: list[Example]) -> str:
-    return sha256_json([example.to_dict() for example in examples])
+def split_digest(examples: Iterable[Example]) -> str:
+    """The hex digest of the examples' canonical JSON, which is a list."""
+    found, between = sha256(b"["), b""
+    for example in examples:
+        found.update(between + canonical_json(fields_of(example), fields_of))
+        between = b","
+    found.update(b"]")
+    return found.hexdigest()
 
 
 def leak_keys(example: Example) -> list[str]:
@@ -96,18 +104,36 @@ def leak_keys(example: Example) -> list[str]:
     return [*filter(None, [example.group]), content]
 
 
-def refuse_leaks(splits: Mapping[Split, list[Example]]) -> None:
+def refuse_leaks(splits: Splits) -> None:
+    """Raises DataError where two splits share what they must not, or nothing is there to train on."""
     if not splits["train"]:
         raise DataError("the training split is empty. Check the data source and its settings (data.params).")
-    owners: dict[str, Split] = {}
+    owners: dict[bytes, Split] = {}  # by a short digest: there may be millions of them
     for split, examples in splits.items():
         for example in examples:
-            for key in leak_keys(example):
+            for key in (blake2b(key.encode(), digest_size=16).digest() for key in leak_keys(example)):
                 if owners.setdefault(key, split) != split:
                     raise DataError(
                         f"example {example.id!r} of {split!r} shares its group or its text with {owners[key]!r}. "
                         "Evaluation on trained examples says nothing; divide by group."
                     )
+
+
+def refuse_trained_before(name: str, splits: Splits) -> None:
+    """Raises DataError where the run that training starts from, or one that it started from itself, has been trained
+    on examples of dev or test.
+    """
+    held_out = {leak_keys(example)[-1]: example.id for split in SPLITS[1:] for example in splits[split]}
+    while name:
+        earlier = open_run(name)
+        trained = {leak_keys(example)[-1] for example in earlier.examples("train")}
+        if known := sorted(held_out[key] for key in trained & held_out.keys()):
+            raise DataError(
+                f"run {earlier.id!r}, which training starts from, was trained on {len(known)} of the dev and test "
+                f"examples ({known[0]!r}). An evaluation with them says nothing: use other data, or the same data "
+                "with that run's --seed, which shares it out alike."
+            )
+        name = earlier.config.training.start_from
 
 
 def needs_answers(config: RunConfig, plugins: Plugins) -> bool:

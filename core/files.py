@@ -8,10 +8,10 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from agentlora.core.errors import ConfigError
 
@@ -20,12 +20,22 @@ _HEADER_MAX_BYTES = 100_000_000  # what the safetensors format allows
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Replace `path` by `data`, or leave it as it was. Raises OSError (disk full, no permission)."""
+    with file_atomic(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextmanager
+def file_atomic(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file to write into that replaces `path` when the block ends well and vanishes when it does not.
+
+    Raises:
+        OSError: disk full, no permission.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    raw = data.encode() if isinstance(data, str) else data
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(raw)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o644)
@@ -117,9 +127,23 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_json(value: Any) -> str:
-    """The hex digest of a value's canonical JSON (sorted keys, no spaces, UTF-8)."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return sha256_bytes(canonical.encode())
+    """The hex digest of a value's canonical JSON."""
+    return sha256_bytes(canonical_json(value))
+
+
+def canonical_json(value: Any, of_other: Callable[[Any], Any] | None = None) -> bytes:
+    """With sorted keys, without spaces, in UTF-8.
+
+    Args:
+        of_other: what JSON can say, of a value that it cannot.
+
+    Raises:
+        TypeError, ValueError: it cannot be said in JSON (NaN, half a character).
+    """
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=of_other
+    )
+    return text.encode()
 
 
 def safetensors_header(path: Path) -> tuple[dict[str, Any], int]:

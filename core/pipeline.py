@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -13,6 +13,7 @@ from agentlora.core import journal
 from agentlora.core.config import RunConfig
 from agentlora.core.data import build_data, card_of, needs_answers, split_digest
 from agentlora.core.errors import AgentLoraError, ConfigError, TrainError, boundary, needs_extra
+from agentlora.core.examples import evenly
 from agentlora.core.files import read_json, sha256_bytes, sha256_json, write_atomic
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
@@ -30,6 +31,7 @@ from agentlora.core.types import (
     Split,
     ToolCall,
 )
+from agentlora.core.xml_values import in_xml
 
 CONTEXT = 2048  # tokens that an engine has room for at least
 SHOTS = 3  # worked examples before a request
@@ -106,7 +108,7 @@ def build(run: Run, plugins: Plugins) -> dict[str, Any]:
     return build_data(run, plugins, partial(teach, run, plugins) if run.config.teacher.source else None)
 
 
-def look_at_rows(base: Base, examples: list[Example], pairs: bool = False) -> None:
+def look_at_rows(base: Base, examples: Sequence[Example], pairs: bool = False) -> None:
     """Raises DataError where what would be trained is not what the examples, or their `pairs` of answers, say (see
     `plugins.trainers.xray`).
     """
@@ -211,12 +213,12 @@ def evaluate(
     """Put the run's adapter and the baselines to the examples of a split; returns the `Record`.
 
     Writes ``eval/record.json``, ``samples.jsonl``, ``report.html`` and ``report.md`` (for dev: ``eval-dev/``).
-    Reading test is counted, across runs, by the digest of its examples.
+    Reading test is counted, across runs, by the digest of its examples, when it begins.
 
     Raises:
-        ConfigError: the run has no adapter, the split is empty, or fewer examples would replace a test record of
-            more.
-        EvalError: no request of a condition could be answered.
+        ConfigError: the run has no adapter, the split is empty, fewer examples would replace a test record of more, or
+            another process trains or evaluates this run.
+        EvalError: (nearly) no request to the adapter, or to the base, could be answered and judged.
     """
     from agentlora.core.provenance import provenance
     from agentlora.core.teacher import rank_of
@@ -249,7 +251,7 @@ def evaluate(
     digest = adapter_digest(run)
     if split == "test":
         _refuse_smaller_record(run, digest, len(examples))
-    with run.stage("eval"):
+    with run.alone(), run.stage("eval"):
         base = resolve_base(config.model, plugins, home())
         refuse_another_base(run, base)
         given = _teachers(run, plugins, examples, split)
@@ -268,9 +270,11 @@ def evaluate(
 
         with factory.open(spec) as engine:
             engine.add_adapter(served_as, run.adapter_dir)
-            values = any(e.schema and not e.tools for e in examples)
+            values = any(e.schema and not e.tools and not in_xml(e.schema) for e in examples)
             conditions = default_conditions(served_as, strict=engine.capabilities.json_schema, values=values)
             conditions += tuple(Condition(name, "given") for name in given)
+            if split == "test":
+                _count_reading(run)  # before it begins: a reading that is killed was one
             record, samples = evaluate(
                 engine=engine,
                 evaluator=evaluator,
@@ -278,7 +282,7 @@ def evaluate(
                 examples=examples,
                 conditions=conditions,
                 given=given,
-                shots=choose_shots(run.examples("train")),
+                shots=choose_shots(evenly(run.examples("train"))),
                 max_tokens=config.eval.max_new_tokens,
                 cache=AnswerCache(home() / "cache"),
                 identity={
@@ -294,14 +298,12 @@ def evaluate(
                 lower_is_better=task.lower_is_better,
                 seed=config.seed,
             )
-        if split == "test":
-            _count_reading(run)
         _write_evaluation(run.directory / eval_folder(split), record, samples)
         run.note("eval", "recorded", record=record.digest, split=split, figures=figures_of(record))
     return record
 
 
-def _teachers(run: Run, plugins: Plugins, examples: list[Example], split: Split) -> dict[str, Any]:
+def _teachers(run: Run, plugins: Plugins, examples: Sequence[Example], split: Split) -> dict[str, Any]:
     """What the teacher answers, by name of the condition; nothing where its answers are the expected ones."""
     reference = (card_of(run).get("teacher") or {}).get("reference") or {}
     if not run.config.teacher.source or reference.get(split) != "own":
@@ -339,7 +341,7 @@ def _data_facts(run: Run, split: Split) -> dict[str, Any]:
     teacher = card_of(run).get("teacher") or {}
     if teacher:  # whose answers are the expected ones, and how many prompts have none
         facts |= {"reference": teacher["reference"].get(split), "left_out": teacher["left_out"].get(split)}
-    return facts | ({"test_readings": 1 + _readings(digests["test"])} if split == "test" else {})
+    return facts | ({"test_readings": _readings(digests["test"])} if split == "test" else {})
 
 
 def refuse_another_base(run: Run, base: Base) -> None:
@@ -374,14 +376,17 @@ def _refuse_smaller_record(run: Run, digest: str, n: int) -> None:
 
 
 def _write_evaluation(directory: Path, record: Any, samples: list[Any]) -> None:
-    """The record goes first and comes last: where it lies, the samples and reports that belong to it lie too."""
+    """The record goes first and comes last: where it lies, the samples and reports that belong to it lie too. An older
+    one stays until all of the new one is there.
+    """
     from agentlora.eval.record import save_samples
     from agentlora.eval.report import html, markdown
 
+    page, text = html(record, samples), markdown(record)
     (directory / "record.json").unlink(missing_ok=True)
     save_samples(directory / "samples.jsonl", samples)
-    write_atomic(directory / "report.html", html(record, samples))
-    write_atomic(directory / "report.md", markdown(record))
+    write_atomic(directory / "report.html", page)
+    write_atomic(directory / "report.md", text)
     record.save(directory / "record.json")
 
 
@@ -390,18 +395,18 @@ def eval_folder(split: Split) -> str:
     return "eval" if split == "test" else f"eval-{split}"
 
 
-def take(examples: list[Example], limit: int | None) -> list[Example]:
+def take(examples: Sequence[Example], limit: int | None) -> Sequence[Example]:
     """`limit` examples, from every slice in proportion and in order, whole groups as far as possible."""
     if limit is None or limit >= len(examples):
         return examples
-    slices: dict[str, list[Example]] = {}
-    for example in examples:
-        slices.setdefault(example.tags.get("slice", ""), []).append(example)
-    taken: list[Example] = []
+    slices: dict[str, list[int]] = {}
+    for number, example in enumerate(examples):
+        slices.setdefault(example.tags.get("slice", ""), []).append(number)
+    taken: list[int] = []
     for index, members in enumerate(slices.values()):
         left = sum(len(m) for m in list(slices.values())[index:])
         taken += members[: round((limit - len(taken)) * len(members) / left)]
-    return taken
+    return [examples[number] for number in taken]
 
 
 def adapter_digest(run: Run) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -68,7 +69,7 @@ def make_plan(config: RunConfig, plugins: Plugins) -> Plan:
     model_dir, template = outline(config.model, plugins, home())
     method = plugins.get("peft_methods", config.method.name)
     params = parse(method.Params, config.method.params, "method.params")
-    examples = build_split(config, plugins, "train")
+    examples: Sequence[Example] = build_split(config, plugins, "train")
     teacher = None
     if config.teacher.source:
         held_out: tuple[Split, ...] = ("dev", "test")
@@ -116,10 +117,10 @@ def answered(example: Example, tokens: int) -> Example:
     return replace(example, expected=expected, rejected=example.rejected or Expected(text="no " * tokens))
 
 
-def sampled(examples: list[Example], most: int) -> list[Example]:
+def sampled(examples: Sequence[Example], most: int) -> list[Example]:
     """At most about `most` examples, whole groups of them, evenly."""
-    groups: dict[str, list[Example]] = {}
-    for example in examples:
-        groups.setdefault(example.group or example.id, []).append(example)
+    groups: dict[str, list[int]] = {}
+    for number, example in enumerate(examples):
+        groups.setdefault(example.group or example.id, []).append(number)
     step = max(1, round(len(examples) / most))
-    return [example for members in list(groups.values())[::step] for example in members]
+    return [examples[number] for members in list(groups.values())[::step] for number in members]

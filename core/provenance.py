@@ -126,11 +126,12 @@ def device() -> str:
     """The CPU's model name and, once torch is imported and sees one, the GPU's before it."""
     torch = sys.modules.get("torch")  # never imported for this: it takes seconds
     if torch is None or not torch.cuda.is_available():
-        return _cpu_name()
-    return f"{torch.cuda.get_device_name(0)}, {_cpu_name()}"
+        return cpu_name()
+    return f"{torch.cuda.get_device_name(0)}, {cpu_name()}"
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Of this machine's CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:  # not Linux

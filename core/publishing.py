@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from agentlora.core.data import card_of, split_digest
 from agentlora.core.errors import ConfigError, PluginError, boundary
+from agentlora.core.examples import evenly
 from agentlora.core.files import read_json, sha256_json
 from agentlora.core.manager import Plugins
 from agentlora.core.pipeline import adapter_digest
@@ -78,7 +80,7 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
             data={key: part for key, part in card_of(run).items() if key != "quarantined"},
             records=[sha256_json(record)],
             headline=verdict.facts.get("headline", {}),
-            router_profile=router_profile(skill, task, run.examples("train")),
+            router_profile=router_profile(skill, task, evenly(run.examples("train"))),
             parents=_parents(facts.get("composition")),
             provenance=facts["provenance"],
         )
@@ -103,7 +105,7 @@ def _parents(composition: dict[str, Any] | None) -> list[dict[str, Any]]:
     ]
 
 
-def router_profile(skill: str, task: Task, examples: list[Example]) -> dict[str, Any]:
+def router_profile(skill: str, task: Task, examples: Sequence[Example]) -> dict[str, Any]:
     """What a router learns a skill by: an even sample of its training requests that it would act on."""
     wanted = [e for e in examples if e.tags.get("case") != "none_fits" and _request_text(e)]
     step = max(1, len(wanted) // PROFILE_PROMPTS)

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import secrets
@@ -23,8 +22,9 @@ from typing import Any
 
 from agentlora.core import journal
 from agentlora.core.config import RunConfig, parse
-from agentlora.core.errors import ConfigError, DataError, nearest
-from agentlora.core.files import read_json, write_atomic, write_json
+from agentlora.core.errors import ConfigError, nearest
+from agentlora.core.examples import Examples, read_examples, write_examples
+from agentlora.core.files import read_json, write_json
 from agentlora.core.home import home
 from agentlora.core.provenance import provenance, redact
 from agentlora.core.types import Example, Kind, RunEvent, Split
@@ -137,11 +137,10 @@ class Run:
             return True
 
     def write_examples(self, split: Split, examples: Iterable[Example]) -> None:
-        text = "".join(example.to_json() + "\n" for example in examples)
-        write_atomic(self.directory / "data" / f"{split}.jsonl", text)
+        write_examples(self.directory / "data" / f"{split}.jsonl", examples)
 
-    def examples(self, split: Split) -> list[Example]:
-        """The stored examples of a split. Raises DataError naming file and line."""
+    def examples(self, split: Split) -> Examples:
+        """The stored examples of a split, read when they are asked for. Raises what `read_examples` does."""
         return read_examples(self.directory / "data" / f"{split}.jsonl")
 
     def facts(self) -> dict[str, Any]:
@@ -293,37 +292,6 @@ def list_runs() -> list[Path]:
         if directory.is_absolute() and _is_run(directory):
             found.add(directory)
     return sorted(found, key=lambda path: (path / "run.json").stat().st_mtime)
-
-
-def read_examples(path: Path) -> list[Example]:
-    """Examples from a JSONL file.
-
-    Raises:
-        DataError: no such file, or a line that is not an example; names file and line.
-    """
-    examples = []
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                examples.append(_example(line, f"{path}:{number}"))
-    except OSError as exc:
-        raise DataError(
-            f"cannot read {str(path)!r}: {exc.strerror}. Bring it back, or build the data again with `agentlora train`."
-        ) from exc
-    except UnicodeDecodeError as exc:
-        raise DataError(f"{str(path)!r} is not UTF-8 text: {exc}. Mend it, or build the data again.") from exc
-    return examples
-
-
-def _example(line: str, where: str) -> Example:
-    try:
-        return Example.from_dict(json.loads(line))
-    except json.JSONDecodeError as exc:
-        raise DataError(
-            f"{where}: broken JSON: {exc.msg} at column {exc.colno}. Mend or remove the line."
-        ) from exc
-    except (KeyError, TypeError, AttributeError) as exc:
-        raise DataError(f"{where}: not an example: {type(exc).__name__}: {exc}.") from exc
 
 
 def _candidates(ref: str) -> Iterator[Path]:

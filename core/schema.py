@@ -14,24 +14,36 @@ from agentlora.core.errors import DataError
 from agentlora.core.types import JSON
 
 
+class UndecidedError(DataError):
+    """Whether a value fits a schema was not found out; the message says why."""
+
+
 def errors(schema: JSON, instance: Any) -> list[str]:
     """What is wrong with `instance`, one ``path: message`` a problem; empty when it is valid.
 
     Raises:
         DataError: `schema` is not a usable JSON Schema.
+        UndecidedError: a pattern of it was given up on, or `instance` is nested too deeply for the validator.
     """
     problem = _not_json(instance)
     if problem:
         return [problem]
-    found = []
-    for error in _validator(_canonical(schema)).iter_errors(instance):
+    found, undecided = [], []
+    for error in _found(schema, instance):
         path = "/".join(str(part) for part in error.instance_path) or "(root)"
-        found.append(f"{path}: {error.message}")
+        if _given_up(error):
+            undecided.append(f"{path}: a pattern of the schema takes too many steps on this value")
+        else:
+            found.append(f"{path}: {error.message}")
+    if undecided and not found:
+        raise UndecidedError(undecided[0])
     return found
 
 
 def is_valid(schema: JSON, instance: Any) -> bool:
-    """Whether `instance` is a JSON value that fits `schema`. Raises DataError when `schema` is unusable."""
+    """Whether `instance` is a JSON value of which it was shown that it fits `schema`. Raises DataError when `schema` is
+    unusable.
+    """
     return _not_json(instance) is None and bool(_validator(_canonical(schema)).is_valid(instance))
 
 
@@ -44,6 +56,21 @@ def check_schema(schema: Any) -> list[str]:
     except TypeError as exc:
         return [f"not JSON: {exc}"]
     return []
+
+
+def _found(schema: JSON, instance: Any) -> list[Any]:
+    validator = _validator(_canonical(schema))
+    try:
+        return list(validator.iter_errors(instance))
+    except ValueError as exc:  # it recurses, and stops at 255 levels
+        raise UndecidedError(f"(root): {exc}") from exc
+
+
+def _given_up(error: Any) -> bool:
+    """Whether an error, or one of the alternatives that it is made of, says only that a pattern was not decided."""
+    if type(error.kind).__name__.endswith(("BacktrackLimitExceeded", "RegexEngineFailure")):
+        return True
+    return any(_given_up(inner) for branch in getattr(error.kind, "context", ()) for inner in branch)
 
 
 def _canonical(schema: Any) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.config import RunConfig, TeacherConfig
-from agentlora.core.data import needs_answers
+from agentlora.core.data import Splits, needs_answers
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.files import read_json, sha256_json
 from agentlora.core.home import home
@@ -27,6 +27,9 @@ from agentlora.core.types import (
     Output,
     Split,
 )
+from agentlora.core.xml_schema import problems_of
+from agentlora.core.xml_text import parse_xml
+from agentlora.core.xml_values import in_xml, read_value
 
 SAMPLED_AT = 0.7  # temperature of several answers to one prompt, where none is said
 PAIRS = ("dpo", "kto")  # trainers that learn from a rejected answer beside the expected one
@@ -114,9 +117,8 @@ def named(config: RunConfig) -> RunConfig:
     changed: dict[str, Any] = {}
     if config.teacher.source == "last":
         changed["teacher"] = config.teacher.model_copy(update={"source": open_run("last").id})
-    if config.trainer.params.get("start_from") == "last":
-        params = {**config.trainer.params, "start_from": open_run("last").id}
-        changed["trainer"] = config.trainer.model_copy(update={"params": params})
+    if config.training.start_from == "last":
+        changed["training"] = config.training.model_copy(update={"start_from": open_run("last").id})
     return config.model_copy(update=changed)
 
 
@@ -149,9 +151,7 @@ class _Lazy:
         self._stack.close()
 
 
-def teach(
-    run: Run, plugins: Plugins, splits: dict[Split, list[Example]]
-) -> tuple[dict[Split, list[Example]], JSON]:
+def teach(run: Run, plugins: Plugins, splits: Splits) -> tuple[dict[Split, list[Example]], JSON]:
     """`splits` with the teacher's answers: to all of train, unless the trainer learns from prompts alone, and to what
     dev and test have none for; and what the data card says of it. For trainers that learn from pairs, the base's own
     answers are the rejected ones.
@@ -204,7 +204,7 @@ def _to_ask(
     return [e for e in examples if e.expected.empty], 1
 
 
-def planned(config: RunConfig, plugins: Plugins, splits: dict[Split, list[Example]]) -> Any:
+def planned(config: RunConfig, plugins: Plugins, splits: Splits) -> Any:
     """A `Forecast` of what `teach` will ask; what is known already is looked up of an endpoint only. Raises ConfigError
     as `find_teacher`.
     """
@@ -330,17 +330,30 @@ def _with_rejected(run: Run, plugins: Plugins, examples: Sequence[Example], fact
 
 def _rejected(example: Example, said: str) -> Expected | None:
     """What the base said, unless it is what is expected or nothing."""
-    from agentlora.eval.calls import MISSING, canonical, parse_answer, parse_value
+    from agentlora.eval.calls import MISSING, canonical, parse_answer, parse_value, unfenced
 
     text, expected = said.strip(), example.expected
     if expected.value is not None:
         value = parse_value(text)
         same = value is not MISSING and canonical(value) == canonical(expected.value)
         return Expected(text=text) if text and not same else None
+    if in_xml(example.schema):
+        return Expected(text=text) if text and not _same_document(example, unfenced(text, "xml")) else None
     answer = parse_answer(said)
     if answer.calls and not answer.malformed:
         return None if answer.calls == expected.calls else Expected(calls=answer.calls)
     return Expected(text=text) if text and text != (expected.text or "").strip() else None
+
+
+def _same_document(example: Example, text: str) -> bool:
+    """Whether an answer in XML says what is expected, in whatever layout."""
+    schema: JSON = example.schema or {}
+    try:
+        said = parse_xml(text.strip())
+        wanted = parse_xml(example.expected.text or "")
+    except ValueError:
+        return False
+    return not problems_of(schema, said) and bool(read_value(schema, said) == read_value(schema, wanted))
 
 
 def _limits(config: TeacherConfig) -> Any:

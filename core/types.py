@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -58,7 +58,8 @@ class Example:
 
     `messages` ends with the turn to be answered. `tools` are in OpenAI function format. Examples with the
     same `group` share one rendered prefix (system prompt and tools) and never straddle two splits.
-    `tags` are for reports: builders set at least ``case`` and ``slice``.
+    `tags` are for reports: builders set at least ``case`` and ``slice``. `schema` is a JSON Schema of the expected
+    value; one that says so (`core.xml_values`) of a value that is written as XML: a text is expected then.
     """
 
     id: str
@@ -77,18 +78,25 @@ class Example:
 
     def to_json(self) -> str:
         # keys stay in their order: it is the order in which a prompt shows a schema's properties
-        return json.dumps(self.to_dict(), ensure_ascii=False)
+        return json.dumps(fields_of(self), default=fields_of, ensure_ascii=False)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Example:
         """Raises KeyError or TypeError when a required field is missing or unknown."""
-        fields = dict(raw)
-        rejected = fields.get("rejected")
-        fields["expected"] = Expected.from_dict(fields["expected"])
-        fields["rejected"] = Expected.from_dict(rejected) if rejected else None
-        fields["messages"] = tuple(fields["messages"])
-        fields["tools"] = tuple(fields.get("tools") or ())
-        return cls(**fields)
+        given = dict(raw)
+        rejected = given.get("rejected")
+        given["expected"] = Expected.from_dict(given["expected"])
+        given["rejected"] = Expected.from_dict(rejected) if rejected else None
+        given["messages"] = tuple(given["messages"])
+        given["tools"] = tuple(given.get("tools") or ())
+        return cls(**given)
+
+
+def fields_of(value: Any) -> JSON:
+    """Of a dataclass, as they are: `asdict` copies all that is in them. Raises TypeError for what else there is."""
+    if not is_dataclass(value):
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    return {part.name: getattr(value, part.name) for part in fields(value)}
 
 
 # --- generation ---------------------------------------------------------------------------------
@@ -273,11 +281,17 @@ class DatasetBuilder(Protocol):
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """Judges outputs. `metrics` names what `score` returns, in the order in which reports show it."""
+    """Judges outputs. `metrics` names what `score` returns, in the order in which reports show it.
+
+    It may have ``headline`` (the metric that decides), ``lower_is_better`` and ``unbounded``, sets of metrics; the last
+    are no shares of 0 to 1 (seconds, say), which are known by their values too.
+    """
 
     metrics: Sequence[str]
 
-    def score(self, example: Example, output: Output) -> Score: ...
+    def score(self, example: Example, output: Output) -> Score:
+        """Judge one answer. Whatever it raises, and a figure that is not finite, leaves that answer unscored."""
+        ...
 
     def validate(self, examples: Sequence[Example]) -> list[str]:
         """Problems found: a gold answer that does not score 1, a corruption of it that does."""

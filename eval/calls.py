@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from agentlora.core.files import loads_strict
 from agentlora.core.grammar import CLOSE, OPEN, function_of, parameters_of, supported
@@ -21,7 +21,8 @@ from agentlora.core.types import JSON, ToolCall
 
 MISSING: Any = object()
 """What is no JSON value."""
-_FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL | re.IGNORECASE)
+MOST_CHARACTERS = 2_000_000  # of one JSON value in an answer
+MOST_DEPTH = 200  # of values in values; jsonschema_rs goes to 254, and comparing recurses
 _THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 # A block ends at its closing mark; one that is never closed ends at the next opening mark or with the text.
 _BLOCK = re.compile(r"<tool_call>(.*?)(?:(</tool_call>)|(?=<tool_call>)|\Z)", re.DOTALL)
@@ -46,7 +47,7 @@ def parse_answer(text: str) -> Answer:
     calls: list[ToolCall] = []
     malformed = 0
     for block in _BLOCK.finditer(text):
-        call = _call(_loads(block[1])) if block[2] else None
+        call = _call(read_json(block[1])) if block[2] else None
         if call is None:
             malformed += 1
         else:
@@ -57,7 +58,7 @@ def parse_answer(text: str) -> Answer:
 
 def parse_constrained(text: str) -> Answer:
     """Read the JSON array that `calls_schema` asks for; anything but an array is one malformed call."""
-    raw = _loads(text)
+    raw = read_json(text)
     if not isinstance(raw, list):
         return Answer((), "", 1)
     calls = [_call(item) for item in raw]
@@ -68,12 +69,32 @@ def parse_value(text: str) -> Any:
     """The JSON value that an answer is, alone or in a Markdown fence, after thoughts perhaps; `MISSING` where it is
     none.
     """
-    text = _THOUGHT.sub("", text)
-    fenced = _FENCE.fullmatch(text)
-    try:
-        return loads_strict(fenced[1] if fenced else text)
-    except (ValueError, RecursionError):
+    return read_json(unfenced(text, "json"))
+
+
+def read_json(text: str) -> Any:
+    """The JSON value that a model wrote; `MISSING` where it is none, or larger or deeper than anybody wants it.
+
+    NaN, infinity and lone surrogates are not JSON. Of two members of one name the last counts, as for Python's `json`
+    and so for vLLM's parser of Hermes calls: what is judged is what a server would call.
+    """
+    if len(text) > MOST_CHARACTERS:
         return MISSING
+    try:
+        value = loads_strict(text)
+    except ValueError:
+        return MISSING
+    return MISSING if _deeper(value, MOST_DEPTH) else value
+
+
+def unfenced(text: str, language: str) -> str:
+    """What an answer holds without the thoughts before it and the Markdown fence (of no or this language) around it."""
+    text = _THOUGHT.sub("", text)
+    inner = text.strip()
+    if len(inner) < 6 or not (inner.startswith("```") and inner.endswith("```")):
+        return text
+    kind, newline, body = inner[3:-3].partition("\n")
+    return body.strip() if newline and kind.rstrip().lower() in ("", language) else text
 
 
 def render_calls(calls: Iterable[ToolCall]) -> str:
@@ -134,18 +155,18 @@ def _outside(text: str) -> list[str]:
     return [text[a:b] for a, b in zip(ends[::2], ends[1::2], strict=True)]
 
 
-def _loads(text: str) -> Any:
-    """The JSON value in `text`; None when it is none (NaN, infinity and lone surrogates are not JSON)."""
-    try:
-        value = json.loads(text, parse_constant=_refuse)
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError):
-        return None
-    return value
+def _deeper(value: Any, most: int) -> bool:
+    """Whether objects and arrays stand in each other more than `most` deep; without recursion."""
+    level = [value]
+    for _ in range(most):
+        level = [part for held in level for part in _parts(held) if isinstance(part, dict | list)]
+        if not level:
+            return False
+    return True
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
+def _parts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _call(raw: Any) -> ToolCall | None:
@@ -154,7 +175,7 @@ def _call(raw: Any) -> ToolCall | None:
         return None
     arguments = raw.get("arguments")
     if isinstance(arguments, str):
-        arguments = _loads(arguments)
+        arguments = read_json(arguments)
     return ToolCall(raw["name"], arguments) if isinstance(arguments, dict) else None
 
 

@@ -10,7 +10,7 @@
   schemas while they are written (`core.grammar.calls_tag`).
 - ``constrained``: decoding under a JSON Schema of the offered tools' calls. The tools stand in the system
   message, because the template's own instruction asks for Hermes marks, which the grammar forbids. Without tools,
-  under the schema that the answer has to fit.
+  under the schema that the answer has to fit; answers in XML have none that decoding could follow.
 - ``few_shot_constrained``: both of these, where the answer is a value of a schema.
 - ``given``: somebody else's answers (a teacher's), which are shown beside the others and are no baseline.
 """
@@ -24,6 +24,7 @@ from typing import Literal
 
 from agentlora.core.grammar import OPEN, function_of, supported
 from agentlora.core.types import JSON, Example, GenerateRequest, Output
+from agentlora.core.xml_values import in_xml
 from agentlora.eval.calls import (
     calls_schema,
     parse_constrained,
@@ -116,9 +117,15 @@ def _usual(examples: Sequence[Example]) -> list[Example]:
 
 
 def to_request(
-    example: Example, condition: Condition, shots: Sequence[Example] = (), max_tokens: int = 64
+    example: Example,
+    condition: Condition,
+    shots: Sequence[Example] = (),
+    max_tokens: int = 64,
+    max_calls: int = 2,
 ) -> GenerateRequest:
-    """The request that puts `example` to the condition's system; greedy, `max_tokens` new tokens at most."""
+    """The request that puts `example` to the condition's system; greedy, `max_tokens` new tokens and, where calls are
+    constrained, `max_calls` calls at most.
+    """
     plain = GenerateRequest(
         id=example.id,
         messages=example.messages,
@@ -129,17 +136,32 @@ def to_request(
     )
     if condition.kind in FEW_SHOT:
         head = shot_messages(shots)
-        held = supported(example.schema) if condition.kind in CONSTRAINED and example.schema else None
+        held = _held(example) if condition.kind in CONSTRAINED else None
         messages = (*head, *_with_tools(example, _split_system(head)[0]))
         return replace(plain, messages=messages, tools=(), json_schema=held)
     if condition.kind == "constrained" and example.tools:
         system, turns = _split_system(example.messages)
         content = "\n\n".join((system or SYSTEM, _tools_text(example.tools) + "\n" + HOW_TO_CALL_JSON))
         messages = ({"role": "system", "content": content}, *turns)
-        return replace(plain, messages=messages, tools=(), json_schema=calls_schema(example.tools))
+        return replace(plain, messages=messages, tools=(), json_schema=calls_schema(example.tools, max_calls))
     if condition.kind == "constrained":
-        return replace(plain, json_schema=supported(example.schema) if example.schema else None)
+        return replace(plain, json_schema=_held(example))
     return plain
+
+
+def _held(example: Example) -> JSON | None:
+    """The schema that decoding can be held to."""
+    if example.schema is None or in_xml(example.schema):
+        return None
+    held: JSON = supported(example.schema)
+    return held
+
+
+def most_calls(examples: Sequence[Example]) -> int:
+    """How many calls a constrained answer must have room for: as many as any example expects, of each of them, so that
+    none is told its own number.
+    """
+    return max([2, *(len(e.expected.calls) for e in examples)])
 
 
 def in_hermes(output: Output, example: Example, condition: Condition) -> Output:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -19,7 +19,7 @@ class Aggregate:
 
     `mean` is over the scored ones, `low` and `high` its 95 % interval; all three are None when none was
     scored. `not_applicable`: the metric says nothing about the example. `unscored`: the output could not be
-    judged. `errored`: the engine gave no output.
+    judged. `errored`: the engine gave no output. `unbounded`: it is no share of 0 to 1, but seconds, say.
     """
 
     n: int
@@ -30,13 +30,15 @@ class Aggregate:
     mean: float | None
     low: float | None
     high: float | None
+    unbounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     """Mean of (system - baseline) over the n examples that both were scored on, with its 95 % interval.
 
-    `low` and `high` are None when there are fewer than two groups to resample.
+    `low` and `high` are None when there are fewer than two groups to resample, or nothing by which to tell how much an
+    unbounded metric varies.
     """
 
     n: int
@@ -46,14 +48,16 @@ class Difference:
     high: float | None
     higher: int
     lower: int
+    unbounded: bool = False
 
 
-def wilson(successes: float, n: int, level: float = LEVEL) -> tuple[float, float]:
+def wilson(successes: float, n: float, level: float = LEVEL) -> tuple[float, float]:
     """The score interval of a proportion, in 0..1.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22
     (1927) 209-212; recommended for small n by Brown, Cai & DasGupta, Statistical Science 16 (2001) 101-133.
-    For values between 0 and 1 it is conservative: their variance is at most that of a proportion.
+    For values between 0 and 1 it is conservative: their variance is at most that of a proportion. `n` need not be
+    whole: see `effective_n`.
 
     Raises:
         ValueError: n < 1, or successes outside 0..n.
@@ -68,17 +72,56 @@ def wilson(successes: float, n: int, level: float = LEVEL) -> tuple[float, float
     return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
 
 
-def aggregate(values: Iterable[float | None], unscored: int = 0, errored: int = 0) -> Aggregate:
-    """Sum up a metric; None among `values` means that it does not apply to that example."""
+def aggregate(
+    values: Iterable[float | None],
+    unscored: int = 0,
+    errored: int = 0,
+    groups: Iterable[Hashable] | None = None,
+    *,
+    unbounded: bool = False,
+    seed: int = 0,
+) -> Aggregate:
+    """Sum up a metric; None among `values` means that it does not apply to that example.
+
+    Args:
+        groups: of the examples, one a value: those of one group may succeed and fail together. Default: each its own.
+        unbounded: the values are no shares of 0 to 1. Their interval is then that of a cluster bootstrap (see
+            `paired_difference`) with `seed`; of shares it is Wilson's, of as many examples as `effective_n` says.
+    """
     every = list(values)
-    scored = [v for v in every if v is not None]
-    n = len(every) + unscored + errored
-    if not scored:
-        return Aggregate(n, 0, len(every), unscored, errored, None, None, None)
-    total = math.fsum(scored)
-    low, high = wilson(min(total, len(scored)), len(scored))
-    counts = (n, len(scored), len(every) - len(scored), unscored, errored)
-    return Aggregate(*counts, total / len(scored), low, high)
+    names = list(range(len(every)) if groups is None else groups)
+    found = [(name, value) for name, value in zip(names, every, strict=True) if value is not None]
+    counts = (len(every) + unscored + errored, len(found), len(every) - len(found), unscored, errored)
+    if not found:
+        return Aggregate(*counts, None, None, None, unbounded)
+    clusters = _clusters(found)
+    mean = math.fsum(value for _, value in found) / len(found)
+    low, high = _varied(clusters, seed, RESAMPLES) if unbounded else _share(mean, effective_n(clusters))
+    return Aggregate(*counts, mean, low, high, unbounded)
+
+
+def effective_n(clusters: Sequence[Sequence[float]]) -> float:
+    """As how many independent examples those tell that come in groups: n over the design effect, which is the variance
+    of their mean as whole groups have it over the one that independent examples would have. At least 1, at most n.
+
+    Sources: L. Kish, "Survey Sampling" (1965), section 8.2 (the design effect); J. Rao & A. Scott, "A simple method for
+    the analysis of clustered binary data", Biometrics 48 (1992) 577-585 (its estimate from groups, and n over it); N.
+    Dean & M. Pagano, J. Survey Statistics and Methodology 3 (2015) 484-503 (with Wilson's interval). Where all values
+    are equal nothing says whether groups go together, and each counts as one example.
+    """
+    values = [value for cluster in clusters for value in cluster]
+    n, groups = len(values), len(clusters)
+    if groups == n:
+        return n
+    if min(values) == max(values):
+        return groups
+    if groups == 1:
+        return 1.0
+    mean = math.fsum(values) / n
+    together = math.fsum(math.fsum(v - mean for v in cluster) ** 2 for cluster in clusters)
+    variance = groups / (groups - 1) * together / n**2
+    alone = math.fsum((v - mean) ** 2 for v in values) / (n * (n - 1))
+    return min(n, max(1.0, n * alone / variance)) if variance else n
 
 
 def paired_difference(
@@ -87,14 +130,21 @@ def paired_difference(
     groups: Mapping[str, Hashable],
     seed: int = 0,
     resamples: int = RESAMPLES,
+    *,
+    unbounded: bool = False,
 ) -> Difference:
     """Compare two systems on the examples that both were scored on (maps from example id to value).
 
     The interval is the percentile interval of a cluster bootstrap: whole groups are drawn with replacement,
     because requests that share a tool list succeed and fail together. Sources: B. Efron & R. Tibshirani,
     "An Introduction to the Bootstrap" (1993), ch. 13 (percentile interval); A. Davison & D. Hinkley,
-    "Bootstrap Methods and their Application" (1997), section 3.8 (resampling clusters). With few groups it
-    is somewhat too narrow, and when every difference is the same it has no width.
+    "Bootstrap Methods and their Application" (1997), section 3.8 (resampling clusters).
+
+    Alone it is too narrow with few groups, and has no width where all differ alike, so that two groups would prove
+    anything. Therefore two more stand beside those found, one that gained and one that lost as much as can be, as D.
+    Bonett & R. Price add a pair of either kind ("Adjusted Wald confidence interval for a difference of binomial
+    proportions based on paired data", J. Educational and Behavioral Statistics 37 (2012) 479-488). An `unbounded`
+    metric has no such groups: where all differ alike there is no interval of it.
     """
     pairs = {
         key: (value, other)
@@ -102,25 +152,58 @@ def paired_difference(
         if value is not None and (other := baseline.get(key)) is not None
     }
     if not pairs:
-        return Difference(0, 0, None, None, None, 0, 0)
-    clusters: dict[Hashable, list[float]] = defaultdict(list)
-    for key, (value, other) in pairs.items():
-        clusters[groups.get(key) or key].append(value - other)
-    sums = [(math.fsum(c), len(c)) for c in clusters.values()]
-    differences = [d for c in clusters.values() for d in c]
-    low, high = _bootstrap(sums, seed, resamples) if len(sums) > 1 else (None, None)
+        return Difference(0, 0, None, None, None, 0, 0, unbounded)
+    clusters = _clusters((groups.get(key) or key, value - other) for key, (value, other) in pairs.items())
+    differences = [d for cluster in clusters for d in cluster]
+    mean = math.fsum(differences) / len(differences)
+    if unbounded:
+        low, high = _varied(clusters, seed, resamples)
+    elif len(clusters) == 1:
+        low, high = None, None
+    else:
+        size = len(differences) / len(clusters)
+        start, end = _bootstrap([*_sums(clusters), (size, size), (-size, size)], seed, resamples)
+        low, high = min(start, mean), max(end, mean)
     return Difference(
         n=len(pairs),
-        groups=len(sums),
-        mean=math.fsum(differences) / len(differences),
+        groups=len(clusters),
+        mean=mean,
         low=low,
         high=high,
         higher=sum(d > 0 for d in differences),
         lower=sum(d < 0 for d in differences),
+        unbounded=unbounded,
     )
 
 
-def _bootstrap(sums: list[tuple[float, int]], seed: int, resamples: int) -> tuple[float, float]:
+Ends = tuple[float | None, float | None]
+
+
+def _share(mean: float, n: float) -> Ends:
+    return wilson(min(max(mean, 0.0), 1.0) * n, n)
+
+
+def _varied(clusters: Sequence[Sequence[float]], seed: int, resamples: int) -> Ends:
+    """The interval of a mean without bounds; none where only one group, or one value of all groups, is known."""
+    means = [math.fsum(cluster) / len(cluster) for cluster in clusters]
+    rounding = 1e-9 * max(map(abs, means))
+    return (
+        _bootstrap(_sums(clusters), seed, resamples) if max(means) - min(means) > rounding else (None, None)
+    )
+
+
+def _clusters(named: Iterable[tuple[Hashable, float]]) -> list[list[float]]:
+    clusters: dict[Hashable, list[float]] = defaultdict(list)
+    for name, value in named:
+        clusters[name].append(value)
+    return list(clusters.values())
+
+
+def _sums(clusters: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
+    return [(math.fsum(cluster), len(cluster)) for cluster in clusters]
+
+
+def _bootstrap(sums: Sequence[tuple[float, float]], seed: int, resamples: int) -> tuple[float, float]:
     """The percentile interval of a ratio of sums; `sums` has (sum of differences, size) for each cluster."""
     rng = random.Random(seed)
     means = []

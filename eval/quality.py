@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+from agentlora.core.examples import evenly
 from agentlora.core.files import sha256_json
 from agentlora.core.grammar import function_of
 from agentlora.core.types import JSON, Example, Expected, Split
+from agentlora.core.xml_text import parse_xml
+from agentlora.core.xml_values import in_xml, read_value
 
 BINS = 24  # of the histograms
 SHOWN = 12  # examples to read
+LOOKED_AT = 50_000  # examples of a split
 RARE = 3  # distinct values below which a parameter that is used often teaches a value and not to copy
 OFTEN = 20
 
@@ -93,35 +97,34 @@ class Quality:
 
 
 def look(splits: Mapping[Split, Sequence[Example]], tokens: Sequence[int] = ()) -> Quality:
-    """Figures of a data set.
+    """Figures of a data set. Of more than `LOOKED_AT` examples of a split, so many of them, evenly taken, are asked for
+    lengths and values.
 
     Args:
         tokens: lengths of training examples, where somebody counted them.
     """
     train = splits.get("train", ())
+    some = evenly(train, LOOKED_AT)
+    held_out = {s: evenly(examples, LOOKED_AT) for s, examples in splits.items() if s != "train" and examples}
+    known = _found(train, {key for examples in held_out.values() for e in examples for key in _keys(e)})
     characters = [
-        sum(len(str(m.get("content") or "")) for m in e.messages if m["role"] == "user") for e in train
+        sum(len(str(m.get("content") or "")) for m in e.messages if m["role"] == "user") for e in some
     ]
-    answers = [len(answer_text(e.expected)) for e in train]
+    answers = [len(answer_text(e.expected)) for e in some]
     lengths = [
         ("tokens of an example", list(tokens)),
         ("characters of a request", characters),
         ("characters of an answer", answers),
-        ("tools offered", [len(e.tools) for e in train if e.tools]),
+        ("tools offered", [len(e.tools) for e in some if e.tools]),
     ]
-    values = {split: list(_values(examples)) for split, examples in splits.items()}
     return Quality(
         splits={split: _split_figures(examples) for split, examples in splits.items()},
         cases=_counts(splits, "case"),
         slices=_counts(splits, "slice"),
         histograms=[_histogram(name, found) for name, found in lengths if found],
         uncalled=_uncalled(train),
-        parameters=_parameters(values.get("train", [])),
-        overlaps={
-            s: _overlap(splits[s], train, values[s], values["train"])
-            for s in splits
-            if s != "train" and splits[s]
-        },
+        parameters=_parameters(_values(some)),
+        overlaps={split: _overlap(examples, known) for split, examples in held_out.items()},
         to_read=[train[i * len(train) // SHOWN] for i in range(min(SHOWN, len(train)))],
     )
 
@@ -178,8 +181,11 @@ def _values(examples: Sequence[Example]) -> Iterator[tuple[str, str]]:
         for call in example.expected.calls:
             for name, value in call.arguments.items():
                 yield f"{call.name}.{name}", _short_json(value)
-        if isinstance(example.expected.value, Mapping):
-            yield from _leaves("", example.expected.value)
+        value = example.expected.value
+        if in_xml(example.schema) and example.expected.text is not None:
+            value = read_value(example.schema or {}, parse_xml(example.expected.text))
+        if isinstance(value, Mapping):
+            yield from _leaves("", value)
 
 
 def _leaves(path: str, value: object) -> Iterator[tuple[str, str]]:
@@ -193,7 +199,7 @@ def _leaves(path: str, value: object) -> Iterator[tuple[str, str]]:
         yield path, _short_json(value)
 
 
-def _parameters(values: Sequence[tuple[str, str]]) -> list[Parameter]:
+def _parameters(values: Iterable[tuple[str, str]]) -> list[Parameter]:
     """Those whose values are least varied come first."""
     by_name: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for name, value in values:
@@ -206,21 +212,33 @@ def _parameters(values: Sequence[tuple[str, str]]) -> list[Parameter]:
     return sorted(found, key=lambda p: (-(p.uses >= OFTEN), -p.share, -p.uses, p.name))
 
 
-def _overlap(
-    examples: Sequence[Example],
-    train: Sequence[Example],
-    values: Sequence[tuple[str, str]],
-    trained: Sequence[tuple[str, str]],
-) -> Overlap:
-    lists = {_tool_list(e) for e in train}
-    wordings = {_wording(e) for e in train}
-    texts = [pair for pair in values if pair[1].startswith('"')]
-    known = set(trained)
+_Key: TypeAlias = tuple[str, ...]
+
+
+def _overlap(examples: Sequence[Example], known: Set[_Key]) -> Overlap:
+    """Args: known: the keys of `examples` that training has too."""
     return Overlap(
-        tools=_share(_tool_list(e) in lists for e in examples if e.tools),
-        wording=_share(_wording(e) in wordings for e in examples),
-        values=_share(pair in known for pair in texts),
+        tools=_share(("tools", _tool_list(e)) in known for e in examples if e.tools),
+        wording=_share(("wording", _wording(e)) in known for e in examples),
+        values=_share(key in known for e in examples for key in _texts(e)),
     )
+
+
+def _found(train: Iterable[Example], wanted: Set[_Key]) -> Set[_Key]:
+    """Those of the keys that an example of training has."""
+    found: set[_Key] = set()
+    for example in train if wanted else ():
+        found.update(key for key in _keys(example) if key in wanted)
+    return found
+
+
+def _keys(example: Example) -> list[_Key]:
+    """What an example may share with another."""
+    return [("tools", _tool_list(example)), ("wording", _wording(example)), *_texts(example)]
+
+
+def _texts(example: Example) -> Iterator[_Key]:
+    return (("value", name, value) for name, value in _values([example]) if value.startswith('"'))
 
 
 def _tool_list(example: Example) -> str:

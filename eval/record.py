@@ -7,7 +7,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from agentlora.core.errors import EvalError
 from agentlora.core.files import sha256_json, write_atomic, write_json
@@ -20,8 +27,19 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Figure(_Strict):
-    """A metric's mean in 0..1 with its 95 % interval; None when nothing was scored (see `metrics.Aggregate`).
+class _Measured(_Strict):
+    """`unbounded`: it is no share of 0 to 1. It stands in the JSON where it is true: other records' digests stay."""
+
+    unbounded: bool = False
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        raw: dict[str, Any] = serialize(self)
+        return {key: value for key, value in raw.items() if key != "unbounded" or value}
+
+
+class Figure(_Measured):
+    """A metric's mean with its 95 % interval; None when nothing was scored (see `metrics.Aggregate`).
 
     n = scored + not_applicable + unscored + errored.
     """
@@ -53,7 +71,7 @@ class ConditionRecord(_Strict):
     first_error: str | None = None
 
 
-class DifferenceRecord(_Strict):
+class DifferenceRecord(_Measured):
     """The paired difference system - baseline of one metric (see `metrics.Difference`)."""
 
     metric: str

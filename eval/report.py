@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,10 @@ from agentlora.eval.wording import (
     applies_to,
     difference_text,
     figure_text,
+    gain,
     interval,
     label,
-    percent,
-    points,
+    mean_text,
     summary,
 )
 
@@ -47,7 +48,7 @@ def terminal_table(record: Record) -> RenderableType:
             continue
         name = f"{_arrowed(record, metric)}\n(of {applies_to(record, metric)})"
         figures = [c.metrics[metric] for c in record.conditions]
-        cells = [f"{percent(f.mean)}\n{interval(f)}" for f in figures]
+        cells = [f"{mean_text(f)}\n{interval(f)}" for f in figures]
         cells += [_gain(record.difference(system, best or "", metric)) for system in compared]
         table.add_row(name, *cells, style="bold" if metric == record.headline else None, end_section=True)
     notes = [Text(line) for line in (summary(record), *_notes(record))]
@@ -57,8 +58,8 @@ def terminal_table(record: Record) -> RenderableType:
 def _gain(found: DifferenceRecord | None) -> str:
     if found is None or found.low is None or found.high is None:
         return NOTHING
-    ends = (f"{round(100 * end) + 0:+d}".replace("-", "−") for end in (found.low, found.high))
-    return f"{points(found.mean)}\n{' to '.join(ends)}"
+    mean, low, high = (gain(value, found) for value in (found.mean, found.low, found.high))
+    return f"{mean}\n{low} to {high}"
 
 
 def markdown(record: Record) -> str:
@@ -66,8 +67,8 @@ def markdown(record: Record) -> str:
     names = [c.name for c in record.conditions]
     intro = (
         f"{record.n} examples in {record.groups} groups, at most {record.max_tokens} new tokens. "
-        "Per cent with 95 % intervals (Wilson); differences are paired, their intervals from a cluster "
-        "bootstrap by group."
+        "Per cent with 95 % intervals (Wilson's, of as many examples as those of groups that answer alike are worth); "
+        "differences are paired, their intervals from a cluster bootstrap by group."
     )
     rows = [_row(record, metric) for metric in record.metrics]
     parts = [f"# Evaluation: {_cell(record.task)}", _cell(summary(record)), intro]
@@ -77,7 +78,7 @@ def markdown(record: Record) -> str:
         if values:
             rows = [_slice_row(record, tag, value) for value in values]
             against = [f"{d.system} − {d.baseline}" for d in record.slice_gains(tag, values[0])]
-            parts += [f"## Right answers by {tag}", _table(["", "n", *names, *against], rows)]
+            parts += [f"## Right answers by {_cell(tag)}", _table(["", "n", *names, *against], rows)]
     if record.differences:
         compared: list[list[object]] = [
             [f"{d.system} − {d.baseline}", label(d.metric), difference_text(d), d.n, d.groups]
@@ -88,8 +89,8 @@ def markdown(record: Record) -> str:
     parts += ["\n".join(notes)] if notes else []
     base, digest = record.base.get("name", NOTHING), str(record.base.get("digest", NOTHING))[:12]
     parts.append(
-        f"Base `{base}` `{digest}`, adapter `{(record.adapter or NOTHING)[:19]}`, engine `{record.engine}`, "
-        f"{record.created_at}, record `{record.digest[:12]}`."
+        f"Base {_code(base)} {_code(digest)}, adapter {_code((record.adapter or NOTHING)[:19])}, engine "
+        f"{_code(record.engine)}, {_cell(record.created_at)}, record {_code(record.digest[:12])}."
     )
     return "\n\n".join(parts) + "\n"
 
@@ -119,6 +120,8 @@ def _notes(record: Record) -> Iterator[str]:
         figure = c.metrics[record.headline]
         if figure.errored:
             yield f"{c.name!r}: {figure.errored} of {figure.n} requests failed, in no mean: {c.first_error}"
+        if figure.unscored:
+            yield f"{c.name!r}: {figure.unscored} of {figure.n} answers could not be judged, and are in no mean."
         if c.truncated:
             yield f"{c.name!r}: {c.truncated} answers were cut off at {record.max_tokens} tokens."
 
@@ -126,6 +129,13 @@ def _notes(record: Record) -> Iterator[str]:
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines: list[Sequence[object]] = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(_cell(str(c)) for c in line) + " |" for line in lines)
+
+
+def _code(text: object) -> str:
+    """A code span: its marks are longer than any run of them inside, so that the text cannot end it."""
+    said = " ".join(str(text).split())
+    mark = "`" * (1 + max(map(len, re.findall("`+", said)), default=0))
+    return f"{mark} {said} {mark}" if "`" in said else f"`{said}`"
 
 
 def _cell(text: str) -> str:

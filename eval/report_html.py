@@ -17,10 +17,11 @@ from agentlora.eval.wording import (
     applies_to,
     difference_text,
     expected_text,
+    gain,
     interval,
+    is_unbounded,
     label,
-    percent,
-    points,
+    mean_text,
     reason,
     sample_failed,
     summary,
@@ -67,11 +68,16 @@ def _head(record: Record) -> str:
     for name, why in record.skipped.items():
         parts.append(f'<p class="note warn">{escape(name)} was left out: {escape(why)}.</p>')
     for c in record.conditions:
-        errored = c.metrics[record.headline].errored
-        if errored:
+        figure = c.metrics[record.headline]
+        if figure.errored:
             parts.append(
-                f'<p class="note warn">{escape(c.name)}: {errored} of {record.n_all} requests failed '
+                f'<p class="note warn">{escape(c.name)}: {figure.errored} of {figure.n} requests failed '
                 f"and are in no mean. The first error: {escape(c.first_error or '')}</p>"
+            )
+        if figure.unscored:
+            parts.append(
+                f'<p class="note warn">{escape(c.name)}: {figure.unscored} of {figure.n} answers could not be judged '
+                "and are in no mean.</p>"
             )
     return "".join(parts)
 
@@ -82,14 +88,15 @@ def _tiles(record: Record) -> Iterator[str]:
         if c.adapter or c.name == record.best_baseline:
             figure = c.metrics[record.headline]
             note = f"{name}, {c.name}" + ("" if c.adapter else " (best baseline)")
-            yield _tile(percent(figure.mean), f"{note}<br>95 % interval {interval(figure)}", bool(c.adapter))
+            yield _tile(mean_text(figure), f"{note}<br>95 % interval {interval(figure)}", bool(c.adapter))
     for system in (c for c in record.conditions if c.adapter):
         found = record.difference(system.name, record.best_baseline or "")
         if found and found.mean is not None:
-            ends = f"{points(found.low)} to {points(found.high)}"
-            kind = "good" if _direction(record, found) == "up" else "bad"
-            note = f"points against the best baseline<br>95 % interval {ends}"
-            yield f'<div class="tile {kind}"><b>{points(found.mean)}</b><span>{note}</span></div>'
+            ends = f"{gain(found.low, found)} to {gain(found.high, found)}"
+            kind = {"up": " good", "down": " bad"}.get(_direction(record, found), "")
+            unit = "" if found.unbounded else "points "
+            note = f"{unit}against the best baseline<br>95 % interval {ends}"
+            yield f'<div class="tile{kind}"><b>{gain(found.mean, found)}</b><span>{note}</span></div>'
     yield _tile(str(record.n), f"examples<br>in {record.groups} groups", False)
 
 
@@ -102,17 +109,20 @@ def _plots(record: Record) -> str:
     def chart(metric: str, **size: int) -> str:
         rows = [(c.name, c.metrics[metric], bool(c.adapter)) for c in record.conditions]
         lower = ", lower is better" if metric in record.lower_is_better else ""
-        caption = (
-            f'<h3>{label(metric)} <span class="soft">%, n = {applies_to(record, metric)}{lower}</span></h3>'
-        )
+        n = applies_to(record, metric)
+        caption = f'<h3>{escape(label(metric))} <span class="soft">%, n = {n}{lower}</span></h3>'
         return f'<div class="card">{caption}{bar_chart(label(metric), rows, **size)}</div>'
 
-    others = [m for m in record.metrics if m != record.headline and applies_to(record, m)]
+    shares = [m for m in record.metrics if applies_to(record, m) and not is_unbounded(record, m)]
+    others = [m for m in shares if m != record.headline]
+    if not shares:
+        return ""
+    first = chart(record.headline, width=960) if record.headline in shares else ""
     small = "".join(chart(metric, width=470, label_width=128) for metric in others)
     return (
         "<h2>At a glance</h2>"
         '<p class="soft">Bars are means, whiskers 95 % intervals, all on the same examples.</p>'
-        f'{chart(record.headline, width=960)}<div class="multiples">{small}</div>'
+        f'{first}<div class="multiples">{small}</div>'
     )
 
 
@@ -128,7 +138,8 @@ def _figures(record: Record) -> str:
         kind = ' class="headline"' if metric == record.headline else ""
         rows.append(f"<tr{kind}><th>{escape(name)}</th><td>{applies_to(record, metric)}</td>{cells}</tr>")
     note = (
-        "Wilson intervals. “Scored” counts the examples to which a metric applies and that could be judged. "
+        "Wilson intervals, of as many examples as those of groups that answer alike are worth; means of what is no "
+        "share have a bootstrap’s. “Scored” counts the examples to which a metric applies and that could be judged. "
         "↓ lower is better."
     )
     heads = ("", "Scored", *(c.name for c in record.conditions))
@@ -187,11 +198,15 @@ def _differences(record: Record) -> str:
 def _difference_cell(record: Record, difference: DifferenceRecord | None) -> str:
     if difference is None or difference.mean is None:
         return f"<td>{NOTHING}</td>"
-    ends = "" if difference.low is None else f"{points(difference.low)} to {points(difference.high)}"
+    ends = (
+        ""
+        if difference.low is None
+        else f"{gain(difference.low, difference)} to {gain(difference.high, difference)}"
+    )
     counts = f"(↑{difference.higher} ↓{difference.lower} of {difference.n})"
     kind = _direction(record, difference)
     said = escape(difference_text(difference))
-    return f'<td class="{kind}" title="{said}">{points(difference.mean)}<small>{ends} {counts}</small></td>'
+    return f'<td class="{kind}" title="{said}">{gain(difference.mean, difference)}<small>{ends} {counts}</small></td>'
 
 
 def _direction(record: Record, difference: DifferenceRecord) -> str:
@@ -208,7 +223,7 @@ def _cell(condition: ConditionRecord, figure: Figure) -> str:
     kind = ' class="adapter"' if condition.adapter else ""
     lost = f"{figure.unscored} unscored" if figure.unscored else ""
     small = "<br>".join(part for part in (interval(figure), lost) if part)
-    return f"<td{kind}>{percent(figure.mean)}<small>{small}</small></td>"
+    return f"<td{kind}>{mean_text(figure)}<small>{small}</small></td>"
 
 
 def _table(heads: Sequence[str], rows: Sequence[str]) -> str:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from agentlora.core.errors import ConfigError, EvalError, boundary
 from agentlora.core.files import sha256_json
 from agentlora.core.types import JSON, Engine, Evaluator, Example, GenerateRequest, Output, Score
+from agentlora.core.xml_values import in_xml
 from agentlora.eval.cache import AnswerCache, answer_key
 from agentlora.eval.conditions import (
     CONSTRAINED,
     FEW_SHOT,
     Condition,
     in_hermes,
+    most_calls,
     shot_messages,
     to_request,
 )
@@ -24,6 +27,7 @@ from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Rec
 
 __all__ = ["AnswerCache", "Evaluation", "evaluate"]
 
+MOST_FAILED = 0.9  # of a condition's answers; with more, there is nothing to report on
 CHUNK = 64  # requests given to the engine at once: progress and cache move on after each
 
 OnProgress = Callable[[str, int, int], None]
@@ -83,7 +87,8 @@ def evaluate(
 
     Raises:
         ConfigError: there is nothing to evaluate, or the engine cannot serve an adapter that is asked for.
-        EvalError: every request of a condition failed (the first error is quoted), or the evaluator raised.
+        EvalError: (nearly) all answers of an adapter, or of the condition that came first, failed or could not be
+            judged; the first reason is quoted. Of a later baseline the record says so.
     """
     _check(engine, examples, conditions, shots)
     if not _counted(examples, headline_where or {}):
@@ -91,7 +96,7 @@ def evaluate(
             f"no example has the tags that decide: {dict(headline_where or {})}. Raise --limit."
         )
     ordered = _by_group(examples)
-    skipped = {c.name: why for c in conditions if (why := _cannot(c, engine, shots))}
+    skipped = {c.name: why for c in conditions if (why := _cannot(c, engine, examples, shots))}
     judged: dict[str, list[_Judged]] = {}
     for condition in conditions:
         if condition.name in skipped:
@@ -102,7 +107,7 @@ def evaluate(
                 _judge(evaluator, e, condition, _clean(said[e.id]), True) for e in ordered
             ]
             continue
-        requests = [to_request(e, condition, shots, max_tokens) for e in ordered]
+        requests = [to_request(e, condition, shots, max_tokens, most_calls(ordered)) for e in ordered]
         keys = _cache_keys(requests, condition, identity, engine, cache)
         results: list[_Judged] = []
         for start in range(0, len(ordered), chunk):
@@ -112,15 +117,19 @@ def evaluate(
                 results.append(_judge(evaluator, example, condition, output, cached))
             if on_progress:
                 on_progress(condition.name, len(results), len(ordered))
-        _refuse_all_failed(condition, results)
+        if condition.adapter or not judged:  # of a later baseline the record tells
+            _refuse_failed(condition, results)
         judged[condition.name] = results
     lower = getattr(evaluator, "lower_is_better", ()) if lower_is_better is None else lower_is_better
     headline = headline or str(getattr(evaluator, "headline", evaluator.metrics[0]))
     done = [c for c in conditions if c.name in judged]
     where = dict(headline_where or {})
     deciding = {name: _where(results, where) for name, results in judged.items()}
+    unbounded = _unbounded(evaluator, judged)
     systems = {
-        c.name: _condition_record(c, deciding[c.name], judged[c.name], evaluator.metrics, headline)
+        c.name: _condition_record(
+            c, deciding[c.name], judged[c.name], evaluator.metrics, headline, unbounded, seed
+        )
         for c in done
     }
     counted = _counted(ordered, where)
@@ -141,8 +150,10 @@ def evaluate(
         max_tokens=max_tokens,
         conditions=tuple(systems.values()),
         skipped=skipped,
-        differences=tuple(_differences(done, deciding, evaluator.metrics, seed)),
-        slice_differences=tuple(_slice_differences(done, best, deciding, judged, headline, seed)),
+        differences=tuple(_differences(done, deciding, evaluator.metrics, unbounded, seed)),
+        slice_differences=tuple(
+            _slice_differences(done, best, deciding, judged, headline, headline in unbounded, seed)
+        ),
         best_baseline=best,
         shots=shot_messages(shots) if any(c.kind in FEW_SHOT for c in done) else (),
         provenance=dict(identity.get("provenance") or {}),
@@ -182,8 +193,12 @@ def _check(
             )
 
 
-def _cannot(condition: Condition, engine: Engine, shots: Sequence[Example]) -> str | None:
+def _cannot(
+    condition: Condition, engine: Engine, examples: Sequence[Example], shots: Sequence[Example]
+) -> str | None:
     """Why a condition has to be left out; None when it can run."""
+    if condition.kind in CONSTRAINED and any(in_xml(example.schema) for example in examples):
+        return "answers are XML, which no JSON schema can be held against while it is written"
     if condition.kind in CONSTRAINED and not engine.capabilities.json_schema:
         return "the engine cannot constrain its output to a JSON schema"
     if condition.kind in FEW_SHOT and not shots:
@@ -248,16 +263,38 @@ def _judge(
 ) -> _Judged:
     if output.error is not None:
         return _Judged(example, output, None, cached)
-    with boundary(EvalError, f"scoring the answer to example {example.id!r}"):
+    try:
         score = evaluator.score(example, in_hermes(output, example, condition))
+        odd = next((name for name, value in score.metrics.items() if not _is_figure(value)), None)
+    except Exception as exc:  # whatever an answer does to a scorer, the others count
+        score = Score(unscored=f"the evaluator failed: {type(exc).__name__}: {exc}")
+    else:
+        if odd is not None:
+            score = Score(unscored=f"the evaluator's {odd} is {score.metrics[odd]!r}, which is no number")
     return _Judged(example, output, score, cached)
 
 
-def _refuse_all_failed(condition: Condition, results: Sequence[_Judged]) -> None:
-    if all(j.score is None for j in results):
+def _is_figure(value: Any) -> bool:
+    """Whether it can stand in a record: None where the metric says nothing about the example."""
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
+
+
+def _failures(results: Sequence[_Judged]) -> list[str]:
+    """Why answers are not there or could not be judged."""
+    return [
+        str(j.output.error if j.score is None else j.score.unscored)
+        for j in results
+        if j.score is None or j.score.unscored is not None
+    ]
+
+
+def _refuse_failed(condition: Condition, results: Sequence[_Judged]) -> None:
+    """Raises EvalError when (nearly) all of a condition's answers failed."""
+    failures = _failures(results)
+    if len(failures) > MOST_FAILED * len(results):
         raise EvalError(
-            f"all {len(results)} requests of condition {condition.name!r} failed. "
-            f"The first error: {results[0].output.error}"
+            f"{len(failures)} of the {len(results)} answers of condition {condition.name!r} failed or could not be "
+            f"judged. The first time because: {failures[0]}"
         )
 
 
@@ -270,15 +307,18 @@ def _condition_record(
     results: Sequence[_Judged],
     metrics: Sequence[str],
     headline: str,
+    unbounded: Container[str],
+    seed: int,
 ) -> ConditionRecord:
     slices: dict[str, dict[str, Figure]] = {}
     for tag, value, members in _slices(deciding, results):
-        slices.setdefault(tag, {})[value] = _figure(_right(members, headline), headline)
+        right = _right(members, headline)
+        slices.setdefault(tag, {})[value] = _figure(right, headline, headline in unbounded, seed)
     return ConditionRecord(
         name=condition.name,
         kind=condition.kind,
         adapter=condition.adapter,
-        metrics={metric: _figure(deciding, metric) for metric in metrics},
+        metrics={metric: _figure(deciding, metric, metric in unbounded, seed) for metric in metrics},
         slices=slices,
         prompt_tokens=sum(j.output.prompt_tokens for j in results),
         output_tokens=sum(j.output.output_tokens for j in results),
@@ -303,6 +343,7 @@ def _slice_differences(
     deciding: Mapping[str, list[_Judged]],
     judged: Mapping[str, list[_Judged]],
     headline: str,
+    unbounded: bool,
     seed: int,
 ) -> Iterator[SliceDifference]:
     """Every adapter against the best baseline."""
@@ -315,7 +356,7 @@ def _slice_differences(
                 _values(_right(found, headline), headline) for found in (members, theirs[tag, value])
             )
             groups = {j.example.id: j.example.group for j in members}
-            found = paired_difference(ours, others, groups, seed)
+            found = paired_difference(ours, others, groups, seed, unbounded=unbounded)
             difference = DifferenceRecord(metric=headline, system=system, baseline=best, **asdict(found))
             yield SliceDifference(tag=tag, value=value, difference=difference)
 
@@ -328,10 +369,20 @@ def _where(results: Sequence[_Judged], where: Mapping[str, str]) -> list[_Judged
     return [j for j in results if _counted([j.example], where)]
 
 
-def _figure(results: Sequence[_Judged], metric: str) -> Figure:
-    scores = [j.score for j in results if j.score is not None]
-    values = [s.metrics.get(metric) for s in scores if s.unscored is None]
-    return Figure(**asdict(aggregate(values, len(scores) - len(values), len(results) - len(scores))))
+def _unbounded(evaluator: Evaluator, judged: Mapping[str, Sequence[_Judged]]) -> frozenset[str]:
+    """The metrics that are no shares of 0 to 1: the evaluator says so, or a value does."""
+    scores = [j.score.metrics for results in judged.values() for j in results if j.score is not None]
+    beyond = {name for found in scores for name, value in found.items() if not 0 <= (value or 0) <= 1}
+    return frozenset(beyond.union(getattr(evaluator, "unbounded", ())))
+
+
+def _figure(results: Sequence[_Judged], metric: str, unbounded: bool, seed: int) -> Figure:
+    scored = [(j, j.score) for j in results if j.score is not None]
+    found = [(j.example, score.metrics.get(metric)) for j, score in scored if score.unscored is None]
+    counts = len(scored) - len(found), len(results) - len(scored)
+    groups = [example.group or example.id for example, _ in found]
+    values = (value for _, value in found)
+    return Figure(**asdict(aggregate(values, *counts, groups, unbounded=unbounded, seed=seed)))
 
 
 def _right(results: Sequence[_Judged], headline: str) -> list[_Judged]:
@@ -345,7 +396,11 @@ def _right(results: Sequence[_Judged], headline: str) -> list[_Judged]:
 
 
 def _differences(
-    conditions: Sequence[Condition], judged: Mapping[str, list[_Judged]], metrics: Sequence[str], seed: int
+    conditions: Sequence[Condition],
+    judged: Mapping[str, list[_Judged]],
+    metrics: Sequence[str],
+    unbounded: Container[str],
+    seed: int,
 ) -> Iterator[DifferenceRecord]:
     """Every adapter against every baseline, in every metric."""
     for system in (c for c in conditions if c.adapter):
@@ -353,7 +408,7 @@ def _differences(
         for baseline in (c for c in conditions if not c.adapter):
             for metric in metrics:
                 ours, theirs = (_values(judged[c.name], metric) for c in (system, baseline))
-                found = paired_difference(ours, theirs, groups, seed)
+                found = paired_difference(ours, theirs, groups, seed, unbounded=metric in unbounded)
                 yield DifferenceRecord(
                     metric=metric, system=system.name, baseline=baseline.name, **asdict(found)
                 )

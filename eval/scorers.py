@@ -48,13 +48,16 @@ class ToolCallEvaluator:
     lower_is_better = frozenset({"false_call", "guessed_call", "false_refusal"})
 
     def score(self, example: Example, output: Output) -> Score:
-        """Judge one answer; unscored when an offered tool's own schema is unusable."""
+        """Judge one answer; unscored when an offered tool's own schema is unusable or decides nothing about it."""
         for tool in example.tools:
             for problem in schema.check_schema(parameters_of(function_of(tool))):
                 return Score(unscored=f"tool {function_of(tool).get('name')!r}: {problem}")
         answer = parse_answer(output.text)
         wanted = example.expected.calls
-        invalid = _schema_problem(example, answer)
+        try:
+            invalid = _schema_problem(example, answer)
+        except schema.UndecidedError as exc:
+            return Score(unscored=f"the tool's schema: {exc}")
         names = not answer.malformed and _names(answer.calls) == _names(wanted)
         same = not answer.malformed and _bag(answer.calls) == _bag(wanted)
         share = _right_arguments(wanted, answer.calls) if names else 0.0

@@ -15,7 +15,7 @@ from agentlora.eval.record import load_samples
 
 @dataclass(frozen=True)
 class Standing:
-    """A run beside the best one, which has no difference: figures of the headline metric in 0..1.
+    """A run beside the best one, which has no difference: figures of the headline metric, in 0..1 unless `unbounded`.
 
     `difference`, `diff_low` and `diff_high` are member - best over the dev examples that both were scored on, with a
     95 % interval clustered by group; None too where its dev examples are others.
@@ -32,6 +32,7 @@ class Standing:
     diff_high: float | None
     trainable_percent: float | None
     seconds: float
+    unbounded: bool = False
 
 
 def standings(
@@ -72,13 +73,24 @@ def _figures(label: str, run: Run, headline: str) -> _Figures:
             values[sample["id"]] = (sample.get("scores") or {}).get(headline)
             groups[sample["id"]] = sample.get("group") or sample["id"]
     digest = str(record["data"].get("dev_digest"))
-    return _Figures(label, run, digest, values, groups, aggregate(values.values()))
+    return _Figures(label, run, digest, values, groups, _figure(values, groups))
+
+
+def _figure(values: Mapping[str, float | None], groups: Mapping[str, str]) -> Aggregate:
+    beyond = any(not 0 <= (value or 0) <= 1 for value in values.values())
+    return aggregate(values.values(), groups=[groups[name] for name in values], unbounded=beyond)
 
 
 def _standing(mine: _Figures, best: _Figures | None, seed: int) -> Standing:
     beside = None
     if best and best.dev_digest == mine.dev_digest:
-        beside = paired_difference(mine.values, best.values, mine.groups, seed)
+        beside = paired_difference(
+            mine.values,
+            best.values,
+            mine.groups,
+            seed,
+            unbounded=mine.figure.unbounded or best.figure.unbounded,
+        )
     head, seconds = _of_metrics(mine.run)
     figure = mine.figure
     return Standing(
@@ -93,6 +105,7 @@ def _standing(mine: _Figures, best: _Figures | None, seed: int) -> Standing:
         diff_high=beside.high if beside else None,
         trainable_percent=head.get("trainable_percent"),
         seconds=seconds,
+        unbounded=figure.unbounded,
     )
 
 

@@ -11,8 +11,11 @@ from agentlora.core.errors import EvalError
 from agentlora.core.files import sha256_json
 from agentlora.core.grammar import function_of, parameters_of
 from agentlora.core.types import JSON, Example, Expected, GenerateRequest, Output
+from agentlora.core.xml_schema import problems_in, problems_of
+from agentlora.core.xml_text import parse_xml
+from agentlora.core.xml_values import in_xml, read_value, write_xml
 from agentlora.eval.cache import AnswerCache, answer_key
-from agentlora.eval.calls import MISSING, parse_answer, parse_value
+from agentlora.eval.calls import MISSING, parse_answer, parse_value, unfenced
 
 CHUNK = 16  # requests asked together, at least: what is answered is kept after each
 GIVEN_UP = 3  # so many chunks of failures in a row, and the teacher is given up
@@ -251,10 +254,24 @@ def read_answer(example: Example, output: Output) -> Expected | str:
 
 
 def _value(schema: JSON, text: str) -> Expected | str:
+    if in_xml(schema):
+        return _document(schema, text)
     value = parse_value(text)
     if value is MISSING:
         return "not JSON"
     return Expected(value=value) if json_schema.is_valid(schema, value) else "does not fit the schema"
+
+
+def _document(schema: JSON, text: str) -> Expected | str:
+    """The document as it is trained, whatever the teacher's layout."""
+    try:
+        root = parse_xml(unfenced(text, "xml").strip())
+        if problems_of(schema, root):
+            return "does not fit the schema"
+        said = write_xml(schema, read_value(schema, root))
+    except ValueError:
+        return "not XML"
+    return "does not fit the schema" if problems_in(schema, said) else Expected(text=said)
 
 
 def _content(expected: Expected) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from agentlora.core.types import JSON, Expected
-from agentlora.eval.record import DifferenceRecord, Figure, Record
+from agentlora.eval.record import DifferenceRecord, Record
 from agentlora.eval.scorers import render_answer
 
 NOTHING = "–"
@@ -19,7 +21,31 @@ _LABELS = {
     "false_refusal": "False refusals",
     "right_answer": "Right answers",
     "field_accuracy": "Right fields",
+    "same_tool": "Several calls of one tool",
+    "unit": "Other unit",
+    "date": "Date in other words",
+    "number": "Number in words",
+    "synonym": "Synonym of a choice",
+    "yes_no": "Yes or no in plain words",
 }
+
+
+class Scaled(Protocol):
+    """What is a share of 0 to 1, unless `unbounded`."""
+
+    @property
+    def unbounded(self) -> bool: ...
+
+
+class Measured(Scaled, Protocol):
+    """A mean with the ends of its 95 % interval."""
+
+    @property
+    def mean(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
 
 
 def label(name: str) -> str:
@@ -31,36 +57,62 @@ def percent(value: float | None) -> str:
     return NOTHING if value is None else f"{100 * value:.1f} %"
 
 
-def interval(figure: Figure) -> str:
-    """The ends of the 95 % interval in whole per cent; empty when there is none."""
+def mean_text(figure: Measured) -> str:
+    """The mean, in per cent where it is a share."""
+    return _number(figure.mean) if figure.unbounded and figure.mean is not None else percent(figure.mean)
+
+
+def _number(value: float) -> str:
+    return (f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3g}").replace("-", "−")
+
+
+def interval(figure: Measured) -> str:
+    """The ends of the 95 % interval, in whole per cent of a share; empty when there is none."""
     if figure.low is None or figure.high is None:
         return ""
+    if figure.unbounded:
+        return f"{_number(figure.low)} to {_number(figure.high)}"
     return f"{100 * figure.low:.0f}–{100 * figure.high:.0f}"
 
 
-def figure_text(figure: Figure) -> str:
+def figure_text(figure: Measured) -> str:
     """``84.0 % (78–89)``."""
     spread = interval(figure)
-    return f"{percent(figure.mean)} ({spread})" if spread else NOTHING
+    return f"{mean_text(figure)} ({spread})" if spread else mean_text(figure)
 
 
 def points(value: float | None) -> str:
     """A difference of two proportions, in percentage points with its sign."""
     if value is None:
         return NOTHING
-    return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−")
+    return f"{100 * value:+.1f}".replace("-", "−") if value else "0.0"  # −0.04 is no gain: its sign stays
+
+
+def gain(value: float | None, difference: Scaled) -> str:
+    """One of a difference's values with its sign: in percentage points where the metric is a share."""
+    if value is None or not difference.unbounded:
+        return points(value)
+    return ("+" if value > 0 else "") + _number(value)
 
 
 def difference_text(difference: DifferenceRecord) -> str:
     """``+62.0 points (+51.0 to +72.0)``."""
+    if difference.mean is None:
+        return NOTHING
+    said = gain(difference.mean, difference) + ("" if difference.unbounded else " points")
     if difference.low is None or difference.high is None:
-        return f"{points(difference.mean)} points" if difference.mean is not None else NOTHING
-    return f"{points(difference.mean)} points ({points(difference.low)} to {points(difference.high)})"
+        return said
+    return f"{said} ({gain(difference.low, difference)} to {gain(difference.high, difference)})"
 
 
 def applies_to(record: Record, metric: str) -> int:
     """On how many examples the metric was scored, at most, in any condition."""
     return max((c.metrics[metric].scored for c in record.conditions if metric in c.metrics), default=0)
+
+
+def is_unbounded(record: Record, metric: str) -> bool:
+    """Whether the metric is no share of 0 to 1."""
+    return any(c.metrics[metric].unbounded for c in record.conditions if metric in c.metrics)
 
 
 def summary(record: Record) -> str:
@@ -88,7 +140,7 @@ def sample_failed(sample: JSON, record: Record) -> bool:
     if sample["error"] is not None or sample["unscored"] is not None:
         return True
     value = sample["scores"].get(record.headline)
-    if value is None:
+    if value is None or is_unbounded(record, record.headline):
         return bool(sample["why"])
     return bool(value != (0.0 if record.headline in record.lower_is_better else 1.0))
 

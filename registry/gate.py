@@ -17,6 +17,8 @@ from agentlora.registry.servable import MAX_RANK, rank_of, tensor_problems, valu
 RECORD_FORMAT = "agentlora.record/1"
 MAX_DIVERGENCE = 0.02  # nats a token: more than that, and it is another adapter
 MAX_UNJUDGED = 0.1  # of the examples: a record that leaves out more says too little about the rest
+MIN_GROUPS = 6  # with fewer, even a gain in every one may be chance: 2 · 2⁻⁵ = 6 % (a sign test)
+MAX_LOST = 0.9  # of a baseline's answers: it was not put to the test
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ def _judge_record(
             "Run `agentlora eval` on this run with a higher --limit, or without one."
         )
     yield from _judge_coverage(system, task)
+    yield from _judge_baselines(record, task)
     yield from _judge_gain(record, system, task, facts)
     yield from _judge_floor(system, task, facts)
 
@@ -151,6 +154,21 @@ def _judge_coverage(system: Mapping[str, Any], task: Task) -> Iterator[str]:
             f"errors, {figure['unscored']} unscored) and at most {MAX_UNJUDGED:.0%} may be: mend what "
             "failed, then run `agentlora eval` again."
         )
+
+
+def _judge_baselines(record: Mapping[str, Any], task: Task) -> Iterator[str]:
+    """The best of those that answered is not the best baseline where another could not be judged at all."""
+    for condition in record["conditions"]:
+        figure = figure_of(condition, task.headline)
+        if condition["adapter"] or condition["kind"] == "given" or not figure or not figure["n"]:
+            continue
+        lost = figure["unscored"] + figure["errored"]
+        if lost > MAX_LOST * figure["n"]:
+            because = f": {condition['first_error']}" if condition.get("first_error") else ""
+            yield (
+                f"{lost} of the {figure['n']} answers of the baseline {condition['name']!r} failed or could not be "
+                f"judged{because}. It may be the best one: mend what failed, then run `agentlora eval` again."
+            )
 
 
 def _judge_gain(
@@ -174,6 +192,12 @@ def _judge_gain(
         yield (
             f"{against}, but their paired difference has no interval. Evaluate on more examples, of at least "
             "two groups."
+        )
+        return
+    if found["groups"] < MIN_GROUPS:
+        yield (
+            f"{against}, but on examples of {found['groups']} groups, and fewer than {MIN_GROUPS} show nothing: those "
+            "of a group may be right or wrong together. Evaluate on more of them."
         )
         return
     worst_gain = -found["high"] if lower else found["low"]

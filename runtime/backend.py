@@ -23,6 +23,7 @@ from typing import Literal
 
 from agentlora.core.errors import ConfigError, MissingExtra, RuntimeFault
 from agentlora.core.home import home
+from agentlora.core.provenance import cpu_name
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank takes (vLLM 0.32)
 GRACE_S = 8.0  # vLLM 0.32 ends in 1–3 s after SIGTERM; what is left after this is killed
@@ -120,6 +121,25 @@ def environment(settings: ServerSettings, build: str) -> dict[str, str]:
         fixed["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
         fixed["VLLM_CPU_KVCACHE_SPACE"] = os.environ.get("VLLM_CPU_KVCACHE_SPACE", str(settings.kv_cache_gib))
     return {**os.environ, **fixed}
+
+
+def computes_with(settings: ServerSettings) -> str:
+    """Number format and device of a server with these settings on this machine, as text that differs where its answers
+    could: the format is the base's own unless `extra_args` say it.
+    """
+    build = installed_build()
+    place = cpu_name() if build == "cpu" else _gpu_name()
+    return " ".join((build, place, *settings.extra_args))
+
+
+def _gpu_name() -> str:
+    """As the driver says it; torch is not asked, because that would take memory of the GPU that vLLM needs."""
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return "of a kind that nvidia-smi does not tell"
+    return ", ".join(sorted({line.strip() for line in done.stdout.splitlines() if line.strip()}))
 
 
 def plugin_registered() -> bool:

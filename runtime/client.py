@@ -17,7 +17,9 @@ class BackendDown(RuntimeFault):
 
 
 class VllmClient:
-    """Every method raises BackendDown when the server does not answer, RuntimeFault when it refuses."""
+    """Every method raises BackendDown when the server does not answer, RuntimeFault when it refuses or when its answer
+    cannot be read.
+    """
 
     def __init__(self, url: str, timeout_s: float = 600.0, connections: int = 64) -> None:
         """Raises ConfigError when `url` is none, MissingExtra without httpx."""
@@ -83,18 +85,29 @@ class VllmClient:
             raise BackendDown(
                 f"the server at {self.url} does not answer ({type(exc).__name__}: {exc}). Is it running?"
             ) from exc
+        except httpx.HTTPError as exc:  # broken compression, redirections without end
+            raise RuntimeFault(self._unreadable(path, exc)) from exc
         if response.status_code >= 400:
             raise RuntimeFault(
                 f"the server at {self.url} answered {response.status_code} to {path}: {_message(response)}"
             )
-        is_json = "json" in response.headers.get("content-type", "")
-        return response.json() if is_json else response.text
+        if "json" not in response.headers.get("content-type", ""):
+            return response.text
+        try:
+            return response.json()
+        except (ValueError, RecursionError) as exc:
+            raise RuntimeFault(self._unreadable(path, exc)) from exc
+
+    def _unreadable(self, path: str, exc: Exception) -> str:
+        return (
+            f"the server at {self.url} answered {path} with what cannot be read: {type(exc).__name__}: {exc}"
+        )
 
 
 def _message(response: httpx.Response) -> str:
     try:
         return str(response.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         if "html" in response.headers.get("content-type", ""):
             return "a web page. Is it a vLLM server?"
         return response.text[:500]

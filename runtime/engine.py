@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from agentlora.core.errors import ConfigError, RuntimeFault, unknown
+from agentlora.core.errors import ConfigError, unknown
 from agentlora.core.grammar import calls_tag
 from agentlora.core.messages import api_messages
 from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest, Output
-from agentlora.runtime.backend import ServerSettings, VllmServer
+from agentlora.runtime.backend import ServerSettings, VllmServer, computes_with
 from agentlora.runtime.client import VllmClient
 
 _SERVER_OPTIONS = (
@@ -59,7 +59,8 @@ class VllmEngineFactory:
                 )
             return engine
         server = VllmServer(settings, options.log).start()
-        return VllmEngine(VllmClient(server.url, options.timeout_s), server, options.concurrency)
+        client = VllmClient(server.url, options.timeout_s)
+        return VllmEngine(client, server, options.concurrency, computes_with(settings))
 
 
 class VllmEngine:
@@ -71,7 +72,12 @@ class VllmEngine:
 
     capabilities = Capabilities(adapters=True, json_schema=True)
 
-    def __init__(self, client: VllmClient, server: VllmServer | None, concurrency: int = 16) -> None:
+    def __init__(
+        self, client: VllmClient, server: VllmServer | None, concurrency: int = 16, how: str = ""
+    ) -> None:
+        """`how`: number format and device of the server, where they are known; its address stands for them else, for a
+        server cannot be asked.
+        """
         self.client = client
         self.server = server
         self.url = client.url
@@ -81,7 +87,7 @@ class VllmEngine:
             self.base = str(base["id"])
             self.root = Path(base["root"]) if base.get("root") else None
             elsewhere = self.root is not None and not self.root.is_dir()
-            self.identity = client.version() + (f" {self.root}" if elsewhere else "")
+            self.identity = f"{client.version()} {how or client.url}" + (f" {self.root}" if elsewhere else "")
         except BaseException:
             self.__exit__()
             raise
@@ -98,7 +104,7 @@ class VllmEngine:
     def _one(self, request: GenerateRequest) -> Output:
         try:
             return read_answer(request.id, self.client.chat(chat_body(request, self.base)))
-        except (RuntimeFault, KeyError, IndexError, TypeError) as exc:
+        except Exception as exc:  # whatever a server answers to one request, the others count
             return Output(request.id, "", "error", error=f"{type(exc).__name__}: {exc}")
 
     def __enter__(self) -> VllmEngine:
@@ -134,13 +140,16 @@ def chat_body(request: GenerateRequest, base: str) -> JSON:
 
 
 def read_answer(request_id: str, answer: JSON) -> Output:
-    """The first choice of a chat completion as an `Output`."""
+    """The first choice of a chat completion as an `Output`. Raises what reading something else raises."""
     choice = answer["choices"][0]
+    text = choice["message"].get("content") or ""
+    if not isinstance(text, str):
+        raise TypeError(f"the content of an answer is a text, not {text!r:.80}")
     usage = answer.get("usage") or {}
     reason: Literal["stop", "length"] = "length" if choice.get("finish_reason") == "length" else "stop"
     return Output(
         request_id,
-        choice["message"].get("content") or "",
+        text,
         reason,
         prompt_tokens=int(usage.get("prompt_tokens") or 0),
         output_tokens=int(usage.get("completion_tokens") or 0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
@@ -107,7 +107,8 @@ def build(
     Takes what `train` takes. The report says how many examples there are of each case, how long they are, how varied
     their values, and what dev and test share with training.
     """
-    from agentlora.core.data import SPLITS, build_split, builder_of, card_of_splits, refuse_leaks
+    from agentlora.core.data import SPLITS, Splits, build_split, builder_of, card_of_splits, refuse_leaks
+    from agentlora.core.examples import write_examples
     from agentlora.core.files import write_atomic, write_json
     from agentlora.core.manager import default_plugins
     from agentlora.core.resolving import resolve_config
@@ -123,14 +124,14 @@ def build(
     folder = output or Path(f"data-{task}")
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{str(folder)!r} is not empty. Name another --output.")
-    splits = {split: build_split(resolved, plugins, split) for split in SPLITS}
+    splits: Splits = {split: build_split(resolved, plugins, split) for split in SPLITS}
     refuse_leaks(splits)
     name, builder, params = builder_of(resolved, plugins)
     card = card_of_splits(builder.card(params), name, splits)
     lengths = _token_counts(plugins, resolved, splits["train"]) if tokens else []
     found = look(splits, lengths)
     for split, examples in splits.items():
-        write_atomic(folder / f"{split}.jsonl", "".join(f"{e.to_json()}\n" for e in examples).encode())
+        write_examples(folder / f"{split}.jsonl", examples)
     write_json(folder / "card.json", card)
     write_atomic(
         folder / "report.html", page(f"{task}: {name}", found, [str(card.get("notes", ""))]).encode()
@@ -146,7 +147,7 @@ def build(
     click.echo(f"Report: {folder / 'report.html'}\nNext: agentlora data xray {task} with the same options")
 
 
-def _token_counts(plugins: Any, resolved: Any, examples: list[Any]) -> list[int]:
+def _token_counts(plugins: Any, resolved: Any, examples: Sequence[Any]) -> list[int]:
     from agentlora.core.errors import needs_extra
     from agentlora.core.home import home
     from agentlora.core.libraries import prepare_libraries
@@ -254,7 +255,7 @@ def xray(
         raise SystemExit(1)
 
 
-def evenly(rows: list[Any], count: int) -> list[Any]:
+def evenly(rows: Sequence[Any], count: int) -> list[Any]:
     """At most `count` of `rows`, taken evenly."""
     wanted = min(count, len(rows))
     return [rows[i * len(rows) // wanted] for i in range(wanted)]

@@ -49,6 +49,7 @@ KEYS = {
     "max_steps": "training.max_steps",
     "max_len": "training.max_len",
     "gradient_checkpointing": "training.gradient_checkpointing",
+    "start_from": "training.start_from",
     "dtype": "training.dtype",
     "seed": "seed",
     "serve_on": "serve_on",
@@ -74,7 +75,8 @@ _TRAINING = (
         "--tools", help="Your own tools (agentlora data import --help): OpenAPI, Python, MCP, JSON."
     ),
     click.option(
-        "--schema", help="Your own schema, for structured-output: FILE.json, FILE.yaml, FILE.py:CLASS."
+        "--schema",
+        help="Your own schema, for structured-output: FILE.json, FILE.yaml, FILE.py:CLASS; FILE.xsd, FILE.elements.",
     ),
     click.option(
         "--teacher", help="Who answers the training prompts: http://host/v1#MODEL, a run, or a model."
@@ -87,6 +89,7 @@ _TRAINING = (
     click.option("--alpha", type=float, help="Scale of the adapter: alpha / rank."),
     click.option("--dropout", type=float),
     click.option("--target", help="all-linear, attention, minimal, or layer names with commas."),
+    click.option("--start-from", metavar="RUN", help="Go on from what this run's adapter has learnt."),
     click.option("--lr", type=float, help="Peak learning rate."),
     click.option("--batch-size", type=int, help="Examples an update."),
     click.option("--grad-accum", type=int, help="Forward passes an update."),

@@ -104,18 +104,17 @@ def sweep(
 def _table(rows: Any, headline: str) -> Any:
     from rich.table import Table
 
-    from agentlora.eval.wording import label, percent, points
+    from agentlora.eval.wording import figure_text, gain, label
 
     table = Table(
         "", f"{label(headline)} on dev", "to the best", "trained", "minutes", box=None, header_style="bold"
     )
     for row in rows:
-        spread = "" if row.low is None else f" ({100 * row.low:.0f}–{100 * row.high:.0f})"
         beside = "best" if row is rows[0] else "other dev examples"
         if row.difference is not None:
-            beside = f"{points(row.difference)} points"
+            beside = gain(row.difference, row) + ("" if row.unbounded else " points")
         if row.diff_low is not None:
-            beside += f" ({points(row.diff_low)} to {points(row.diff_high)})"
+            beside += f" ({gain(row.diff_low, row)} to {gain(row.diff_high, row)})"
         share = "" if row.trainable_percent is None else f"{row.trainable_percent:.2f} %"
-        table.add_row(row.label, percent(row.mean) + spread, beside, share, f"{row.seconds / 60:.1f}")
+        table.add_row(row.label, figure_text(row), beside, share, f"{row.seconds / 60:.1f}")
     return table

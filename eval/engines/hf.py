@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agentlora.core.errors import ConfigError, EvalError, PluginError, boundary, needs_extra
 from agentlora.core.files import read_json
 from agentlora.core.libraries import prepare_libraries, stop_ids
+from agentlora.core.provenance import cpu_name, package_version
 from agentlora.core.types import METHOD_FILE, Capabilities, EngineSpec, GenerateRequest, Output
 from agentlora.eval.engines.options import check_options
 
@@ -68,11 +69,17 @@ class _Prompt:
 
 
 class TransformersEngine:
-    """Greedy (or sampled) generation in left-padded batches of requests for the same adapter."""
+    """Greedy (or sampled) generation in left-padded batches of requests for the same adapter.
+
+    Attributes:
+        identity: what else than the model decides its answers: number format, device and libraries.
+    """
 
     def __init__(self, model: Any, tokenizer: Any, spec: EngineSpec) -> None:
         self.capabilities = Capabilities(adapters=True, json_schema=False)
         self._model, self._tokenizer, self._spec = model, tokenizer, spec
+        libraries = " ".join(f"{name} {package_version(name)}" for name in ("torch", "transformers"))
+        self.identity = f"{model.dtype} {_device_name(model.device)} {libraries}"
         self._adapters: dict[str, tuple[str, Path]] = {}  # name → (peft's name, directory)
         self._models: dict[str, Any] = {}  # of adapters that PEFT does not load
         self._unpadded: set[str] = set()  # adapters whose prompts are not padded
@@ -274,6 +281,13 @@ def _batches(
         batch.append(prompt)
     if batch:
         yield batch
+
+
+def _device_name(place: torch.device) -> str:
+    """What computes: CPUs of one kind and GPUs of one model answer alike."""
+    import torch
+
+    return torch.cuda.get_device_name(place) if place.type == "cuda" else f"{place.type} {cpu_name()}"
 
 
 def _failed(request: GenerateRequest, error: str) -> Output:

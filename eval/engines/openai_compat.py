@@ -7,11 +7,13 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentlora.core.errors import ConfigError, needs_extra
 from agentlora.core.messages import api_messages
+from agentlora.core.provenance import redact_text
 from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest, Output
 from agentlora.eval.calls import render_block
 from agentlora.eval.engines.options import check_options
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 OPTIONS = ("base_url", "model", "api_key_env", "timeout_s", "retries", "concurrency", "json_schema", "body")
 AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504})
 MAX_WAIT_S = 30.0
+HIDDEN = "***"
+LONG_SECRET = 8  # characters
 
 
 class OpenAIFactory:
@@ -82,7 +86,10 @@ class OpenAIEngine:
     ) -> None:
         self.capabilities = Capabilities(adapters=False, json_schema=json_schema)
         self._client, self._model, self._retries = client, model, retries
-        self._secret, self._more = secret, dict(body or {})
+        url = client.base_url
+        self._url = url.copy_with(userinfo=b"", query=None)  # what may be told of it
+        self._secrets = [found for found in (secret, url.password) if found]
+        self._more = dict(body or {})
         self._pool = ThreadPoolExecutor(max_workers=concurrency)
 
     def add_adapter(self, name: str, directory: Path) -> None:
@@ -107,14 +114,25 @@ class OpenAIEngine:
             return _failed(request, f"unknown adapter {request.adapter!r}: this engine serves none")
         try:
             body = {**_body(request, self._model), **self._more}
-            return _output(request, self._post({key: part for key, part in body.items() if part is not None}))
+            found = _output(
+                request, self._post({key: part for key, part in body.items() if part is not None})
+            )
         except _RefusedError as exc:
-            # Some endpoints quote the key that they refuse.
-            return _failed(request, str(exc).replace(self._secret, "***") if self._secret else str(exc))
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as exc:
-            return _failed(
+            found = _failed(request, redact_text(str(exc)))
+        except Exception as exc:  # whatever it answers to one request, the others count
+            found = _failed(
                 request, f"the endpoint's answer is no chat completion: {type(exc).__name__}: {exc}"
             )
+        return self._without_secrets(found)
+
+    def _without_secrets(self, output: Output) -> Output:
+        """Some endpoints quote the key that they were given: in an error, or in an answer."""
+        text, error = output.text, output.error
+        for secret in self._secrets:
+            error = error and error.replace(secret, HIDDEN)
+            # what is as short as EMPTY, which local servers are given for a key, is a word too
+            text = text.replace(secret, HIDDEN) if len(secret) >= LONG_SECRET else text
+        return replace(output, text=text, error=error)
 
     def _post(self, body: JSON) -> Any:
         """The response's JSON. Raises _RefusedError when the endpoint refuses or fails every time."""
@@ -125,7 +143,7 @@ class OpenAIEngine:
             try:
                 response = self._client.post("chat/completions", json=body)
             except httpx.HTTPError as exc:
-                problem = f"{type(exc).__name__}: {exc} ({self._client.base_url})"
+                problem = f"{type(exc).__name__}: {exc} ({self._url})"
             else:
                 if response.is_success:
                     return response.json()

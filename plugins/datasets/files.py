@@ -8,9 +8,11 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from agentlora.core.errors import DataError, needs_extra
 from agentlora.core.files import loads_strict
@@ -23,6 +25,8 @@ STRUCTURED = (  # columns of CSV files that may hold JSON
     "request", "response", "body", "schema", "tags", "trajectory", "steps", "intermediate_steps", "trace", "actions",
 )  # fmt: skip
 BATCH = 1000  # rows of a Parquet file that are read together
+BLOCK = 1 << 20  # bytes
+LONGEST = 1 << 27  # bytes of a line, and of a cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ class Source:
             for row in self.rows():
                 found.update(json.dumps(row.content, sort_keys=True, default=str).encode())
         for file in self.files:
-            found.update(_bytes(file))
+            for block in _read(file):
+                found.update(block)
         return found.hexdigest()
 
     def stamp(self) -> tuple[Any, ...]:
@@ -89,11 +94,19 @@ def find_source(name: str) -> Source:
 # --- kinds of files -----------------------------------------------------------------------------
 
 
-def _bytes(file: Path) -> bytes:
+@contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
     try:
-        return file.read_bytes()
+        with file.open("rb") as found:
+            yield found
     except OSError as exc:
         raise DataError(f"cannot read {str(file)!r}: {exc.strerror}. Give --data an existing file.") from exc
+
+
+def _read(file: Path) -> Iterator[bytes]:
+    with _opened(file) as found:
+        while block := found.read(BLOCK):
+            yield block
 
 
 def _file_rows(file: Path) -> Iterator[RawRow]:
@@ -104,10 +117,22 @@ def _file_rows(file: Path) -> Iterator[RawRow]:
     elif file.suffix == ".json" and (rows := _list(file)) is not None:
         yield from _numbered(file, rows)
     else:
-        data = _bytes(file).removeprefix(codecs.BOM_UTF8)
-        for number, line in enumerate(io.BytesIO(data), 1):
+        for number, line in enumerate(_lines(file), 1):
             if line.strip():
                 yield RawRow(f"{file}:{number}", line)
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    with _opened(file) as found:
+        number, begin = 1, codecs.BOM_UTF8
+        while line := found.readline(LONGEST + 1):
+            if len(line) > LONGEST:
+                raise DataError(
+                    f"{file}:{number}: the line has more than {LONGEST:,} bytes. Give --data a file with one JSON "
+                    "object a line."
+                )
+            yield line.removeprefix(begin)
+            number, begin = number + 1, b""
 
 
 def _numbered(file: Path, rows: Iterable[JSON]) -> Iterator[RawRow]:
@@ -116,9 +141,13 @@ def _numbered(file: Path, rows: Iterable[JSON]) -> Iterator[RawRow]:
 
 
 def _list(file: Path) -> list[JSON] | None:
-    """The rows of a file that is one JSON list; None where it is JSON lines under another name."""
+    """The rows of a file that is one JSON list; None where it is JSON lines under another name. A list is in memory as
+    a whole.
+    """
+    if _begins_with_rows(file):
+        return None
     try:
-        value = loads_strict(_bytes(file).removeprefix(codecs.BOM_UTF8))
+        value = loads_strict(b"".join(_read(file)).removeprefix(codecs.BOM_UTF8))
     except ValueError:
         return None
     if isinstance(value, dict):
@@ -127,20 +156,33 @@ def _list(file: Path) -> list[JSON] | None:
     return value if isinstance(value, list) else None
 
 
+def _begins_with_rows(file: Path) -> bool:
+    """Whether the first line is a whole object, and not the last."""
+    try:
+        said = list(islice((line for line in _lines(file) if line.strip()), 2))
+        return len(said) == 2 and isinstance(loads_strict(said[0]), dict)
+    except (ValueError, DataError):
+        return False
+
+
 def _csv(file: Path) -> Iterator[JSON]:
     """A row for each line; cells that hold JSON are read, empty ones left out."""
-    try:
-        text = _bytes(file).decode("utf-8-sig")
-    except UnicodeDecodeError as exc:
-        raise DataError(f"{file}: not UTF-8 text: {exc.reason} at byte {exc.start}.") from exc
-    csv.field_size_limit(1 << 27)
-    reader = csv.DictReader(io.StringIO(text), delimiter="\t" if file.suffix == ".tsv" else ",")
-    try:
-        for row in reader:
-            cells = {key: value for key, value in row.items() if key is not None and value not in ("", None)}
-            yield {key: _cell(key, value) for key, value in cells.items()}
-    except csv.Error as exc:
-        raise DataError(f"{file}:{reader.line_num}: {exc}") from exc
+    csv.field_size_limit(LONGEST)
+    with _opened(file) as found:
+        text = io.TextIOWrapper(found, "utf-8-sig", newline="")
+        reader = csv.DictReader(text, delimiter="\t" if file.suffix == ".tsv" else ",")
+        try:
+            for row in reader:
+                cells = {
+                    key: value for key, value in row.items() if key is not None and value not in ("", None)
+                }
+                yield {key: _cell(key, value) for key, value in cells.items()}
+        except UnicodeDecodeError as exc:
+            raise DataError(
+                f"{file}: not UTF-8 text: {exc.reason}, not far behind line {reader.line_num}."
+            ) from exc
+        except csv.Error as exc:
+            raise DataError(f"{file}:{reader.line_num}: {exc}") from exc
 
 
 def _cell(key: str, value: Any) -> Any:

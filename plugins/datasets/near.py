@@ -9,12 +9,14 @@ exactly.
 from __future__ import annotations
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from agentlora.core.errors import needs_extra
 from agentlora.core.files import sha256_json
 from agentlora.core.types import Example, Expected
+from agentlora.plugins.datasets.bands import Bands
 
 RUN = 5  # characters
 LONGEST = 20_000  # characters of a text that are looked at, half of them at its end
@@ -41,67 +43,77 @@ def similarity(one: str, other: str, common: frozenset[str] = frozenset()) -> fl
     return len(runs & others) / max(1, len(runs | others))
 
 
-def common_runs(texts: Sequence[str]) -> frozenset[str]:
-    """The runs that many of `texts` have."""
-    sample = texts[:: max(1, len(texts) // SAMPLE)]
-    counts = Counter(run for text in sample for run in _runs(text))
-    limit = max(10, COMMON * len(sample))
-    return frozenset(run for run, count in counts.items() if count > limit)
+def common_runs(texts: Iterable[str], count: int) -> frozenset[str]:
+    """The runs that many of `count` texts have, which are a sample."""
+    counts = Counter(run for text in texts for run in _runs(text))
+    limit = max(10, COMMON * count)
+    return frozenset(run for run, times in counts.items() if times > limit)
 
 
-def near(rows: Sequence[Example], evaluated: Iterable[Example], least: float) -> set[int]:
+def near(rows: Sequence[Example], evaluated: Sequence[Example], least: float) -> set[int]:
     """The numbers of those `rows` that ask what one of `evaluated` asks, by a similarity of `least` or more, and have
     its answer. A prompt that nobody has answered yet is like no other.
+
+    Rows are looked at one by one; in memory are signatures of `evaluated`, about a hundred bytes each.
 
     Raises:
         MissingExtra: datasketch is not installed.
     """
-    held_out = [(said(e), e.expected) for e in evaluated if not e.expected.empty]
-    asked = {n: text for n, row in enumerate(rows) if not row.expected.empty and (text := said(row))}
+    held_out = array("q", (n for n, row in enumerate(evaluated) if not row.expected.empty))
+    asked = array("q", (n for n, row in enumerate(rows) if not row.expected.empty and said(row)))
     if not held_out or not asked:
         return set()
     with needs_extra("train", "finding rows that are nearly the same"):
-        from datasketch import MinHash, MinHashLSH
+        from datasketch import MinHash
 
-    common = common_runs([*asked.values(), *(text for text, _ in held_out)])
-    index = MinHashLSH(threshold=max(0.1, least - SLACK), num_perm=PERMUTATIONS)
+    every = len(asked) + len(held_out)
+    sample = range(0, every, max(1, every // SAMPLE))
+    split = len(asked)
+    common = common_runs(
+        (said(rows[asked[n]] if n < split else evaluated[held_out[n - split]]) for n in sample), len(sample)
+    )
 
-    def signature(text: str) -> MinHash | None:
+    empty = MinHash(num_perm=PERMUTATIONS)  # copied, as drawing its permutations takes time
+
+    def signature(row: Example) -> MinHash | None:
+        text = said(row)
         runs = _runs(text) - common
-        runs = (
-            runs if len(runs) >= RUN else _runs(text)
-        )  # of a text that many have, nothing else is left to compare
-        found = MinHash(num_perm=PERMUTATIONS)
+        # of a text that many have, nothing else is left to compare
+        runs = runs if len(runs) >= RUN else _runs(text)
+        found = empty.copy()
         found.update_batch([run.encode() for run in runs])
         return found if runs else None
 
-    for number, (text, _) in enumerate(held_out):
-        if signed := signature(text):
-            index.insert(number, signed)
+    def alike(row: Example, other: Example) -> bool:
+        if not _same_answer(row.expected, other.expected, least):
+            return False
+        return similarity(said(row), said(other), common) >= least
+
+    signed = ((n, signature(row), _certain(row.expected)) for n in held_out for row in (evaluated[n],))
+    index = Bands(max(0.1, least - SLACK), signed)
     found = set()
-    for number, text in asked.items():
-        signed = signature(text)
-        for other, expected in (held_out[n] for n in (index.query(signed) if signed else ())):
-            if (
-                _same_answer(rows[number].expected, expected, least)
-                and similarity(text, other, common) >= least
-            ):
-                found.add(number)
-                break
+    for number in asked:
+        row = rows[number]
+        candidates = index.candidates(signature(row), _certain(row.expected))
+        if any(alike(row, evaluated[n]) for n in candidates):
+            found.add(number)
     return found
 
 
 def _same_answer(one: Expected, other: Expected, least: float) -> bool:
-    if one.calls or other.calls or one.value is not None or other.value is not None:
-        return _fixed(one) == _fixed(other)
-    said_by_one, said_by_other = one.text or "", other.text or ""
-    if re.findall(r"\d+", said_by_one) != re.findall(r"\d+", said_by_other):
+    if _certain(one) != _certain(other):
         return False
-    return one == other or similarity(_plain(said_by_one), _plain(said_by_other)) >= least
+    if one.calls or one.value is not None or one == other:
+        return True
+    return similarity(_plain(one.text or ""), _plain(other.text or "")) >= least
 
 
-def _fixed(expected: Expected) -> str:
-    return sha256_json([[[c.name, dict(c.arguments)] for c in expected.calls], expected.value])
+def _certain(expected: Expected) -> bytes:
+    """A digest of what has to be equal in answers that are the same: calls and values, or the numbers of a text."""
+    if expected.calls or expected.value is not None:
+        fixed = [[[c.name, dict(c.arguments)] for c in expected.calls], expected.value]
+        return bytes.fromhex(sha256_json(fixed))
+    return bytes.fromhex(sha256_json(re.findall(r"\d+", expected.text or "")))
 
 
 def _plain(text: str) -> str:

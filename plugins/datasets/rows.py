@@ -6,12 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
+from hashlib import sha256
 from typing import Any
 
 from agentlora.core.errors import DataError, nearest
-from agentlora.core.files import loads_strict, sha256_json
+from agentlora.core.examples import Examples, unnamed_records
+from agentlora.core.files import canonical_json, loads_strict
 from agentlora.core.schema import check_schema, errors
-from agentlora.core.types import JSON, Example, Expected, ToolCall
+from agentlora.core.types import JSON, Example, Expected, ToolCall, fields_of
 from agentlora.plugins.datasets.files import RawRow
 from agentlora.plugins.datasets.formats import format_of
 from agentlora.plugins.datasets.trajectories import Unsuccessful
@@ -20,20 +22,21 @@ ROLES = ("system", "user", "assistant", "tool")
 FIELDS = tuple(field.name for field in fields(Example))
 PROMPT_FIELDS = ("prompt", "messages", "tools", "schema", "group")
 OPENAI_FIELDS = ("messages", "tools", "parallel_tool_calls", "group", "weight")
-CONTENT = ("messages", "tools", "expected", "rejected", "schema")
-"""Rows that are alike in these are the same row."""
+MOST_TOLD = 100
+"""Broken rows that are told."""
 
 
 @dataclass(slots=True)
 class Rows:
     """What was read: `repeated` counts rows that repeat another, `unsuccessful` runs of agents that failed, `formats`
-    examples by format, `bad` says what is wrong with rows that are left out.
+    examples by format, `broken` rows that are left out; `bad` says what is wrong with the first of these.
     """
 
-    examples: list[Example] = field(default_factory=list)
+    examples: Examples = field(default_factory=lambda: Examples(unnamed_records()))
     repeated: int = 0
     unsuccessful: int = 0
     formats: Counter[str] = field(default_factory=Counter)
+    broken: int = 0
     bad: list[str] = field(default_factory=list)
 
 
@@ -50,44 +53,51 @@ def parse_rows(raw: Iterable[RawRow], *, answers: bool = True, strict: bool = Tr
             be used.
     """
     found = Rows()
-    kept: set[str] = set()
-    lines: dict[str, str] = {}
+    kept: set[bytes] = set()
+    ids: dict[bytes, int] = {}
     for number, row in enumerate(raw, 1):
         try:
             name, examples = _examples(row, number, answers)
             for example in examples:
-                _keep(example, row.where, found, kept, lines)
+                _keep(example, row.where, found, kept, ids)
                 found.formats[name] += 1
         except Unsuccessful:
             found.unsuccessful += 1
         except DataError as exc:
             if strict:
                 raise
-            found.bad.append(str(exc))
-    if found.bad and not found.examples:
-        raise DataError(f"none of {len(found.bad)} rows can be used. {found.bad[0]}")
+            found.broken += 1
+            found.bad += [str(exc)] if len(found.bad) < MOST_TOLD else []
+    if found.broken and not found.examples:
+        raise DataError(f"none of {found.broken} rows can be used. {found.bad[0]}")
     if found.unsuccessful and not found.examples:
         raise DataError(f"none of {found.unsuccessful} runs succeeded: there is nothing to learn from.")
     return found
 
 
-def _keep(example: Example, where: str, found: Rows, kept: set[str], lines: dict[str, str]) -> None:
-    raw = example.to_dict()
+def _keep(example: Example, where: str, found: Rows, kept: set[bytes], ids: dict[bytes, int]) -> None:
+    """Args: digests of what was kept, and by that of an id the line that it is in: they are fewer bytes."""
     try:
-        content = sha256_json([raw[name] for name in CONTENT])
+        content = sha256(canonical_json(_content(example), fields_of)).digest()[:16]
     except (TypeError, ValueError) as exc:
         raise DataError(f"{where}: it holds what is not JSON: {exc}. Mend or remove the line.") from exc
     if content in kept:
         found.repeated += 1
         return
-    if example.id in lines:
+    name = sha256(example.id.encode()).digest()[:16]
+    if name in ids:
         raise DataError(
-            f"{where}: the id {example.id!r} is that of a different row, in line "
-            f"{lines[example.id].rpartition(':')[2]}. Give every row an id of its own."
+            f"{where}: the id {example.id!r} is that of a different row, in line {ids[name]}. "
+            "Give every row an id of its own."
         )
-    kept.add(content)
-    lines[example.id] = where
     found.examples.append(example)
+    kept.add(content)
+    ids[name] = int(where.rpartition(":")[2])
+
+
+def _content(example: Example) -> list[Any]:
+    """Rows that are alike in this are the same row."""
+    return [example.messages, example.tools, example.expected, example.rejected, example.schema]
 
 
 def _examples(raw: RawRow, number: int, answers: bool) -> tuple[str, list[Example]]:

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
 from typing import Any
 
 from agentlora.core.config import TrainingConfig
@@ -29,17 +30,19 @@ def dev_sample(run: Run, tokenizer: Any, base: Base, objective: Objective) -> tu
     training = run.config.training
     if training.eval_steps == 0 or not (run.directory / "data" / "dev.jsonl").is_file():
         return ()
-    examples = [example for example in run.examples("dev") if objective.usable(example)]
-    groups: dict[str, list[Any]] = {}
-    for example in examples:
-        groups.setdefault(example.group or example.id, []).append(example)
+    examples = run.examples("dev")
+    groups: dict[str, list[int]] = {}
+    for number, example in enumerate(examples):
+        if objective.usable(example):
+            groups.setdefault(example.group or example.id, []).append(number)
     order = list(groups.values())
     random.Random(run.config.seed).shuffle(order)
-    chosen = [example for members in order for example in members][: training.eval_examples]
+    numbers = islice((number for members in order for number in members), training.eval_examples)
+    chosen = [examples[number] for number in numbers]
     if not chosen:
         return ()
     try:
-        return objective.encode(chosen, tokenizer, base.chat_template, training.max_len).items
+        return tuple(objective.encode(chosen, tokenizer, base.chat_template, training.max_len).items)
     except DataError as exc:
         run.note("train", "no dev loss", message=f"no loss on dev: {exc}")
         return ()

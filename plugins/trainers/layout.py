@@ -11,9 +11,10 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from math import fsum
 from typing import Any
 
-from agentlora.core.config import TrainingConfig
+from agentlora.core.config import Order, TrainingConfig
 from agentlora.plugins.trainers.attention import Span
 from agentlora.plugins.trainers.rows import Item, Row, flat
 
@@ -61,7 +62,7 @@ def trees(items: Iterable[Item]) -> list[Tree]:
 
 
 def training_passes(
-    items: Sequence[Item], batch_size: int, micro_batch: int, seed: int, total: int
+    items: Sequence[Item], batch_size: int, micro_batch: int, seed: int, total: int, order: Order = "shuffled"
 ) -> list[list[int]]:
     """Which items (by index) go through the model together, forward pass after forward pass of a whole training.
 
@@ -69,7 +70,7 @@ def training_passes(
     `total` are trained. What an update holds depends on neither the passes nor the processes that share them.
     """
     passes: list[list[int]] = []
-    stream = updates(items, batch_size, seed)
+    stream = updates(items, batch_size, seed, order)
     for done in range(0, total, batch_size):
         update = next(stream)[: total - done]
         of_update = forward_passes([items[i] for i in update], micro_batch)
@@ -77,32 +78,48 @@ def training_passes(
     return passes
 
 
-def updates(items: Sequence[Item], batch_size: int, seed: int) -> Iterator[list[int]]:
+def updates(
+    items: Sequence[Item], batch_size: int, seed: int, order: Order = "shuffled"
+) -> Iterator[list[int]]:
     """Without end, the items of one update after the other: each once an epoch, groups whole as far as they go, but in
     parts of half an update, so that nearly all updates have more than one group.
 
-    An epoch's items that make up no update begin the next epoch's first one.
+    An epoch's items that make up no update begin the next epoch's first one. With `order` easy-first every epoch goes
+    from parts of groups that are easy on the mean to hard ones; the easy ones of a group are in one part.
     """
-    most = -(-batch_size // 2)
-    groups = [members[i : i + most] for members in _groups(items) for i in range(0, len(members), most)]
+    most, easy_first = -(-batch_size // 2), order == "easy-first"
+    whole = _groups(items)
+    if easy_first:
+        whole = [sorted(members, key=lambda i: items[i].difficulty) for members in whole]
+    groups = [members[i : i + most] for members in whole for i in range(0, len(members), most)]
     left: list[int] = []
     for epoch in count():
         rng = random.Random(f"{seed}/{epoch}")
         rng.shuffle(groups)
         # sizes that divide an update come first, the largest in front: cut are those that fit in no case
-        ordered = sorted(groups, key=lambda group: (batch_size % len(group) > 0, -len(group)))
-        order = [index for group in ordered for index in group]
-        missing = batch_size - len(left)
-        first = left + order[-missing:] if left else []
-        order = order[:-missing] if left else order
-        parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+        packed = sorted(groups, key=lambda group: (batch_size % len(group) > 0, -len(group)))
+        ordered = sorted(groups, key=lambda group: _hardness(group, items)) if easy_first else packed
+        indices = [index for group in ordered for index in group]
+        first: list[int] = []
+        if left:  # made up to an update with the easiest, or with what is cut from its group anyway
+            missing = batch_size - len(left)
+            cut = missing if easy_first else max(0, len(indices) - missing)
+            front, back = indices[:cut], indices[cut:]
+            added, indices = (front, back) if easy_first else (back, front)
+            first = left + added
+        parts = [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
         left = parts.pop() if parts and len(parts[-1]) < batch_size else []
-        rng.shuffle(parts)
+        if not easy_first:
+            rng.shuffle(parts)
         if first and len(first) < batch_size:
             left = first
         elif first:
             yield first
         yield from parts
+
+
+def _hardness(group: Sequence[int], items: Sequence[Item]) -> float:
+    return fsum(items[i].difficulty for i in group) / len(group)
 
 
 def forward_passes(items: Sequence[Item], most: int) -> list[list[int]]:
@@ -135,9 +152,9 @@ def items_in_all(training: TrainingConfig, items: int) -> int:
     return round(items * training.epochs)
 
 
-def computed_tokens(items: Iterable[Item]) -> int:
+def computed_tokens(items: Sequence[Item]) -> int:
     """Tokens that a forward pass over these items computes, each shared prefix once."""
-    return sum(tree.computed_tokens for tree in trees(items))
+    return sum(tree.computed_tokens for group in _groups(items) for tree in trees([items[i] for i in group]))
 
 
 def lay_out(items: Sequence[Item]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,8 @@ def micro_batch_of(
     for micro in range(min(of_process, at_once), 1, -1):
         if of_process % micro:
             continue
-        passes = training_passes(items, training.batch_size, micro, 0, len(items))
-        parts = [[items[i] for i in members] for members in passes]
+        passes = training_passes(items, training.batch_size, micro, 0, len(items), training.order)
+        parts = ([items[i] for i in members] for members in passes)
         worst = heaviest(parts, config, value_bytes, training.gradient_checkpointing, sharing)
         if _pass_bytes(worst, config, value_bytes, training.gradient_checkpointing, sharing) <= budget:
             return micro
@@ -81,7 +81,7 @@ def answered_at_once(rows: Sequence[Row], config: Any, value_bytes: int, sharing
 
 
 def heaviest(
-    parts: Sequence[Sequence[Item]], config: Any, value_bytes: int, checkpointing: bool, sharing: bool
+    parts: Iterable[Sequence[Item]], config: Any, value_bytes: int, checkpointing: bool, sharing: bool
 ) -> Sequence[Item]:
     """The forward pass that needs the most."""
     return max(parts, key=lambda part: _pass_bytes(part, config, value_bytes, checkpointing, sharing))

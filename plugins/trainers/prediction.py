@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -87,10 +87,15 @@ def predict(
     in_all = items_in_all(training, round(len(items) / part))
     updates = ceil(in_all / training.batch_size)
     # of a training that is shorter than its data, no more than it will see
-    passes = training_passes(items, training.batch_size, micro, config.seed, min(in_all, len(items)))
-    parts = [[items[i] for i in part] for part in passes]
-    seen = sum(map(len, parts))
-    worst = heaviest(parts, of_model, value_bytes, training.gradient_checkpointing, sharing)
+    of_epoch = min(in_all, len(items))
+    passes = training_passes(items, training.batch_size, micro, config.seed, of_epoch, training.order)
+    seen = sum(map(len, passes))
+
+    def parts() -> Iterator[list[Item]]:
+        """One at a time: there may be more than fit into memory."""
+        return ([items[i] for i in part] for part in passes)
+
+    worst = heaviest(parts(), of_model, value_bytes, training.gradient_checkpointing, sharing)
     trained = [p for p in model.parameters() if p.requires_grad]
     memory = {
         "process": resident_bytes() if process is None else process,
@@ -103,7 +108,7 @@ def predict(
         memory |= {"optimizer": found.optimizer, "activations": found.activations, "logits": found.logits}
     if training.optimizer.endswith("8bit"):
         memory["optimizer"] = _states_of_8bit(model)
-    cost = list(map(_cost(sharing), parts))
+    cost = list(map(_cost(sharing), parts()))
     of_mean = sum(cost) / len(cost) / _cost(sharing)(worst)
     # how many times a forward pass over `worst` is as much as all that pairs only ask: the base once about every
     # answer, and the model in every epoch about those that belong to other prompts
@@ -119,7 +124,7 @@ def predict(
         micro_batch=micro,
         passes=accumulate,
         updates=updates,
-        tokens=round(sum(len(row.ids) for members in parts for row in flat(members)) * in_all / seen),
+        tokens=round(sum(len(row.ids) for members in parts() for row in flat(members)) * in_all / seen),
         computed_tokens=round(sum(cost) * in_all / seen),
         sharing=sharing,
         seconds=found

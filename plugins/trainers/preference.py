@@ -63,7 +63,7 @@ class Preference(ABC):
         return example.rejected is not None
 
     def ready(self, run: Run, model: Any, split: Split, pairs: Sequence[Pair], pad_id: int) -> Sequence[Pair]:
-        """See `Objective`: with the log-probabilities of the base."""
+        """See `Objective`: with the log-probabilities before training."""
         rows = [row for pair in pairs for row in pair.computed]
         values = iter(reference_log_probs(run, model, split, rows, pad_id))
         return [replace(pair, reference=tuple(next(values) for _ in pair.computed)) for pair in pairs]

@@ -1,4 +1,4 @@
-"""What the base says of answers before it is trained, asked once in a run."""
+"""What the model says of answers before it is trained, asked once in a run."""
 
 from __future__ import annotations
 
@@ -36,15 +36,16 @@ def _kept_or_asked(run: Run, model: Any, split: Split, rows: Sequence[Row], pad_
     digest = hashlib.sha256(repr([(row.ids, row.start) for row in rows]).encode()).hexdigest()
     if kept.get(split, {}).get("rows") == digest:
         return list(kept[split]["log_probs"])
-    run.note("train", "reference", message=f"asking the base about {len(rows)} answers of {split}")
     training = run.config.training
+    asked = "the base" if not training.start_from else "what training starts from"
+    run.note("train", "reference", message=f"asking {asked} about {len(rows)} answers of {split}")
     try:
         found = _ask(model, rows, training, pad_id)
     except Exception as exc:
         if not ran_out(exc):
             raise
         raise TrainError(
-            f"memory ran out while the base was asked about {len(rows)} answers of {split}: {exc}. Change "
+            f"memory ran out while {asked} was asked about {len(rows)} answers of {split}: {exc}. Change "
             f"training.max_len={training.max_len // 2} (now {training.max_len}), or choose a smaller --model."
         ) from exc
     write_json(file, {**kept, split: {"rows": digest, "log_probs": found}})

@@ -19,12 +19,12 @@ from pydantic import Field
 
 from agentlora.core.config import RunConfig, Strict, parse
 from agentlora.core.errors import ConfigError, DataError, TrainError, needs_extra
-from agentlora.core.files import read_json
 from agentlora.core.libraries import prepare_libraries, stop_ids
 from agentlora.core.processes import process_count
-from agentlora.core.run import Run, open_run
+from agentlora.core.run import Run
 from agentlora.core.types import Base, Example, Expected, Method
 from agentlora.plugins.trainers.checkpoints import Prover, last_whole
+from agentlora.plugins.trainers.difficulty import difficulty
 from agentlora.plugins.trainers.exporting import export_trained
 from agentlora.plugins.trainers.loading import (
     autocast_of,
@@ -36,15 +36,12 @@ from agentlora.plugins.trainers.loading import (
 from agentlora.plugins.trainers.progress import StepLog
 from agentlora.plugins.trainers.rows import row_of
 from agentlora.plugins.trainers.sft import OPTIMIZERS, SFT, begin_with_second
+from agentlora.plugins.trainers.starting import start
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 HOOKS = ("optimizer", "penalty", "on_optimizer_step", "state")  # of a method, in an update
 
 
 class RolloutParams(Strict):
-    start_from: str = ""
-    """A run whose adapter is trained on (id, directory, or ``last``): same base, method, rank and layers. Empty: from
-    the base model."""
     temperature: float = Field(1.0, gt=0)
     """At which answers are written."""
     max_new_tokens: int = Field(128, ge=1)
@@ -74,15 +71,18 @@ class Session:
         return training.max_steps or math.ceil(len(self.prompts) * training.epochs / training.batch_size)
 
     def dataset(self) -> Any:
-        """The prompts of every update, in order: each once before any is there again, in another order every time. A
-        prompt is the number of its example: what it says is tokenized already.
+        """The prompts of every update, in order: each once before any is there again, in another order every time, or
+        from easy to hard ones. A prompt is the number of its example: what it says is tokenized already.
         """
         from datasets import Dataset
 
         rng, wanted = random.Random(self.run.config.seed), self.updates * self.run.config.training.batch_size
         order: list[int] = []
         while len(order) < wanted:
-            order += rng.sample(list(self.prompts), len(self.prompts))
+            drawn = rng.sample(list(self.prompts), len(self.prompts))
+            if self.run.config.training.order == "easy-first":
+                drawn.sort(key=lambda number: difficulty(self.examples[number]))
+            order += drawn
         return Dataset.from_list([{"prompt": str(n), "example": n} for n in order[:wanted]])
 
     def arguments(self) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class Rollouts(ABC):
         """See `agentlora.core.types.Trainer`. Raises ConfigError also for a method or a setting that TRL's loops do not
         have, and for a run to start from that does not fit.
         """
-        name, params = config.trainer.name, parse(self.Params, config.trainer.params, "trainer.params")
+        name = config.trainer.name
         if hooks := [hook for hook in HOOKS if hasattr(method, hook)]:
             raise ConfigError(
                 f"trainer {name!r} has no place for what method {config.method.name!r} does in an update "
@@ -186,8 +186,6 @@ class Rollouts(ABC):
         SFT().check(config.model_copy(update={"trainer": of_sft}), base, method)
         if process_count() > 1:
             raise ConfigError(f"trainer {name!r} trains in one process. Start it without torchrun.")
-        if params.start_from:
-            weights_to_start_from(config, method, params.start_from)
 
     @abstractmethod
     def beside(self, run: Run, base: Base, params: Any) -> Any:
@@ -227,8 +225,7 @@ class Rollouts(ABC):
         # an answer ends where the engines end it
         model.generation_config.eos_token_id = stop_ids(model, tokenizer)
         checkpoint = last_whole(run.checkpoints_dir)
-        if params.start_from and not checkpoint:
-            _start(model, weights_to_start_from(config, method, params.start_from))
+        start(model, config, method)
         done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
         if checkpoint:
             run.note("train", "resumed", message=f"going on after update {done}", step=done)
@@ -281,65 +278,3 @@ def _prompts(run: Run, examples: Sequence[Example], tokenizer: Any, base: Base) 
     told = f"; {left_out} whose prompts are longer than {limit} tokens are left out" if left_out else ""
     run.note("train", "data", message=f"{len(found)} prompts{told}", too_long=left_out)
     return found
-
-
-def weights_to_start_from(config: RunConfig, method: Method, name: str) -> Path:
-    """The file with the weights of a run's adapter.
-
-    Raises:
-        ConfigError: there is no such run, it has no adapter, or one of another base, method or rank.
-    """
-    run = open_run(name)
-    file = run.adapter_dir / ADAPTER_WEIGHTS
-    if not file.is_file():
-        raise ConfigError(f"trainer.params.start_from: run {run.id!r} has no adapter that can be trained on.")
-    for what, theirs, ours in (
-        ("base model", run.config.model, config.model),
-        ("method", run.config.method.name, config.method.name),
-    ):
-        if theirs != ours:
-            raise ConfigError(
-                f"trainer.params.start_from: the {what} of run {run.id!r} is {theirs!r}, and this one's is {ours!r}."
-            )
-    rank = read_json(file.with_name("adapter_config.json")).get("r")
-    trained, wanted = (
-        getattr(parse(method.Params, one.method.params, "method.params"), "r", rank)
-        for one in (run.config, config)
-    )
-    if rank != trained:
-        raise ConfigError(
-            f"trainer.params.start_from: the adapter of run {run.id!r} is of method {run.config.method.name!r}, which "
-            "writes it otherwise than it trains it. Start from a run of another method."
-        )
-    if rank != wanted:
-        raise ConfigError(
-            f"trainer.params.start_from: the adapter of run {run.id!r} has rank {rank}, and this one {wanted}. Choose "
-            f"--rank {rank}."
-        )
-    return file
-
-
-def _start(model: Any, file: Path) -> None:
-    """Load the weights of another run's adapter. Raises ConfigError where they are of another shape."""
-    from peft import PeftModel, set_peft_model_state_dict
-    from safetensors.torch import load_file
-
-    if not isinstance(model, PeftModel):
-        raise ConfigError("trainer.params.start_from: the method is none of PEFT's. Choose --method lora.")
-    theirs, ours = read_json(file.with_name("adapter_config.json")), model.peft_config["default"].to_dict()
-    for name in ("lora_alpha", "use_rslora", "use_dora"):
-        if name in ours and theirs.get(name) != ours[name]:
-            raise ConfigError(
-                f"trainer.params.start_from: its adapter has {name}={theirs.get(name)}, and this one {ours[name]}."
-            )
-    try:
-        result = set_peft_model_state_dict(model, load_file(file))
-    except RuntimeError as exc:
-        raise ConfigError(f"trainer.params.start_from: its adapter has another shape: {exc}") from exc
-    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    lacking = [name for name in result.missing_keys if name in trained]
-    if lacking or result.unexpected_keys:
-        raise ConfigError(
-            f"trainer.params.start_from: its adapter is of other layers ({(*lacking, *result.unexpected_keys)[0]}). "
-            "Train with the same --target."
-        )

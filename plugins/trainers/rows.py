@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, overload
 
 from agentlora.core.errors import DataError
+from agentlora.core.examples import unnamed_records
 from agentlora.core.messages import answer_message
 from agentlora.core.types import Example
+from agentlora.plugins.trainers.difficulty import difficulty
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One example as tokens: `ids` [length]; those from `start` on are trained, with `weight`. `start` ≥ 1."""
+    """One example as tokens: `ids` [length]; those from `start` on are trained, with `weight`. `start` ≥ 1.
+    `difficulty`: of the example.
+    """
 
     ids: tuple[int, ...]
     start: int
     group: str
     weight: float = 1.0
+    difficulty: float = 0.0
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -27,6 +33,46 @@ class Row:
     @property
     def computed(self) -> tuple[Row, ...]:
         return (self,)
+
+
+class StoredRows(Sequence[Row]):
+    """Rows on disk, read when they are asked for: an id takes four bytes there, and some thirty as a number in memory.
+    In memory are where each row ends and is trained from, its weight, and the group that it belongs to.
+    """
+
+    def __init__(self) -> None:
+        """Raises OSError: no file can be made."""
+        self._ids = unnamed_records()
+        self._starts, self._weights, self._groups = array("i"), array("d"), array("i")
+        self._names: list[str] = []
+        self._numbers: dict[str, int] = {}
+
+    def append(self, row: Row) -> None:
+        """Put one behind the others. Raises OSError (disk full)."""
+        self._ids.append(array("i", row.ids).tobytes())
+        self._starts.append(row.start)
+        self._weights.append(row.weight)
+        number = self._numbers.setdefault(row.group, len(self._names))
+        if number == len(self._names):
+            self._names.append(row.group)
+        self._groups.append(number)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Row, ...]: ...
+    def __getitem__(self, index: int | slice) -> Row | tuple[Row, ...]:
+        numbers = range(len(self))[index]
+        if isinstance(numbers, range):
+            return tuple(map(self._read, numbers))
+        return self._read(numbers)
+
+    def _read(self, number: int) -> Row:
+        ids = tuple(array("i", self._ids[number]))
+        return Row(ids, self._starts[number], self._names[self._groups[number]], self._weights[number])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +104,10 @@ class Pair:
     def weight(self) -> float:
         return self.chosen.weight
 
+    @property
+    def difficulty(self) -> float:
+        return self.chosen.difficulty
+
 
 Item: TypeAlias = Row | Pair  # what an update counts, and a forward pass keeps together
 
@@ -74,7 +124,7 @@ def flat(items: Iterable[Item]) -> list[Row]:
 class Encoded(Generic[T]):
     """What will be trained, and how many examples were dropped for which reason."""
 
-    items: tuple[T, ...]
+    items: Sequence[T]
     too_long: int
     longest: int
     max_len: int
@@ -89,12 +139,14 @@ class Encoded(Generic[T]):
 
 
 def encode(examples: Sequence[Example], tokenizer: Any, chat_template: str, max_len: int) -> Encoded[Row]:
-    """Render and tokenize. Nothing is truncated: a cut answer teaches broken JSON, so it is left out and counted.
+    """Render and tokenize. Nothing is truncated: a cut answer teaches broken JSON, so it is left out and counted. The
+    rows are on disk.
 
     Raises:
         DataError: no example is left, or the template does not render an answer as a continuation.
+        OSError: the disk is full.
     """
-    rows, longest, too_long = [], 0, 0
+    rows, longest, too_long = StoredRows(), 0, 0
     for example in examples:
         row = row_of(example, tokenizer, chat_template)
         longest = max(longest, len(row.ids))
@@ -104,7 +156,7 @@ def encode(examples: Sequence[Example], tokenizer: Any, chat_template: str, max_
             too_long += 1
     if not rows:
         raise DataError(_nothing_left(too_long, longest, max_len))
-    return Encoded(tuple(rows), too_long, longest, max_len)
+    return Encoded(rows, too_long, longest, max_len)
 
 
 def encode_pairs(
@@ -229,5 +281,5 @@ def row_and_prompt(example: Example, tokenizer: Any, chat_template: str) -> tupl
     prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     # tokenized apart, as the server does: the answer's tokens never merge with the prompt's
     answer_ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
-    row = Row(tuple(prompt_ids + answer_ids), len(prompt_ids), example.group or example.id, example.weight)
-    return prompt, row
+    ids, group = tuple(prompt_ids + answer_ids), example.group or example.id
+    return prompt, Row(ids, len(prompt_ids), group, example.weight, difficulty(example))

@@ -44,6 +44,7 @@ from agentlora.plugins.trainers.prediction import (
 from agentlora.plugins.trainers.progress import StepLog
 from agentlora.plugins.trainers.rows import Encoded, Item, flat
 from agentlora.plugins.trainers.sharing import shares_prefixes
+from agentlora.plugins.trainers.starting import start, weights_to_start_from
 
 OPTIMIZERS = {  # by transformers' names
     "adamw-8bit": "adamw_8bit",
@@ -88,6 +89,8 @@ class SFT:
             refuse_unknown_architecture(base)
             refuse_quantized_twice(base, method.load_kwargs(params))
             refuse_without_gpu(config.training)
+            if config.training.start_from:
+                weights_to_start_from(config, method)
             if config.training.optimizer != "auto":
                 import bitsandbytes  # noqa: F401
             # torch's errors are of a method that has to see weights: it is tried on them later
@@ -127,10 +130,14 @@ class SFT:
         params = parse(method.Params, run.config.method.params, "method.params")
         process = resident_bytes()
         model = load_model(base, method, params, training)
+        if training.start_from:  # what is compared with where a training starts is compared with that
+            model = method.apply(model, params)
+            start(model, run.config, method)
         pad_id = tokenizer.pad_token_id or 0
         items = objective.ready(run, model, "train", encoded.items, pad_id)
         dev = objective.ready(run, model, "dev", dev, pad_id) if dev else dev
-        model = method.apply(model, params)
+        if not training.start_from:
+            model = method.apply(model, params)
         trainable, total = count_parameters(model)
         checkpoint = last_whole(run.checkpoints_dir)
         done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
@@ -195,7 +202,7 @@ def _make_trainer(
     from trl import SFTConfig, SFTTrainer
 
     training, processes, pad_id = run.config.training, process_count(), tokenizer.pad_token_id or 0
-    sharing = training.shared_prefix and shares_prefixes(model, (*items, *dev), training.attention)
+    sharing = training.shared_prefix and shares_prefixes(model, items, training.attention, dev)
     if training.shared_prefix and not sharing:
         run.note(
             "train", "plain", message="this model cannot share prefixes; training every example on its own"
@@ -210,10 +217,12 @@ def _make_trainer(
     accumulate = training.batch_size // micro
     in_all = items_in_all(training, len(items))
     total_steps = math.ceil(in_all / training.batch_size)
-    passes = training_passes(items, training.batch_size, micro, run.config.seed, in_all)
-    parts = [[items[i] for i in members] for members in passes]
-    plain_tokens = sum(len(row.ids) for part in parts for row in flat(part))
-    computed = sum(map(computed_tokens, parts))
+    passes = training_passes(items, training.batch_size, micro, run.config.seed, in_all, training.order)
+    plain_tokens = computed = 0
+    for members in passes:
+        part = [items[i] for i in members]
+        plain_tokens += sum(len(row.ids) for row in flat(part))
+        computed += computed_tokens(part)
     run.note(
         "train",
         "layout",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from agentlora.core.errors import ConfigError
@@ -16,14 +18,16 @@ from agentlora.plugins.trainers.rows import Item, Row
 TOLERANCE = {"float32": (1e-4, 1e-3), "bfloat16": (0.05, 0.3)}
 
 
-def shares_prefixes(model: Any, items: Sequence[Item], attention: str = "auto") -> bool:
+def shares_prefixes(
+    model: Any, items: Sequence[Item], attention: str = "auto", dev: Sequence[Item] = ()
+) -> bool:
     """Make `model` ready for the shared-prefix layout, with the fastest attention that is exact for it, or the one that
-    `attention` names (see `TrainingConfig`); False where none is.
+    `attention` names (see `TrainingConfig`); False where none is. Some of `items` and `dev` are tried.
 
     Raises:
         ConfigError: FlexAttention was asked for and is not exact.
     """
-    members = _sample([row for item in items for row in item.computed])
+    members = _sample(lambda: (row for item in chain(items, dev) for row in item.computed))
     own = model.config.get_text_config()._attn_implementation
     expected = _row_by_row(model, members)  # with its own attention: ours might leave out what that does
     if attention in ("eager", "sdpa"):
@@ -82,18 +86,30 @@ def shares_prefixes_exactly(model: Any, members: Sequence[Row], expected: Any = 
     return bool(error.mean() <= mean**2 * plain.var() and error.max() <= worst**2 * plain.var())
 
 
-def _sample(rows: Sequence[Row]) -> list[Row]:
+def _sample(rows: Callable[[], Iterator[Row]]) -> list[Row]:
     """The longest row, which shows a window that is narrower, and a short one of another group, each with one of its
     group where there is one: what shares a prefix, and what is packed.
+
+    Args:
+        rows: each time the same ones; they are gone through twice, and not kept.
     """
+    groups: dict[str, int] = {}
+    lengths, owners = array("q"), array("q")
+    for row in rows():
+        lengths.append(len(row.ids))
+        owners.append(groups.setdefault(row.group, len(groups)))
 
-    def pair(candidates: list[Row]) -> list[Row]:
-        return [row for row in candidates if row.group == candidates[0].group][:2]
+    def pair(candidates: Iterable[int]) -> list[int]:
+        numbers = iter(candidates)
+        first = next(numbers)
+        return [first, *islice((n for n in numbers if owners[n] == owners[first]), 1)]
 
-    shortest = sorted(rows, key=lambda row: len(row.ids))
-    longest = pair(shortest[::-1])
-    others = [row for row in shortest if row.group != longest[0].group]
-    return longest + (pair(others) if others else [])
+    shortest = sorted(range(len(lengths)), key=lengths.__getitem__)
+    longest = pair(reversed(shortest))
+    others = [n for n in shortest if owners[n] != owners[longest[0]]]
+    chosen = longest + (pair(others) if others else [])
+    found = {number: row for number, row in enumerate(rows()) if number in chosen}
+    return [found[number] for number in chosen]
 
 
 def _row_by_row(model: Any, members: Sequence[Row]) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
 from agentlora.core.types import Evaluator, Example, Output, Score
+from agentlora.core.xml_values import in_xml
 from agentlora.eval.calls import parse_answer
 from agentlora.eval.scorers import ToolCallEvaluator
 from agentlora.tasks.structured_output.scoring import JsonFields
@@ -17,7 +19,8 @@ class Agreement:
 
     - ``agreement``: of calls 1 where all of them are right, 0 where one is made and none is expected; of a value the
       share of right fields; of a text the F1 of its words with those of the expected one, upper and lower case and
-      punctuation left out (as SQuAD's, Rajpurkar et al. 2016, arXiv 1606.05250).
+      punctuation left out (as SQuAD's, Rajpurkar et al. 2016, arXiv 1606.05250), signs and points of numbers and
+      symbols not: -5, 1.5, C++ and an emoji are words.
     - ``same``: the whole answer is right; texts may differ in case, punctuation and spaces.
     - ``schema_valid``: calls fit their tools, values their schema.
     """
@@ -58,7 +61,7 @@ class Agreement:
     def _inner(self, example: Example) -> Evaluator | None:
         if example.tools or example.expected.calls:
             return self._calls
-        return self._fields if example.expected.value is not None else None
+        return self._fields if example.expected.value is not None or in_xml(example.schema) else None
 
 
 def _of_text(example: Example, output: Output) -> Score:
@@ -71,5 +74,17 @@ def _of_text(example: Example, output: Output) -> Score:
     return Score({"agreement": f1, "same": float(same), "schema_valid": None}, why=why)
 
 
+# A number with its sign (one that does not follow a word, as in 3-5) and what joins its digits; a word, also C++ and
+# v1.5; any other mark.
+_WORD = re.compile(r"(?<!\w)[-−]?(?:\d+(?:[.,:/]\d+)*|\.\d+)|\w+(?:(?<=\d)\.\d+)*(?:[+#]+(?!\w))?|[^\w\s]")
+
+
 def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
+    found = _WORD.findall(text.lower().replace("−", "-"))
+    words = [word for word in found if len(word) > 1 or word.isalnum() or _is_symbol(word)]
+    return words or text.split()  # "?!" is an answer too
+
+
+def _is_symbol(mark: str) -> bool:
+    """Whether a mark says something: +, €, % and emoji do; punctuation, backticks and accents do not."""
+    return mark in "_%‰" or unicodedata.category(mark) in ("Sm", "Sc", "So")

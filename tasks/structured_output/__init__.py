@@ -1,1 +1,1 @@
-"""Structured output: one JSON value that fits a schema, out of a text."""
+"""Structured output: one JSON value or XML document that fits a schema, out of a text."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from agentlora.core.errors import DataError
 from agentlora.core.files import sha256_json
 from agentlora.core.types import JSON, Example, Expected, Split
 from agentlora.tasks.structured_output.legend import legend_of
+from agentlora.tasks.structured_output.nodes import value_of
 from agentlora.tasks.structured_output.pairs import read_pairs
-from agentlora.tasks.structured_output.sampling import Sampler, value_of
+from agentlora.tasks.structured_output.sampling import Sampler
 from agentlora.tasks.structured_output.schemas import Wanted, read_schema
 from agentlora.tasks.structured_output.writing import write
 
@@ -23,6 +25,13 @@ INSTRUCTION = (
     "Answer with one JSON value that fits this JSON Schema, and with nothing else. "
     "Leave out what the text does not say; where the schema requires it, write null or an empty list."
 )
+XML_INSTRUCTION = (
+    "Answer with one XML document, and with nothing else. These are its elements, one a line, the parts of each under "
+    "it (? may be absent, * any number, + once or more, @ is an attribute, a | b one of these, "
+    "either and or: the parts of one of them). "
+    "Leave out what the text does not say; what has to be there stays empty."
+)
+NIL_INSTRUCTION = ' nil: it may be empty, with xsi:nil="true".'
 LOOKED_AT = 60  # values that show which parts are never filled
 MISSES = 50  # texts in a row that are too long or were written before
 
@@ -31,7 +40,7 @@ class SchemaTextParams(Strict):
     """How much of what, for one schema."""
 
     schema_: str = Field("", alias="schema")
-    """Where the schema is: a JSON Schema in a file, or FILE.py:CLASS."""
+    """Where the schema is: a JSON Schema, an XML Schema or a list of elements in a file, or FILE.py:CLASS."""
     pairs: str = ""
     """A JSONL file of your own texts and values (docs/your-schema.md): shared out over the splits."""
     examples: int = Field(3200, ge=0)
@@ -42,7 +51,7 @@ class SchemaTextParams(Strict):
     """Training requests that are computed together: all share the prompt that holds the schema."""
     text_chars_max: int = Field(1600, ge=40)
     answer_chars_max: int = Field(1200, ge=20)
-    """Characters of JSON."""
+    """Characters of JSON or XML."""
     pairs_repeated: int = Field(3, ge=1)
     """How often a pair of one's own is trained on: it counts for more than what was made up."""
 
@@ -63,14 +72,15 @@ class SchemaTexts:
         count = {"train": params.examples, "dev": params.dev_examples, "test": params.test_examples}[split]
         number = 0
         for said, value, tags in self._written(wanted, split, count, params, seed):
-            yield _example(wanted, split, number, said, value, tags, "schema-texts", params)
+            yield _example(wanted, split, number, said, wanted.expected(value), tags, "schema-texts", params)
             number += 1
         if not params.pairs:
             return
         for pair in read_pairs(Path(params.pairs), wanted.schema, seed)[split]:
             tags = {"case": "extraction", "slice": "pairs"}
             for _ in range(params.pairs_repeated if split == "train" else 1):
-                yield _example(wanted, split, number, pair.text, pair.value, tags, "pairs", params)
+                expected = wanted.expected(pair.value)
+                yield _example(wanted, split, number, pair.text, expected, tags, "pairs", params)
                 number += 1
 
     def _written(
@@ -88,7 +98,7 @@ class SchemaTexts:
             why = ""
             if len(said.text) > params.text_chars_max:
                 why = "too long: raise data.params.text_chars_max"
-            elif len(json.dumps(value)) > params.answer_chars_max:
+            elif _length(wanted.expected(value)) > params.answer_chars_max:
                 why = "of too long an answer: raise data.params.answer_chars_max"
             elif said.text in seen or not said.text:
                 few = "examples" if split == "train" else f"{split}_examples"
@@ -121,9 +131,10 @@ class SchemaTexts:
         return {
             "sources": sources,
             "notes": "Texts are written around values that were drawn from the schema; those of dev and test mostly "
-            "in wording that training never uses.",
+            "in wording that training never uses."
+            + (" Answers are XML; the model is shown a list of the elements." if wanted.in_xml else ""),
             "system": system_of(wanted),
-            "never_filled": [f"{part}: {why}" for part, why in sampler.unsaid.items()],
+            "never_filled": [f"{part}: {why}" for part, why in {**wanted.left_out, **sampler.unsaid}.items()],
         }
 
 
@@ -135,7 +146,14 @@ def _split_of(text: str) -> Split:
 
 def system_of(wanted: Wanted) -> str:
     """The system message that a skill for a schema is trained with, and is to be asked with."""
-    return f"{INSTRUCTION}\n{json.dumps(wanted.shown, ensure_ascii=False)}"
+    if not wanted.in_xml:
+        return f"{INSTRUCTION}\n{wanted.shown}"
+    nil = NIL_INSTRUCTION if re.search(r"^\s*\S+ nil\b", wanted.shown, re.MULTILINE) else ""
+    return f"{XML_INSTRUCTION}{nil}\n{wanted.shown}"
+
+
+def _length(expected: Expected) -> int:
+    return len(json.dumps(expected.value) if expected.text is None else expected.text)
 
 
 def _example(
@@ -143,7 +161,7 @@ def _example(
     split: Split,
     number: int,
     text: str,
-    value: object,
+    expected: Expected,
     tags: JSON,
     source: str,
     params: SchemaTextParams,
@@ -154,7 +172,7 @@ def _example(
     return Example(
         id=f"{split}-{number:05}",
         messages=({"role": "system", "content": system_of(wanted)}, {"role": "user", "content": text}),
-        expected=Expected(value=value),
+        expected=expected,
         schema=wanted.schema,
         source=source,
         group=f"{split}-{number // size:05}",

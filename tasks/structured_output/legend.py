@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 
 from agentlora.tasks.structured_output.labels import Labels, labels_of
 from agentlora.tasks.structured_output.names import named
-from agentlora.tasks.structured_output.sampling import DEEPEST, words_in, words_of_path
+from agentlora.tasks.structured_output.nodes import words_in, words_of_path
+from agentlora.tasks.structured_output.sampling import DEEPEST
 from agentlora.tasks.tool_calling.api_kinds import spoken
 from agentlora.tasks.tool_calling.api_values import enum_words
 from agentlora.tasks.wording import Pair
@@ -92,12 +93,17 @@ def _walk(schema: Any, path: Path, depth: int) -> Iterator[tuple[Path, Mapping[s
     if not isinstance(schema, Mapping) or depth > DEEPEST:
         return
     yield path, schema
-    for key in ("anyOf", "oneOf"):
+    for key in ("anyOf", "oneOf", "allOf"):
         for part in schema.get(key) or ():
             yield from _walk(part, path, depth + 1)
+    for key in ("then", "else"):
+        yield from _walk(schema.get(key), path, depth + 1)
     for name, part in (schema.get("properties") or {}).items():
         yield from _walk(part, (*path, name), depth + 1)
-    yield from _walk(schema.get("items"), (*path, ""), depth + 1)
+    for part in (schema.get("patternProperties") or {}).values():
+        yield from _walk(part, (*path, ""), depth + 1)
+    for key in ("items", "additionalProperties"):
+        yield from _walk(schema.get(key), (*path, ""), depth + 1)
 
 
 def _types(schema: Mapping[str, Any]) -> list[str]:

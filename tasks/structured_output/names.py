@@ -6,6 +6,8 @@ import random
 import re
 
 POOL = 40
+LONGEST = 400  # characters of one text
+SHORT = 8  # characters of what is a code rather than words
 
 FIRST = (
     "Amelia", "Bruno", "Carla", "Dmitri", "Edith", "Farah", "Gustav", "Hiroko", "Imran", "Jelena", "Kwame", "Lucia",
@@ -114,6 +116,26 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     (r".*\b(sku|code|reference|ref|number|no|nr|id|identifier|serial|isbn|plate|iban|policy|ticket)", "", "code"),
     (r"name", "", "thing"),
 )  # fmt: skip
+
+
+def fitted(least: int, most: int | None, rng: random.Random) -> list[str]:
+    """Some texts of at least `least` and at most `most` characters; empty where they would be too long to be said."""
+    if least > LONGEST:
+        return []
+    most = LONGEST if most is None else min(most, LONGEST)
+    found = []
+    for _ in range(POOL):
+        if most <= SHORT:
+            text = "".join(
+                rng.choice("ABCDEFGHKLMNPRSTUVWXYZ") for _ in range(rng.randint(max(1, least), max(1, most)))
+            )
+        else:
+            text = rng.choice(REMARKS if least > SHORT else TAGS)
+            while len(text) < least:
+                text = f"{text}, {rng.choice(REMARKS)}"
+            text = text[:most].strip(" ,")
+        found += [text] if least <= len(text) <= most else []
+    return list(dict.fromkeys(found))
 
 
 def named_like(words: tuple[str, ...], noun: tuple[str, ...], rng: random.Random) -> list[str]:

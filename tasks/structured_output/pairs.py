@@ -12,6 +12,9 @@ from agentlora.core import schema as json_schema
 from agentlora.core.errors import DataError
 from agentlora.core.files import loads_strict, sha256_json
 from agentlora.core.types import JSON, Split
+from agentlora.core.xml_schema import problems_of
+from agentlora.core.xml_text import parse_xml
+from agentlora.core.xml_values import in_xml, read_value, write_xml
 
 SHARES: Mapping[Split, float] = {"train": 0.6, "dev": 0.15, "test": 0.25}
 KEYS = ("text", "value", "split")
@@ -28,7 +31,8 @@ class Pair:
 
 def read_pairs(path: Path, schema: JSON, seed: int) -> dict[Split, list[Pair]]:
     """The rows of a JSONL file (``text``, ``value``, and ``split`` where it matters), shared out by hash: six tenths
-    to train, a quarter to test. A text that stands there twice counts once.
+    to train, a quarter to test. A text that stands there twice counts once. Where answers are XML, ``value`` is the
+    text of a document.
 
     Raises:
         DataError: the file cannot be read, or a row is broken or its value does not fit the schema; all at once.
@@ -68,7 +72,11 @@ def _row(line: str, schema: JSON, seed: int) -> tuple[Split, Pair]:
         raise ValueError("a row is an object with 'text' and 'value'")
     if unknown := sorted(row.keys() - set(KEYS)):
         raise ValueError(f"unknown keys {', '.join(unknown)}. There is: {', '.join(KEYS)}")
-    problems = json_schema.errors(schema, row["value"])
+    value = row["value"]
+    if in_xml(schema):
+        value, problems = _document(value, schema)
+    else:
+        problems = json_schema.errors(schema, value)
     if problems:
         raise ValueError(f"its value does not fit the schema: {problems[0]}")
     said = row.get("split")
@@ -77,4 +85,16 @@ def _row(line: str, schema: JSON, seed: int) -> tuple[Split, Pair]:
     chance = random.Random(f"{seed}/{sha256_json(row['text'])}").random()
     drawn: Split = "train" if chance < SHARES["train"] else "test" if chance < 1 - SHARES["dev"] else "dev"
     split = next((known for known in SHARES if known == said), drawn)
-    return split, Pair(row["text"], row["value"])
+    return split, Pair(row["text"], value)
+
+
+def _document(text: Any, schema: JSON) -> tuple[Any, list[str]]:
+    """(the value of an XML document, why it is none)"""
+    if not isinstance(text, str):
+        raise ValueError('its value is the text of an XML document: "<order>…</order>"')
+    root = parse_xml(text.strip())
+    if problems := problems_of(schema, root):
+        return None, problems
+    value = read_value(schema, root)
+    again = parse_xml(write_xml(schema, value))  # as it is trained
+    return value, problems_of(schema, again)

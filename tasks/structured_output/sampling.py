@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from agentlora.core import schema as json_schema
 from agentlora.core.errors import DataError
 from agentlora.core.types import JSON
-from agentlora.tasks.structured_output.names import named_like
+from agentlora.tasks.structured_output.amounts import draw_date, draw_duration, draw_ipv6, draw_number
+from agentlora.tasks.structured_output.combining import CHECKED, NEVER, both, combined
+from agentlora.tasks.structured_output.keys import Key, draw_key, keys_for
+from agentlora.tasks.structured_output.names import fitted, named_like
+from agentlora.tasks.structured_output.nodes import (
+    Entries,
+    Leaf,
+    Node,
+    Record,
+    place,
+    value_of,
+    words_in,
+    words_of_path,
+)
 from agentlora.tasks.structured_output.schemas import Wanted
-from agentlora.tasks.tool_calling.api_sources import Param, singular, split_words
+from agentlora.tasks.tool_calling.api_sources import Param
 from agentlora.tasks.tool_calling.api_values import enum_words, one_of
-from agentlora.tasks.tool_calling.api_words import MONTHS
+from agentlora.tasks.tool_calling.importing.schemas import is_file
 from agentlora.tasks.tool_calling.invention import invent
 from agentlora.tasks.tool_calling.user_values import matching, spoken_schema, values_for
 
@@ -27,60 +38,46 @@ SAID = 0.65  # of the optional parts
 UNSAID_NULL = 0.3  # of the required parts that may be null: nothing is said of them
 INVENTED = 0.4  # of the texts that can be anything: what was never seen can only be copied
 MOST_ENTRIES = 3  # of an array, where its schema does not ask for more
-EMPTY = 0.15  # of the required arrays of which nothing is said
+EMPTY = 0.15  # of the required arrays, and objects with keys of any name, of which nothing is said
+EXTRA = 0.3  # of the objects that take keys of any name beside their properties: with some
 DRAWS = 8  # of one part, until its schema takes it
+CHECKED_DRAWS = 24  # of one whose schema says more than a draw knows
+MOST_PARTS = 6000  # that are drawn for one value
+MOST_ASKED = 100  # entries and members that a schema may ask for at least
+MOST_SPENT = 3  # tries that ended for that
 SHAPED = {"enum", "format", "pattern", "examples"}  # what says by itself which texts it takes
-MONEY = re.compile(r"\b(price|cost|costs|fee|salary|budget|rent|wage)\b")  # what is always money
 CURRENCY = re.compile(
     r"currenc|valuta|dollar|euros?\b|pound|yen\b|franc|\b(EUR|USD|GBP|CHF|JPY|SEK|CAD|AUD)\b|[€£]",
     re.IGNORECASE,
 )
-CENTS = re.compile(
-    r"\b(price|amount|total|subtotal|cost|fee|tax|sum|balance|rate|discount|salary|budget|paid)\b"
-)
 
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A value that is said in one go. `said` is empty where a text says nothing of it; `phrase` says a yes or a no in
-    other words (``without a wiki``).
-    """
-
-    path: tuple[str, ...]
-    said: str
-    value: Any
-    schema: JSON
-    phrase: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """An object: its members in the schema's order."""
-
-    path: tuple[str, ...]
-    members: tuple[tuple[str, Node], ...]
-    schema: JSON
-
-
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """An array."""
-
-    path: tuple[str, ...]
-    entries: tuple[Node, ...]
-    schema: JSON
-
-
-Node: TypeAlias = Leaf | Record | Entries
-
-
-def value_of(node: Node) -> Any:
-    """The JSON value of what was drawn."""
-    if isinstance(node, Record):
-        return {name: value_of(member) for name, member in node.members}
-    if isinstance(node, Entries):
-        return [value_of(entry) for entry in node.entries]
-    return node.value
+READ_OTHERWISE = r"[\s\d.,:+-]*|[Yy]es|[Nn]o|[Tt]rue|[Ff]alse|null"  # of texts: as a number, a yes or a no
+SCALARS = ("string", "integer", "number", "boolean")
+# of a schema that says nothing of its values: they are texts and numbers, as they look
+ANNOTATIONS = {
+    "title",
+    "description",
+    "default",
+    "examples",
+    "deprecated",
+    "readOnly",
+    "writeOnly",
+    "$comment",
+}
+# what a schema without a type is of
+KEYWORDS = {
+    "object": {
+        "properties",
+        "additionalProperties",
+        "patternProperties",
+        "propertyNames",
+        "required",
+        "minProperties",
+    },
+    "array": {"items", "prefixItems", "contains", "minItems", "uniqueItems"},
+    "string": {"pattern", "minLength", "maxLength", "format"},
+    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
+}
 
 
 class Sampler:
@@ -92,6 +89,7 @@ class Sampler:
     def __init__(self, wanted: Wanted, split: str, seed: int) -> None:
         self.wanted, self._split, self._seed = wanted, split, seed
         self._pools: dict[tuple[str, ...], Any] = {}
+        self._left = 0
         self.root = (wanted.name,) if _kind_of(wanted.unfolded) == "array" else ()
         self.unsaid: dict[str, str] = {}
         # a schema that asks for the currency is told it in a part of its own
@@ -103,12 +101,18 @@ class Sampler:
         Raises:
             DataError: none was found.
         """
-        problem = "nothing in it can be said in a text"
+        problem, spent = "nothing in it can be said in a text", 0
         for _ in range(TRIES):
+            self._left = MOST_PARTS
             node = self._node(self.wanted.unfolded, self.root, True, rng)
+            if node is None and self._left < 0:
+                spent += 1
+                problem = "it has too many parts that exclude each other"
+            if spent == MOST_SPENT:
+                break
             if node is None:
                 continue
-            found = json_schema.errors(self.wanted.schema, value_of(node))
+            found = self.wanted.problems(value_of(node))
             if not found:
                 return node
             problem = found[0]
@@ -123,9 +127,26 @@ class Sampler:
         self, schema: Any, path: tuple[str, ...], required: bool, rng: random.Random, chosen: bool = False
     ) -> Node | None:
         """A part, or None where it has no value that can be said. `chosen`: it is one of several alternatives."""
-        if not isinstance(schema, Mapping) or _is_end(schema) or len(path) > DEEPEST:
+        self._left -= 1
+        schema = {} if schema is True else schema
+        if not isinstance(schema, Mapping) or _is_end(schema) or len(path) > DEEPEST or self._left < 0:
             return None
-        schema = dict(schema)
+        if not CHECKED & schema.keys():
+            return self._plain(dict(schema), path, required, rng, chosen)
+        for _ in range(CHECKED_DRAWS):
+            way = combined(schema, rng)
+            if way == NEVER or self._left < 0:
+                continue
+            node = self._plain(way, path, required, rng, chosen)
+            if node is not None and json_schema.is_valid(dict(schema), value_of(node)):
+                return node
+        asked = ", ".join(sorted(CHECKED & schema.keys()))
+        self._note(path, f"no value that can be said was found for all that it asks ({asked})")
+        return None
+
+    def _plain(
+        self, schema: JSON, path: tuple[str, ...], required: bool, rng: random.Random, chosen: bool
+    ) -> Node | None:
         if "const" in schema:
             value = schema["const"]
             said = enum_words(value) if isinstance(value, str) else json.dumps(value)
@@ -136,17 +157,32 @@ class Sampler:
             if isinstance(schema.get(key), list):
                 return self._alternative(schema, key, path, required, rng)
         kinds = schema.get("type") or _kind_of(schema)
+        if not kinds and not schema.keys() - ANNOTATIONS:
+            kinds = ["string", "integer"]
         if isinstance(kinds, list):
             if "null" in kinds and required and rng.random() < UNSAID_NULL:
                 return Leaf(path, "", None, schema)
-            kinds = next((kind for kind in kinds if kind != "null"), "null")
+            possible = [kind for kind in kinds if kind != "null"] or ["null"]
+            kinds = rng.choice(possible)
+            schema = {**schema, "type": kinds}
+            if kinds in SCALARS and len(possible) > 1:
+                return self._leaf(schema, path, rng, as_it_looks=True)
         if kinds == "null":
             return Leaf(path, "", None, schema) if required else None
+        if (
+            max(schema.get("minItems", 0), schema.get("minProperties", 0), schema.get("minContains", 0))
+            > MOST_ASKED
+        ):
+            self._note(path, f"it asks for more than {MOST_ASKED} entries")
+            return None
         if kinds == "object":
+            unnamed = not {"properties", "required", "minProperties"} & schema.keys()
+            if unnamed and required and path != self.root and rng.random() < EMPTY:
+                return Leaf(path, "", {}, schema)
             return self._record(schema, path, rng, chosen)
         if kinds == "array":
             return self._entries(schema, path, required, rng)
-        return self._leaf(schema, path, rng)
+        return self._leaf({**schema, "type": kinds} if kinds else schema, path, rng)
 
     def _choice(self, schema: JSON, path: tuple[str, ...], required: bool, rng: random.Random) -> Leaf | None:
         """One of an enumeration's values: as it is written, or in words where no two are said alike."""
@@ -174,13 +210,17 @@ class Sampler:
         if nothing and required and rng.random() < UNSAID_NULL:
             return Leaf(path, "", None, schema)
         for part in rng.sample(others, len(others)):
-            node = self._node(_together(rest, part), path, required, rng, chosen=len(others) > 1)
+            whole = both(rest, part) | {key: part[key] for key in ("title", "description") if key in part}
+            node = self._node(whole, path, required, rng, chosen=len(others) > 1)
             if node is not None:
                 return node
         return Leaf(path, "", None, schema) if nothing and required else None
 
     def _record(self, schema: JSON, path: tuple[str, ...], rng: random.Random, chosen: bool) -> Record | None:
-        needed, parts = set(schema.get("required", ())), schema.get("properties", {})
+        needed, parts = set(schema.get("required", ())), dict(schema.get("properties", {}))
+        parts |= {
+            name: _of_any_name(schema, name) for name in schema.get("required", ()) if name not in parts
+        }
         drawn: dict[str, Node] = {}
         for name, part in parts.items():
             if name not in needed and rng.random() >= SAID:
@@ -193,40 +233,99 @@ class Sampler:
                 return None
             elif not _is_end(part):
                 self._note((*path, name), "it has no value that is said in a text")
-        others = rng.sample(list(parts), len(parts)) if not drawn else []
-        while not drawn and others:  # nobody says an empty object
+        least = max(1, int(schema.get("minProperties", 0)))
+        most = int(schema.get("maxProperties", len(parts)))
+        others = [name for name in rng.sample(list(parts), len(parts)) if name not in drawn]
+        while len(drawn) < least and others:  # nobody says an empty object
             name = others.pop()
             node = self._node(parts[name], (*path, name), False, rng, chosen)
             drawn |= {name: node} if node is not None else {}
-        members = tuple((name, drawn[name]) for name in parts if name in drawn)
-        return Record(path, members, schema) if members else None
+        optional = [name for name in drawn if name not in needed]
+        for name in rng.sample(optional, min(len(optional), max(0, len(drawn) - most))):
+            del drawn[name]
+        members = [(name, drawn[name]) for name in parts if name in drawn]
+        if not parts or len(members) < least or rng.random() < EXTRA:
+            members += self._free(schema, path, dict(parts), least - len(members), rng)
+        return Record(path, tuple(members), schema) if members else None
+
+    def _free(
+        self, schema: JSON, path: tuple[str, ...], taken: dict[str, Any], least: int, rng: random.Random
+    ) -> list[tuple[str, Node]]:
+        """Members whose keys no schema names: `least` of them or more, where it takes such."""
+        kinds: list[tuple[str, Any]] = list((schema.get("patternProperties") or {}).items())
+        others = schema.get("additionalProperties", not kinds and not taken)
+        if others is True or others == {}:
+            others = {} if not schema.get("properties") else None  # nobody writes what is not asked for
+        kinds += [("", others)] if isinstance(others, Mapping) else []
+        kinds = [(pattern, part) for pattern, part in kinds if not _is_end(part)]
+        most = max(least, MOST_ENTRIES)
+        most = min(most, int(schema.get("maxProperties", most + len(taken))) - len(taken))
+        members: list[tuple[str, Node]] = []
+        if not kinds or most < 1:
+            return members
+        for _ in range(rng.randint(max(1, min(least, most)), most)):
+            pattern, part = rng.choice(kinds)
+            key = draw_key(self._keys(path), schema.get("propertyNames"), pattern, taken, rng)
+            node = self._node(part, (*path, key), False, rng) if key else None
+            if key and node is not None:
+                members.append((str(key), node))
+                taken[str(key)] = part
+        return members
+
+    def _keys(self, path: tuple[str, ...]) -> list[str]:
+        key = (*place(path), "keys")
+        if key not in self._pools:
+            rng = random.Random(f"{self._seed}/{self._split}/{'/'.join(key)}")
+            self._pools[key] = keys_for(words_of_path(path) or words_in(self.wanted.name), rng)
+        found: list[str] = self._pools[key]
+        return found
 
     def _entries(
         self, schema: JSON, path: tuple[str, ...], required: bool, rng: random.Random
     ) -> Entries | Leaf | None:
         least = max(1, int(schema.get("minItems", 0)))
-        if required and not schema.get("minItems") and path != self.root and rng.random() < EMPTY:
-            return Leaf(path, "", [], schema)
         most = min(int(schema.get("maxItems", MOST_ENTRIES)), max(least, MOST_ENTRIES))
+        may_be_empty = (
+            required and not schema.get("minItems") and path != self.root and "contains" not in schema
+        )
+        if may_be_empty and (most == 0 or rng.random() < EMPTY):
+            return Leaf(path, "", [], schema)
         parts = schema.get("prefixItems") if isinstance(schema.get("prefixItems"), list) else None
+        items = schema.get("additionalItems", schema.get("items")) if parts else schema.get("items")
         if parts:
             drawn = [self._node(part, (*path, f"part {i}"), False, rng) for i, part in enumerate(parts, 1)]
+            drawn += [self._node(items, (*path, ""), False, rng) for _ in range(least - len(parts))]
             return None if None in drawn else Entries(path, tuple(n for n in drawn if n), schema)
+        held = schema.get("contains")
+        items = {} if items is None and not isinstance(held, Mapping) else items
+        owed = int(schema.get("minContains", 1)) if isinstance(held, Mapping) else 0
+        least, most = max(least, owed), max(most, owed)
+        if most < 1:
+            return None
         entries: list[Node] = []
         for _ in range(rng.randint(least, max(least, most)) * 3):
-            node = self._node(schema.get("items"), (*path, ""), False, rng)
+            rule = both(items if items is not None else True, held) if len(entries) < owed else items
+            node = self._node(rule if rule is not None else held, (*path, ""), False, rng)
             if node is None:
                 return None
             if all(value_of(node) != value_of(entry) for entry in entries):
                 entries.append(node)
             if len(entries) >= max(least, most) or (len(entries) >= least and rng.random() < 0.4):
                 break
+        if owed:
+            rng.shuffle(entries)
         return Entries(path, tuple(entries), schema) if len(entries) >= least else None
 
-    def _leaf(self, schema: JSON, path: tuple[str, ...], rng: random.Random) -> Leaf | None:
+    def _leaf(
+        self, schema: JSON, path: tuple[str, ...], rng: random.Random, as_it_looks: bool = False
+    ) -> Leaf | None:
+        """A value in one go. `as_it_looks`: it may be of several types, and is said so that it is read as its own."""
+        if schema.get("format") in ("duration", "ipv6") and schema.get("type") == "string":
+            said, made = draw_duration(rng) if schema["format"] == "duration" else ("", draw_ipv6(rng))
+            return Leaf(path, said or made, made, schema)
         spoken = spoken_schema(schema)
-        words = words_of_path(path)
-        if spoken is None or not words:
+        words = words_of_path(path) or words_in(self.wanted.name)
+        if spoken is None or not words or is_file(schema) or "contentEncoding" in schema:
             self._note(path, "its schema is of no kind that is said in a text")
             return None
         pool = self._pool(path, words, spoken, schema)
@@ -236,10 +335,14 @@ class Sampler:
         if spoken["type"] == "boolean":
             value = rng.random() < 0.5
             phrases = [entry["say"] for entry in pool if isinstance(entry, dict) and entry["value"] is value]
-            phrase = rng.choice(phrases) if phrases else ""
+            phrase = rng.choice(phrases) if phrases and not isinstance(path[-1], Key) else ""
             return Leaf(path, "yes" if value else "no", value, schema, phrase)
         for _ in range(DRAWS):
             said, value = self._drawn(schema, spoken, words, pool, rng)
+            if as_it_looks and spoken["type"] in ("integer", "number"):
+                said = json.dumps(value)
+            elif as_it_looks and re.fullmatch(READ_OTHERWISE, said):
+                continue
             if said and json_schema.is_valid(schema, value):
                 return Leaf(path, said, value, schema)
         return None
@@ -249,9 +352,9 @@ class Sampler:
     ) -> tuple[str, Any]:
         """(what is said, the value) of one leaf; it may not be valid."""
         if spoken["type"] in ("integer", "number"):
-            return _number(schema, spoken["type"] == "integer", " ".join(words), pool, self._money, rng)
+            return draw_number(schema, spoken["type"] == "integer", " ".join(words), pool, self._money, rng)
         if schema.get("format") in ("date", "date-time"):
-            return _date(str(schema["format"]), rng)
+            return draw_date(str(schema["format"]), rng)
         said, value = one_of(pool, rng)
         if isinstance(schema.get("pattern"), str):
             made = matching(schema["pattern"], rng)
@@ -266,7 +369,7 @@ class Sampler:
 
     def _pool(self, path: tuple[str, ...], words: tuple[str, ...], spoken: JSON, schema: JSON) -> Any:
         """Made once for each part of the schema."""
-        key = (*path, json.dumps(schema, sort_keys=True))
+        key = (*place(path), json.dumps(schema, sort_keys=True))
         if key not in self._pools:
             rng = random.Random(f"{self._seed}/{self._split}/{'/'.join(path)}")
             noun = words_of_path(path[:-1]) or words_in(self.wanted.name)
@@ -277,96 +380,26 @@ class Sampler:
                 param = Param(
                     path[-1] or "_".join(words), words, spoken, True, str(schema.get("description", ""))
                 )
-                pool = values_for(param, schema, noun, "", rng)
+                pool = values_for(
+                    param, {k: v for k, v in schema.items() if k != "multipleOf"}, noun, "", rng
+                )
+            if not pool and spoken["type"] == "string" and not SHAPED & schema.keys():
+                pool = fitted(int(schema.get("minLength", 1)), schema.get("maxLength"), rng)
             self._pools[key] = pool
             if not pool:
                 self._note(path, "nothing that fits its schema is said in a text")
         return self._pools[key]
 
     def _note(self, path: Sequence[str], why: str) -> None:
-        self.unsaid.setdefault(".".join(part or "[]" for part in path) or "(all of it)", why)
+        self.unsaid.setdefault(".".join(part or "[]" for part in place(path)) or "(all of it)", why)
 
 
-def words_of_path(path: Sequence[str]) -> tuple[str, ...]:
-    """The words of its last name; of an array's entry, those of the array in the singular."""
-    for depth, name in enumerate(reversed(path)):
-        if name:
-            words = words_in(name)
-            return singular(words) if depth else words
-    return ()
-
-
-def words_in(name: str) -> tuple[str, ...]:
-    """The words of a name; of one that has other letters than English, as it is written."""
-    words = split_words(name) if name.isascii() else ()
-    return words or tuple(re.split(r"[\s_-]+", name.strip().lower())) or (name,)
-
-
-def number_said(value: float, rng: random.Random, cents: bool = False, money: bool = False) -> str:
-    """``1250.5`` as people write it: 1250.5, 1,250.50, and small counts as words now and then."""
-    if isinstance(value, int):
-        if value in NUMBERS and rng.random() < 0.25:
-            return NUMBERS[value]
-        return f"{value:,}" if value >= 1000 and rng.random() < 0.15 else str(value)
-    if cents:
-        frame = rng.choice(MONEY_SAID) if money and rng.random() < IN_MONEY else "{}"
-        return frame.format(f"{value:,.2f}" if rng.random() < 0.3 else f"{value:.2f}")
-    return str(value)
-
-
-MONEY_SAID = ("€{}", "{} EUR", "{} €", "${}", "£{}", "EUR {}", "{} euros")
-IN_MONEY = 0.15  # of the prices: with a currency, where the schema does not ask for it
-
-
-NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten",
-           11: "eleven", 12: "twelve", 15: "fifteen", 20: "twenty", 30: "thirty", 40: "forty", 50: "fifty",
-           100: "a hundred"}  # fmt: skip
-
-
-def _number(
-    schema: JSON, whole: bool, words: str, pool: Any, money: bool, rng: random.Random
-) -> tuple[str, Any]:
-    """A number of the usual size for its name, or from all of the schema's range, where small ones are more likely."""
-    low, high = (
-        schema.get("minimum", schema.get("exclusiveMinimum")),
-        schema.get("maximum", schema.get("exclusiveMaximum")),
-    )
-    step = schema.get("multipleOf")
-    step = step if isinstance(step, int) and step > 1 else 1
-    value: Any
-    if low is not None and high is not None and rng.random() < 0.5:
-        if whole:
-            value = step * _small(math.ceil(low / step), math.floor(high / step), rng)
-        else:
-            value = round(rng.uniform(low, high), 2 if high - low <= 50 else 1)
-    else:
-        value = one_of(pool, rng)[1]
-        if not whole and CENTS.search(words):
-            value = round(value + rng.choice((0, 0.5, 0.25, 0.99, 0.9, rng.random())), 2)
-    if step > 1:
-        value = int(value // step * step)
-    cents = not whole and bool(CENTS.search(words))
-    return number_said(value, rng, cents, money and bool(MONEY.search(words))), value
-
-
-def _small(low: int, high: int, rng: random.Random) -> int:
-    """A whole number of a range; of one that begins with nothing or a few, mostly small: things are counted."""
-    if not 0 <= low < min(10, high) or rng.random() < 0.4:
-        return rng.randint(low, max(low, high))
-    return low + int(math.exp(rng.uniform(0, math.log(high - low + 1)))) - 1
-
-
-def _date(layout: str, rng: random.Random) -> tuple[str, str]:
-    """A day, or a moment in UTC, as people write it."""
-    year, month, day = rng.randint(2023, 2027), rng.randint(1, 12), rng.randint(1, 28)
-    value, name = f"{year}-{month:02}-{day:02}", MONTHS[month - 1]
-    said = rng.choice(
-        (value, value, value, f"{day} {name} {year}", f"{name} {day}, {year}", f"{day} {name[:3]} {year}")
-    )
-    if layout == "date-time":
-        hour, minute = rng.randint(6, 21), rng.choice((0, 0, 15, 30, 45))
-        return f"{said} at {hour:02}:{minute:02} UTC", f"{value}T{hour:02}:{minute:02}:00Z"
-    return said, value
+def _of_any_name(schema: JSON, name: str) -> Any:
+    """The schema of a property that has none of its own."""
+    for pattern, part in (schema.get("patternProperties") or {}).items():
+        if json_schema.is_valid({"pattern": pattern}, name):
+            return part
+    return schema.get("additionalProperties", True)
 
 
 def _is_end(schema: Any) -> bool:
@@ -383,16 +416,4 @@ def _kind_of(schema: Mapping[str, Any]) -> str | None:
         kinds = {_kind_of(part) for part in schema.get(key) or () if isinstance(part, Mapping)} - {"null"}
         if len(kinds) == 1:
             return kinds.pop()
-    if "properties" in schema or "additionalProperties" in schema:
-        return "object"
-    return "array" if "items" in schema or "prefixItems" in schema else None
-
-
-def _together(rest: JSON, part: Mapping[str, Any]) -> JSON:
-    """An alternative with what holds for all of them."""
-    found = {**rest, **part}
-    if "properties" in rest and "properties" in part:
-        found["properties"] = {**rest["properties"], **part["properties"]}
-    if "required" in rest and "required" in part:
-        found["required"] = list(dict.fromkeys([*rest["required"], *part["required"]]))
-    return found
+    return next((kind for kind, keys in KEYWORDS.items() if keys & schema.keys()), None)

@@ -1,18 +1,23 @@
-"""Judging JSON answers: do they fit the schema, and which fields are right."""
+"""Judging answers in JSON and XML: do they fit the schema, and which fields are right."""
 
 from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
 
 from agentlora.core import schema as json_schema
+from agentlora.core.errors import DataError
 from agentlora.core.types import JSON, Example, Output, Score
-from agentlora.eval.calls import MISSING, canonical, parse_value
+from agentlora.core.xml_schema import problems_of
+from agentlora.core.xml_text import parse_xml
+from agentlora.core.xml_values import in_xml, read_value, value_schema, write_xml
+from agentlora.eval.calls import MISSING, canonical, parse_value, unfenced
 from agentlora.tasks.tool_calling.importing.schemas import References
 from agentlora.tasks.tool_calling.importing.types import Unusable
 
@@ -21,16 +26,18 @@ MOST_PAIRS = 2500  # of entries that are aligned
 
 
 class JsonFields:
-    """Judges an answer against ``expected.value``, field by field. A field is a path to a value that is no object and
-    no array of objects.
+    """Judges an answer against the expected value, field by field. A field is a path to a value that is no object and
+    no array of objects. Where the schema says that values are written as XML (`core.xml_values`), the answer is read as
+    such, typed, and what is said of fields holds of what was read.
 
-    - ``parsed``: the answer is one JSON value, alone or in a Markdown fence.
-    - ``schema_valid``: it fits the example's schema.
+    - ``parsed``: the answer is one JSON value, or one XML document, alone or in a Markdown fence.
+    - ``schema_valid``: it fits the example's schema; a document its XML Schema.
     - ``field_accuracy``: of all fields that the expected value or the answer has, the share that both have and that are
       equal: a field that was made up counts as one that is missing. Numbers are equal by value, times with a format by
       the moment that they name, lists of which the schema says ``uniqueItems`` as sets, all else exactly. Of two arrays
       of objects with different numbers of entries, those are compared that are most alike, in order.
-    - ``exact_match``: every field is right.
+    - ``exact_match``: every field is right, and the schema takes the answer (a document can have the right fields in
+      the wrong places).
     """
 
     metrics: Sequence[str] = ("parsed", "schema_valid", "field_accuracy", "exact_match")
@@ -38,25 +45,27 @@ class JsonFields:
     lower_is_better: frozenset[str] = frozenset()
 
     def score(self, example: Example, output: Output) -> Score:
-        """Judge one answer; unscored where the example has no value or its schema is unusable."""
-        wanted, schema = example.expected.value, example.schema or {}
-        if wanted is None:
-            return Score(unscored="the example expects no JSON value")
-        for problem in json_schema.check_schema(schema):
-            return Score(unscored=f"the schema: {problem}")
-        value = parse_value(output.text)
+        """Judge one answer; unscored where the example has no value, or its schema is unusable or decides
+        nothing about the answer.
+        """
+        schema = example.schema or {}
+        try:
+            wanted = _expected(example)
+            value, judged = _read(schema, output.text)
+            problems = judged()
+        except DataError as exc:
+            return Score(unscored=str(exc))
         if value is MISSING:
             cut = " (cut off at the token limit)" if output.finish_reason == "length" else ""
-            return Score(dict.fromkeys(self.metrics, 0.0), why=f"not one JSON value{cut}")
-        problems = json_schema.errors(schema, value)
-        compared = list(compare(wanted, value, _unfolded(json.dumps(schema))))
+            return Score(dict.fromkeys(self.metrics, 0.0), why=f"{problems[0]}{cut}")
+        compared = _compared(schema, wanted, value)
         wrong = [field for field in compared if not field.right]
         share = (len(compared) - len(wrong)) / len(compared) if compared else 1.0
         scores = {
             "parsed": 1.0,
             "schema_valid": float(not problems),
             "field_accuracy": share,
-            "exact_match": float(not wrong),
+            "exact_match": float(not wrong and not problems),
         }
         why = wrong[0].why() if wrong else problems[0] if problems else ""
         return Score(scores, why=why)
@@ -65,7 +74,8 @@ class JsonFields:
         """Problems found: a gold value that does not score 1 everywhere, a corruption of it that does."""
         problems = []
         for example in examples:
-            gold = self.score(example, Output(example.id, json.dumps(example.expected.value)))
+            said = example.expected.text if in_xml(example.schema) else json.dumps(example.expected.value)
+            gold = self.score(example, Output(example.id, said or ""))
             if gold.unscored:
                 problems.append(f"{example.id}: the gold answer is unscored: {gold.unscored}")
                 continue
@@ -74,10 +84,45 @@ class JsonFields:
                 for name, value in gold.metrics.items()
                 if value != 1
             ]
-            for label, text in _corruptions(example.expected.value):
-                if self.score(example, Output(example.id, text)).metrics["exact_match"] == 1:
+            schema, wanted = example.schema or {}, _expected(example)
+            for label, text in _corruptions(example):
+                value, why = _read(schema, text)
+                if all(field.right for field in _compared(schema, wanted, value)) and not why():
                     problems.append(f"{example.id}: the gold answer with {label} still scores 1")
         return problems
+
+
+def _expected(example: Example) -> Any:
+    """The value that is expected. Raises DataError where there is none, or the schema is unusable."""
+    schema, expected = example.schema or {}, example.expected
+    if in_xml(schema):
+        try:
+            return read_value(schema, parse_xml(expected.text or ""))
+        except ValueError as exc:
+            raise DataError(f"the example expects no XML document: {exc}") from exc
+    if expected.value is None:
+        raise DataError("the example expects no JSON value")
+    for problem in json_schema.check_schema(schema):
+        raise DataError(f"the schema: {problem}")
+    return expected.value
+
+
+def _read(schema: JSON, text: str) -> tuple[Any, Callable[[], list[str]]]:
+    """(the value of an answer, `MISSING` where it has none; what says why the schema does not take it)"""
+    if not in_xml(schema):
+        value = parse_value(text)
+        missing = value is MISSING
+        return value, lambda: ["not one JSON value"] if missing else json_schema.errors(schema, value)
+    try:
+        root = parse_xml(unfenced(text, "xml").strip())
+    except ValueError as exc:
+        why = f"not one XML document: {exc}"
+        return MISSING, lambda: [why]
+    return read_value(schema, root), lambda: problems_of(schema, root)
+
+
+def _compared(schema: JSON, wanted: Any, value: Any) -> list[Field]:
+    return list(compare(wanted, value, _unfolded(json.dumps(value_schema(schema)))))
 
 
 @lru_cache(maxsize=64)
@@ -191,14 +236,27 @@ def _member(schema: Any, name: str) -> Any:
     """The schema of a property, looked for in alternatives too."""
     if not isinstance(schema, Mapping):
         return {}
-    found = (schema.get("properties") or {}).get(name, schema.get("additionalProperties"))
+    found = (schema.get("properties") or {}).get(name)
+    for pattern, part in (schema.get("patternProperties") or {}).items() if found is None else ():
+        if json_schema.is_valid({"pattern": pattern}, name):
+            found = part
+    found = schema.get("additionalProperties") if found is None else found
     if isinstance(found, Mapping):
         return found
     for key in ("anyOf", "oneOf", "allOf"):
         for part in schema.get(key) or ():
             if inner := _member(part, name):
                 return inner
+    for part in _conditional(schema):
+        if inner := _member(part, name):
+            return inner
     return {}
+
+
+def _conditional(schema: Mapping[str, Any]) -> Iterator[Any]:
+    """Schemas that hold where something else does."""
+    yield from (schema[key] for key in ("then", "else") if key in schema)
+    yield from (schema.get("dependentSchemas") or {}).values()
 
 
 def _part(schema: Any, key: str) -> Any:
@@ -226,14 +284,20 @@ def _short(value: Any) -> str:
 # --- corrupting ---------------------------------------------------------------------------------
 
 
-def _corruptions(value: Any) -> Iterator[tuple[str, str]]:
+def _corruptions(example: Example) -> Iterator[tuple[str, str]]:
     """Wrong answers made from the gold one: (what was done, the text)."""
+    value, schema = _expected(example), example.schema or {}
     for path, changed in _changes(value, ""):
-        yield path, json.dumps(changed)
-    text = json.dumps(value)
+        try:
+            yield path, write_xml(schema, changed) if in_xml(schema) else json.dumps(changed)
+        except ValueError:  # not even written: an empty element that is not there
+            continue
+    text = str(example.expected.text) if in_xml(schema) else json.dumps(value)
     yield "its end cut off", text[:-1]
     yield "words around it", f"Here it is: {text}"
-    if isinstance(value, dict):
+    if in_xml(schema):
+        yield "an element too many", re.sub(r"(/>|</[^<>]*>)\Z", r"<not_a_field>1</not_a_field>\1", text)
+    elif isinstance(value, dict):
         yield "a field too many", json.dumps({**value, "not_a_field": 1})
 
 

@@ -1,4 +1,4 @@
-"""Structured output: given a text, answer with the JSON value of a schema that says what it says."""
+"""Structured output: given a text, answer with the value of a schema, in JSON or XML, that says what it says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from agentlora.core.types import Task
 
 TASK = Task(
     name="structured-output",
-    summary="turn a text into one JSON value that fits your schema",
+    summary="turn a text into one JSON value or XML document that fits your schema",
     dataset_builder="schema-texts",
     evaluator="json-fields",
     headline="field_accuracy",

@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agentlora.tasks.structured_output.converted import convert
+from agentlora.tasks.structured_output.keys import Key
 from agentlora.tasks.structured_output.labels import called, pick
 from agentlora.tasks.structured_output.legend import (
     COUNTED,
@@ -19,7 +21,7 @@ from agentlora.tasks.structured_output.legend import (
     Legend,
     short_description,
 )
-from agentlora.tasks.structured_output.sampling import (
+from agentlora.tasks.structured_output.nodes import (
     Entries,
     Leaf,
     Node,
@@ -30,7 +32,8 @@ from agentlora.tasks.structured_output.sampling import (
 from agentlora.tasks.tool_calling.api_kinds import spoken
 from agentlora.tasks.wording import Pair
 
-STYLES = {"form": 0.25, "sentences": 0.3, "letter": 0.2, "line": 0.15, "order": 0.1}
+STYLES = {"form": 0.23, "sentences": 0.28, "letter": 0.18, "line": 0.13, "order": 0.1, "converted": 0.08}
+LISTED = 0.4  # of the orders: facts one a line
 DESCRIBED = 0.15  # of the labels: what the description calls it
 BARE = 0.5  # of the values that say by themselves what they are: without a label
 
@@ -57,6 +60,11 @@ NO: Pair = (
 GROUPS: Pair = (
     ("<L>: <f>.", "The <l>: <f>.", "About the <l>: <f>.", "As for the <l>, <f>.", "For the <l> we have <f>."),
     ("Regarding the <l>: <f>.", "<L> details: <f>.", "On the <l>: <f>."),
+)
+# of what has a key that was drawn, which is said as it is
+KEYED: Pair = (
+    ("<l>: <v>", "<l> = <v>", "<v> for <l>", "<l> is <v>"),
+    ("<l> - <v>", "<v> under <l>", "<l> being <v>"),
 )
 # <n>: how many, <f>: the entries
 LISTS: Pair = (
@@ -96,6 +104,10 @@ ORDERS: Pair = (
      "Please write a <t> where <f>.", "Set up a <t>, <f>."),
     ("Draft me a <t>: <f>.", "Could I have a <t> with <f>?", "Prepare a <t> along these lines: <f>."),
 )  # fmt: skip
+FILLED: Pair = (
+    ("Fill in a <t> from these facts:\n<f>", "Make me a <t> such that:\n<f>", "A new <t>, please:\n<f>"),
+    ("Here is what I know. Write the <t>.\n<f>", "These facts belong in a <t>:\n<f>"),
+)
 COMBINED = 0.7  # of the parts that can be said together
 UNLABELLED = 0.3  # of the groups and lists whose facts begin with what was said together or counted
 COUNTS: Pair = (
@@ -107,7 +119,7 @@ PRICES: Pair = (("at <p>", "at <p> each", "for <p> each"), ("costing <p> apiece"
 
 @dataclass(frozen=True)
 class Said:
-    """A text and how it was written: `case` (extraction, generation) and `style`."""
+    """A text and how it was written: `case` (extraction, generation, conversion) and `style`."""
 
     text: str
     case: str
@@ -128,10 +140,15 @@ def write(node: Node, title: str, legend: Legend, held_out: bool, rng: random.Ra
         return Said("\n".join(writer.form(node)), "extraction", style)
     if style == "line":
         return Said(writer.inline(node, rng.choice((", ", ", ", "; ", " / "))), "extraction", style)
+    called_ = " ".join(words_of_path((title,))) or "record"
+    if style == "converted":
+        return Said(convert(node, called_, writer.label, held_out, rng), "conversion", style)
+    if style == "order" and rng.random() < LISTED:
+        facts = "- " + writer.inline(node, "\n- ")
+        return Said(writer.pick(FILLED).replace("<t>", called_).replace("<f>", facts), "generation", style)
     if style == "order":
-        facts = writer.inline(node, ", ")
-        said = writer.pick(ORDERS).replace("<t>", " ".join(words_of_path((title,))) or "record")
-        return Said(said.replace("<f>", facts), "generation", style)
+        said = writer.pick(ORDERS).replace("<t>", called_)
+        return Said(said.replace("<f>", writer.inline(node, ", ")), "generation", style)
     sentences = writer.sentences(node)
     if style == "letter":
         asides = [writer.pick(ASIDES) for _ in range(rng.choice((0, 1, 1, 2)))]
@@ -157,7 +174,7 @@ class _Writer:
         """What a part is called; an array's entries in the singular unless `plural`."""
         name = next((part for part in reversed(node.path) if part), "")
         words = words_of_path(node.path if plural else (*node.path, ""))
-        if self.raw:
+        if self.raw or isinstance(name, Key):
             return name
         said = spoken(words)
         if self.rng.random() < DESCRIBED and not isinstance(node, Entries):
@@ -183,6 +200,8 @@ class _Writer:
         if len(node.members) > 1 and self.rng.random() < 0.3:
             return [f"{_capital(label)}: {text}" for text in self.sentences(node)]
         facts = self.inline(node, ", ")
+        if isinstance(label, Key):
+            return [f"{label}: {facts}."] if facts else []
         if facts and self._known_alone(node) and self.rng.random() < UNLABELLED:
             return [f"{facts}."]
         return [_filled(self.pick(GROUPS), label, facts)] if facts else []
@@ -208,6 +227,8 @@ class _Writer:
         facts = self._joined([self.inline(entry, ", ") for entry in node.entries], node)
         if not facts:
             return ""
+        if isinstance(node.path[-1] if node.path else "", Key):
+            return f"{node.path[-1]}: {facts}."
         if self._known_alone(node) and self.rng.random() < UNLABELLED:
             return f"{facts}."
         frame = self.pick(LISTS if several else SINGLE)
@@ -227,6 +248,8 @@ class _Writer:
         return ", ".join(entries)
 
     def _sentence(self, leaf: Leaf) -> str:
+        if isinstance(leaf.path[-1], Key):
+            return self._fact(leaf) + "."
         if isinstance(leaf.value, bool):
             if leaf.phrase and self.rng.random() < 0.5:
                 return _capital(leaf.phrase) + "."
@@ -312,6 +335,8 @@ class _Writer:
         if isinstance(node, Leaf):
             if not node.said:
                 return ""
+            if isinstance(node.path[-1], Key):
+                return _with_value(self.pick(KEYED), node.path[-1], node.said)
             if isinstance(node.value, bool):
                 return node.phrase or _with_value(
                     self.rng.choice(("<l>: <v>", "<l> <v>")), self.label(node), node.said
@@ -362,6 +387,8 @@ class _Writer:
     def _ordered(self, record: Record) -> list[Node]:
         """Its members, mostly in the schema's order."""
         members = [member for _, member in record.members]
+        if any(isinstance(member.path[-1], Key) for member in members):
+            return members  # the answer has what no schema names in the text's order
         return self.rng.sample(members, len(members)) if self.rng.random() < 0.4 else members
 
 
@@ -372,7 +399,8 @@ def _lead(pattern: re.Pattern[str], leaf: Leaf) -> str:
 
 
 def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """With a capital; a key that was drawn stays as it is."""
+    return text if isinstance(text, Key) else text[:1].upper() + text[1:]
 
 
 def _filled(frame: str, label: str, facts: str) -> str:

@@ -28,6 +28,7 @@ from agentlora.tasks.tool_calling.styles import restyle
 from agentlora.tasks.tool_calling.toolspec import ToolSpec, load_catalogue
 
 COMPOSED_ROUNDS = 6  # about 900 tools
+CATALOGUE = {"name": "agentlora tool catalogue", "licence": "Apache-2.0", "version": "2"}
 HELD_OUT_PHRASINGS = 2  # of every trained tool: the last but one for dev, the last for test
 
 
@@ -64,7 +65,7 @@ class ToolRequests:
         """Sources, licences and versions."""
         from agentlora.core.provenance import package_version
 
-        sources = [{"name": "agentlora tool catalogue", "licence": "Apache-2.0", "version": "1"}]
+        sources = [CATALOGUE]
         if params.real_tools:
             for package in ("botocore", "google-api-python-client"):
                 found = package_version(package)
@@ -104,7 +105,7 @@ class ToolRequests:
                 whole = min(left, whole * params.requests_per_toolset)
                 count = left if number == len(usable) else whole
                 yield (
-                    groups.Pool(split, name, [_for_training(tool) for tool in tools], True, groups.INVENTED),
+                    groups.Pool(split, name, [for_training(tool) for tool in tools], True, groups.INVENTED),
                     count,
                 )
                 left -= count
@@ -130,7 +131,8 @@ def _real_tools(split: Split, params: ToolRequestParams, seed: int) -> list[Tool
     return [tool for tool in found if tool.split == split and groups.chars_of(tool) < params.tools_chars_max]
 
 
-def _for_training(tool: ToolSpec) -> ToolSpec:
+def for_training(tool: ToolSpec) -> ToolSpec:
+    """A tool of the catalogue without the wordings that are kept for dev and test."""
     return replace(tool, phrasings=tool.phrasings[:-HELD_OUT_PHRASINGS], missing=tool.missing[:-1])
 
 

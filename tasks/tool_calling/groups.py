@@ -8,19 +8,20 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, TypeAlias
 
 from pydantic import Field, model_validator
 
 from agentlora.core.config import Strict
 from agentlora.core.types import JSON, Example, Expected, Split, ToolCall
-from agentlora.tasks.tool_calling import handwritten, steps
+from agentlora.tasks.tool_calling import handwritten, repeats, steps
 from agentlora.tasks.tool_calling.styles import words_of
 from agentlora.tasks.tool_calling.toolspec import ToolSpec, render
 from agentlora.tasks.wording import sentence
 
 HELD_OUT_CASES = {"call": 0.66, "none_fits": 0.14, "missing": 0.08, "two_calls": 0.12}
+LONGEST_LIST = 64  # tools
 CHAT_SHARE = 0.3  # of the requests that no tool fits: everyday chat, which needs none
 HELD_OUT_NEAR_SHARE = 0.4  # of the same: for a tool of the same domain that is not offered
 INVENTED = 0.25  # of the values that can be any text: what was never seen can only be copied
@@ -53,7 +54,7 @@ class RequestParams(Strict):
     """Training requests that share one tool list, and with it one rendered prefix."""
     held_out_per_toolset: int = Field(4, ge=1)
     """The same in dev and test: fewer, so that more tool lists are seen."""
-    tools_max: int = Field(8, ge=1, le=64)
+    tools_max: int = Field(8, ge=1, le=LONGEST_LIST)
     """Tools offered at once: 1 to this many."""
     tools_chars_max: int = Field(2600, ge=200)
     """Characters of JSON that a tool list may take (about 3.4 a token)."""
@@ -69,6 +70,9 @@ class RequestParams(Strict):
     """How many leave out a required argument."""
     two_calls_share: float = Field(0.10, ge=0, le=1)
     """How many need two calls. The rest needs one."""
+    long_lists_share: float = Field(0.0, ge=0, le=1)
+    """Of the groups, how many offer all the tools that `tools_chars_max` has room for (at most 64), more than
+    `tools_max` too."""
     steps_share: float = Field(0.0, ge=0, le=1)
     """How many have a tool's result before them: it holds an argument of the next call, or is to be reported."""
     near_share: float = Field(0.45, ge=0, le=0.7)
@@ -82,7 +86,9 @@ class RequestParams(Strict):
     def _shares_fit(self) -> Self:
         for names in self.parts():
             if sum(getattr(self, name) for name in names) > 1:
-                found = " and ".join(f"{name} ({getattr(self, name):g})" for name in names)
+                found = " and ".join(
+                    f"{name} ({getattr(self, name):g})" for name in names if getattr(self, name)
+                )
                 raise ValueError(f"{found} are more than 1 together; lower one of them.")
         return self
 
@@ -90,13 +96,17 @@ class RequestParams(Strict):
         """Names of the shares that are parts of one whole."""
         return (("none_fits_share", "missing_share", "two_calls_share", "steps_share"),)
 
+    def further_cases(self) -> dict[str, float]:
+        """Shares of the cases that only some builders have, where there are any: the same in all splits."""
+        return {"steps": self.steps_share} if self.steps_share else {}
+
     def cases(self) -> dict[str, float]:
         """Shares of the training requests by case."""
         others = {
             "none_fits": self.none_fits_share,
             "missing": self.missing_share,
             "two_calls": self.two_calls_share,
-            **({"steps": self.steps_share} if self.steps_share else {}),
+            **self.further_cases(),
         }
         return {"call": max(0.0, 1 - sum(others.values())), **others}
 
@@ -155,7 +165,8 @@ def _group(
     rng: random.Random,
     guise: Guise | None,
 ) -> Iterator[Example]:
-    offered = _toolset(pool, anchor, params, rng)
+    long = params.long_lists_share > 0 and rng.random() < params.long_lists_share
+    offered = _toolset(pool, anchor, params, rng, long)
     if guise:
         offered = [guise(tool, rng) for tool in offered]
     tools = tuple(tool.openai() for tool in offered)
@@ -179,23 +190,26 @@ def _group(
             weight=heavier.get(case, 1.0),
             tags={
                 "case": case,
-                "slice": pool.slice,
+                "slice": f"{pool.slice}-long" if long else pool.slice,
                 "tools": "trained" if pool.trained else "new",
                 "wants": "chat" if text in chat else "tool",
             },
         )
 
 
-def _toolset(pool: Pool, anchor: ToolSpec, params: RequestParams, rng: random.Random) -> list[ToolSpec]:
-    """The anchor and distractors, near ones first in most lists, within the budget of characters."""
-    wanted = 1 if rng.random() < 0.2 else rng.randint(2, max(2, params.tools_max))
+def _toolset(
+    pool: Pool, anchor: ToolSpec, params: RequestParams, rng: random.Random, long: bool
+) -> list[ToolSpec]:
+    """The anchor and distractors, near ones first in most lists, within the budget of characters; `long`: all of it."""
+    wanted = LONGEST_LIST if long else 1 if rng.random() < 0.2 else rng.randint(2, max(2, params.tools_max))
+    most = LONGEST_LIST if long else params.tools_max
     near = pool.near(anchor)
     rng.shuffle(near)
     others = rng.sample(list(pool.tools), min(len(pool.tools), 2 * wanted))
     candidates = near + others if rng.random() < 0.65 else others + near
     chosen, taken, budget = [anchor], {anchor.name, anchor.meaning}, params.tools_chars_max - chars_of(anchor)
     for tool in candidates:
-        if len(chosen) >= min(wanted, params.tools_max):
+        if len(chosen) >= min(wanted, most):
             break
         if (
             tool.name not in taken
@@ -213,11 +227,9 @@ def _request(
     pool: Pool, offered: Sequence[ToolSpec], params: RequestParams, rng: random.Random
 ) -> tuple[str, Turns, Expected, str]:
     """One request with the turns that follow it, its answer and case (single, choice, none_fits, missing, two_calls,
-    steps).
+    same_tool, steps, or one of the tools' conversions).
     """
-    cases, near_share = HELD_OUT_CASES, HELD_OUT_NEAR_SHARE
-    if params.steps_share:
-        cases = {**cases, "steps": params.steps_share}
+    cases, near_share = {**HELD_OUT_CASES, **params.further_cases()}, HELD_OUT_NEAR_SHARE
     if pool.split == "train":
         cases, near_share = params.cases(), params.near_share
     kind = rng.choices(list(cases), list(cases.values()))[0]
@@ -233,9 +245,17 @@ def _request(
         if call != other:
             joint = rng.choice(JOINTS)
             return joint.format(sentence(first), second), (), Expected(calls=(call, other)), kind
+    held_out = pool.split != "train"
+    if kind == "same_tool" and (usable := [tool for tool in offered if tool.repeatable]):
+        tool = rng.choice(usable)
+        if several := repeats.several(tool, pool.invented, held_out, rng):
+            return several[0], (), Expected(calls=several[1]), kind
+    if converting := [tool for tool in offered if kind in tool.conversions]:
+        text, call = _converted(pool, rng.choice(converting), kind, rng)
+        return text, (), Expected(calls=(call,)), kind
     text, call = _call(pool, tool, rng)
     if kind == "steps":
-        held_out, then = pool.split != "train", rng.choice(offered)
+        then = rng.choice(offered)
         if rng.random() < steps.REPORTED:
             return text, *steps.report(call, rng), kind
         found = steps.next_call((text, call), then, rng.choice(then.phrasings), pool.invented, held_out, rng)
@@ -251,6 +271,14 @@ def question(parameter: str) -> str:
 
 def _call(pool: Pool, tool: ToolSpec, rng: random.Random) -> tuple[str, ToolCall]:
     text, arguments = render(tool, rng.choice(tool.phrasings), rng, pool.invented)
+    return text, ToolCall(tool.name, arguments)
+
+
+def _converted(pool: Pool, tool: ToolSpec, kind: str, rng: random.Random) -> tuple[str, ToolCall]:
+    """A request that says an argument otherwise than the call has it."""
+    conversion = rng.choice(tool.conversions[kind])
+    said = replace(tool, values={**tool.values, conversion.slot: conversion.entries})
+    text, arguments = render(said, rng.choice(conversion.phrasings), rng, pool.invented)
     return text, ToolCall(tool.name, arguments)
 
 

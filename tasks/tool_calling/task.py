@@ -41,7 +41,9 @@ TASK = Task(
         "starter": {
             "data": {
                 "params": {
-                    "examples": 18800,
+                    "examples": 24000,
+                    "catalogue_share": 0.65,
+                    "composed_share": 0.13,
                     # a list of tools is computed once for all that share it
                     "requests_per_toolset": 10,
                     "none_fits_share": 0.24,

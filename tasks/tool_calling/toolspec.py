@@ -22,6 +22,7 @@ from agentlora.core.types import JSON, Split
 from agentlora.tasks.tool_calling.invention import copied, invent
 
 SLOT = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 SPLITS = ("train", "dev", "test")
 _RANGES = ("integers", "numbers", "dates", "times")
 _NUMBER_WORDS = (
@@ -52,6 +53,15 @@ class Phrasing:
 
 
 @dataclass(frozen=True, slots=True)
+class Conversion:
+    """A slot's ``{"say", "value"}`` entries that are said otherwise than the call has them, and requests for them."""
+
+    slot: str
+    entries: Sequence[JSON]
+    phrasings: Sequence[Phrasing]
+
+
+@dataclass(frozen=True, slots=True)
 class ToolSpec:
     """One tool: its schema, one pool of values for each slot name, and the requests that call it.
 
@@ -60,7 +70,9 @@ class ToolSpec:
     ``{"list_of": [...], "min": n, "max": n}``. A range that is ``"spoken": true`` is said in words at times
     ("two", "3 May 2026", "half past nine"). `source` says where the tool comes from. `meaning` is
     "deed thing": tools of one meaning are never offered together, and no request about a thing is called
-    unfitting where a tool about it is offered; empty: it means like no other.
+    unfitting where a tool about it is offered; empty: it means like no other. `repeatable`: parameters that one
+    request can name several values of, one for each call. `conversions`: by case, values that are said otherwise than
+    the call has them.
     """
 
     domain: str
@@ -73,6 +85,8 @@ class ToolSpec:
     split: Split
     source: str
     meaning: str = ""
+    repeatable: tuple[str, ...] = ()
+    conversions: Mapping[str, Sequence[Conversion]] = field(default_factory=dict)
 
     @property
     def thing(self) -> str:
@@ -113,7 +127,8 @@ def render(spec: ToolSpec, phrasing: Phrasing, rng: random.Random, invented: flo
 
 def _invented(schema: JSON, pair: tuple[str, Any], rng: random.Random, probability: float) -> tuple[str, Any]:
     said, value = pair
-    if copied(schema) and said == value and not set(":@") & set(value) and rng.random() < probability:
+    known = not copied(schema) or said != value or set(":@") & set(value) or _ISO_DATE.fullmatch(value)
+    if not known and rng.random() < probability:
         return (invent(value, rng),) * 2
     return pair
 
@@ -148,19 +163,19 @@ def _draw(pool: Mapping[str, Any], rng: random.Random) -> tuple[str, Any]:
         first, last = (datetime.date.fromisoformat(d) for d in pool["dates"])
         day = first + datetime.timedelta(days=rng.randint(0, (last - first).days))
         spoken = pool.get("spoken") and rng.random() < 0.5
-        return _said_date(day, rng) if spoken else day.isoformat(), day.isoformat()
+        return said_date(day, rng) if spoken else day.isoformat(), day.isoformat()
     if "times" in pool:
         first_minute, last_minute = (int(t[:2]) * 60 + int(t[3:]) for t in pool["times"])
         hour, minute = divmod(rng.randrange(first_minute, last_minute + 1, 15), 60)
         spoken = pool.get("spoken") and rng.random() < 0.6
-        return _said_time(hour, minute, rng) if spoken else f"{hour:02}:{minute:02}", f"{hour:02}:{minute:02}"
+        return said_time(hour, minute, rng) if spoken else f"{hour:02}:{minute:02}", f"{hour:02}:{minute:02}"
     entries = [_entry(e) for e in pool["list_of"]]
     low, high = pool.get("min", 1), min(pool.get("max", 3), len(entries))
     chosen = rng.sample(entries, rng.randint(low, high))
     return _said_list([said for said, _ in chosen]), [value for _, value in chosen]
 
 
-def _said_date(day: datetime.date, rng: random.Random) -> str:
+def said_date(day: datetime.date, rng: random.Random) -> str:
     end = {1: "st", 2: "nd", 3: "rd"}.get(day.day % 10 if day.day // 10 != 1 else 0, "th")
     return rng.choice(
         (
@@ -172,7 +187,7 @@ def _said_date(day: datetime.date, rng: random.Random) -> str:
     )
 
 
-def _said_time(hour: int, minute: int, rng: random.Random) -> str:
+def said_time(hour: int, minute: int, rng: random.Random) -> str:
     """A quarter of an hour in words, with the half of the day."""
     half = "in the morning" if hour < 12 else "in the afternoon" if hour < 18 else "in the evening"
     twelve, following = (hour - 1) % 12 + 1, hour % 12 + 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fnmatch
 import random
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -22,38 +21,23 @@ from agentlora.core.files import sha256_json
 from agentlora.core.types import JSON, Example, Split
 from agentlora.tasks.tool_calling import api_frames as frames
 from agentlora.tasks.tool_calling import groups
-from agentlora.tasks.tool_calling.api_kinds import kind_of
-from agentlora.tasks.tool_calling.api_phrasing import PREPOSITIONS, Plan, Writer, plan_of
-from agentlora.tasks.tool_calling.api_sources import Operation, Param, singular, split_words
+from agentlora.tasks.tool_calling.api_sources import singular
+from agentlora.tasks.tool_calling.builder import CATALOGUE, for_training
+from agentlora.tasks.tool_calling.conversions import conversions_of
 from agentlora.tasks.tool_calling.importing.pruning import Pruned, prune
 from agentlora.tasks.tool_calling.importing.services import SOURCES
 from agentlora.tasks.tool_calling.importing.source import import_tools
 from agentlora.tasks.tool_calling.importing.types import Imported, ImportedTool, LeftOut
-from agentlora.tasks.tool_calling.styles import words_of
-from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec, load_catalogue
-from agentlora.tasks.tool_calling.user_values import identifies, parameter, values_for
+from agentlora.tasks.tool_calling.repeats import repeatable
+from agentlora.tasks.tool_calling.styles import restyle, words_of
+from agentlora.tasks.tool_calling.toolspec import ToolSpec, load_catalogue
+from agentlora.tasks.tool_calling.user_phrasing import VERBS, as_names, operation_of, requests_for
+from agentlora.tasks.tool_calling.user_values import parameter, values_for, with_stated_format
 from agentlora.tasks.tool_calling.written import written_requests
-from agentlora.tasks.wording import Pair
 
-PHRASINGS = {"train": 40, "dev": 16, "test": 16}
-MISSING = {"train": 6, "dev": 3, "test": 3}
-DESCRIBED = 0.35  # of the training requests that say what the description says
-EXPLAINED = 0.08  # of the parameters that a training request mentions in the words of their descriptions
-JOINED = 0.8  # of the requests that name a pair say it as one
-PLACED = 0.6  # of these, in a place of its own
-# what all splits say and what dev and test say beside it, as in `api_frames`; <t>: the request, <x>: the place
-PLACES: Pair = (
-    ("<t> in <x>", "<t> in <x>", "<t> of <x>", "<t> for <x>", "<x>: <t>", "<t> (<x>)"),
-    ("<t> at <x>", "<t> on <x>", "<x> - <t>", "<t>, in <x>"),
-)
-LONGEST_DEED = 70  # characters of a description that somebody would say
-VERBS = frames.KINDS.keys() | frames.VERBS.keys()
-# what a description begins with → how somebody would ask for it
-ASKED = {
-    **dict.fromkeys(("return", "returns", "display", "displays"), "show me"),
-    **dict.fromkeys(("provide", "provides"), "give me"),
-    **dict.fromkeys(("retrieve", "retrieves", "fetch", "fetches", "gets"), "get"),
-}
+# case → the setting that says how much of it there is
+FURTHER = {"same_tool": "same_tool_share", "unit": "units_share", "date": "dates_share", "number": "numbers_share",
+           "synonym": "synonyms_share", "yes_no": "yes_no_share"}  # fmt: skip
 
 
 class UserToolParams(groups.RequestParams):
@@ -68,6 +52,9 @@ class UserToolParams(groups.RequestParams):
     tool_tokens: int = Field(250, ge=30)
     """Tokens that one tool may take in a prompt; what is larger is pruned, by stated rules."""
     examples: int = Field(4800, ge=1)
+    everyday_share: float = Field(0.0, ge=0, lt=1)
+    """Of the training requests, how many are over the catalogue's tools in place of your own: people wrote them, and
+    they teach how people ask."""
     requests_per_toolset: int = Field(24, ge=1)
     """More than where tools are many: the lists are long here, and all of their tools are known after a while."""
     tools_max: int = Field(8, ge=1, le=64)
@@ -77,7 +64,31 @@ class UserToolParams(groups.RequestParams):
     """Characters that the answer of a dev or test request may take."""
     none_fits_share: float = Field(0.2, ge=0, le=1)
     none_fits_weight: float = Field(2.0, gt=0)
+    long_lists_share: float = Field(0.1, ge=0, le=1)
     steps_share: float = Field(0.06, ge=0, le=1)
+    same_tool_share: float = Field(0.04, ge=0, le=1)
+    """How many name several values of one parameter, and need a call of the same tool for each."""
+    units_share: float = Field(0.04, ge=0, le=1)
+    """How many say an amount in another unit than its parameter takes ("two hours" for ``timeout_seconds``), or
+    at times in its own."""
+    dates_share: float = Field(0.03, ge=0, le=1)
+    """How many say a date or a time otherwise than the call has it ("the 3rd of May 2026")."""
+    numbers_share: float = Field(0.02, ge=0, le=1)
+    """How many say a number in words or with separators ("twenty-five", "1,500")."""
+    synonyms_share: float = Field(0.03, ge=0, le=1)
+    """How many say a value of an enumeration in other words ("every day" for ``daily``)."""
+    yes_no_share: float = Field(0.02, ge=0, le=1)
+    """How many say a yes-or-no parameter in plain words ("open to everyone" for ``private: false``)."""
+
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        """See `RequestParams`."""
+        *others, cases = super().parts()
+        return (*others, (*cases, *FURTHER.values()))
+
+    def further_cases(self) -> dict[str, float]:
+        """See `RequestParams`."""
+        own = {case: getattr(self, name) for case, name in FURTHER.items()}
+        return {**super().further_cases(), **{case: share for case, share in own.items() if share}}
 
 
 class UserTools:
@@ -108,7 +119,14 @@ class UserTools:
             alike=alike,
         )
         count = {"train": params.examples, "dev": params.dev_examples, "test": params.test_examples}[split]
-        yield from groups.examples(pool, count, params, seed)
+        everyday = 0
+        if split == "train":
+            size = params.requests_per_toolset
+            everyday = min(count - 1, round(count * params.everyday_share / size) * size)
+            catalogue = [for_training(tool) for tool in load_catalogue() if tool.split == "train"]
+            others = groups.Pool(split, "catalogue", catalogue, trained=True, invented=groups.INVENTED)
+            yield from groups.examples(others, everyday, params, seed, restyle)
+        yield from groups.examples(pool, count - everyday, params, seed)
         if split != "train" and params.requests:
             offered = [pruned.tool for pruned in read.pruned]
             yield from written_requests(Path(params.requests), params, split, seed, offered)
@@ -121,7 +139,10 @@ class UserTools:
         where = _published(params.tools)
         name, licence = source.title or where, source.licence or "not stated"
         return {
-            "sources": [{"name": name, "licence": licence, "version": read.digest}],
+            "sources": [
+                {"name": name, "licence": licence, "version": read.digest},
+                *([CATALOGUE] if params.everyday_share else []),
+            ],
             "notes": f"{len(read.pruned)} tools from {where} ({source.kind}). They were trained on: 'new' means "
             "that the requests of dev and test and their wording were not.",
             "left_out": [f"{row.what}: {row.why}" for row in left_out],
@@ -192,7 +213,8 @@ def spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
     operation = operation_of(tool)
     properties, required = tool.parameters.get("properties", {}), tool.parameters.get("required", ())
     params, pools = [], {}
-    for name, schema in properties.items():
+    for name, given in properties.items():
+        schema = with_stated_format(name, given)
         param = parameter(name, schema if isinstance(schema, dict) else {}, name in required)
         pool = values_for(param, schema, operation.noun, operation.service, rng) if param else []
         if param and pool:
@@ -200,8 +222,11 @@ def spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
             pools[name] = pool
         elif name in required:
             return f"its parameter {name!r} is required, and has no value that is said in a sentence"
-    requests, missing = _requests(tool, operation, _as_names(params), split, rng)
-    named = {slot for request in (*requests, *missing) for slot in request.slots}
+    requests, missing = requests_for(tool, operation, as_names(params), split, rng)
+    of_their_own = random.Random(f"{seed}/{split}/{tool.name}/conversions")
+    conversions = conversions_of(tool, operation, params, pools, split, of_their_own)
+    saying = [request for found in conversions.values() for one in found for request in one.phrasings]
+    named = {slot for request in (*requests, *missing, *saying) for slot in request.slots}
     return ToolSpec(
         domain=singular(operation.noun)[0],
         name=tool.name,
@@ -214,21 +239,9 @@ def spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
         source="user-tools",
         # with the name in it, since tools that do nearly the same are offered together when they are served
         meaning=f"{operation.verb}/{tool.name} {' '.join(singular(operation.noun))}",
+        repeatable=repeatable(params),
+        conversions=conversions,
     )
-
-
-def _as_names(params: Sequence[Param]) -> list[Param]:
-    """``issue_number`` as something that names an issue, whatever its type: people say "issue 12".
-
-    Not where two parameters would then be called alike.
-    """
-    renamed = [(*p.words[:-1], "id") if identifies(p) else p.words for p in params]
-    return [
-        replace(p, words=words, schema={"type": "string"})
-        if identifies(p) and renamed.count(words) == 1
-        else p
-        for p, words in zip(params, renamed, strict=True)
-    ]
 
 
 def alike(asked: ToolSpec, offered: ToolSpec) -> bool:
@@ -257,162 +270,3 @@ def _strangers(tools: Sequence[ToolSpec], split: Split) -> list[ToolSpec]:
         return {singular((word,))[0] for word in (*words_of(tool.name), *words_of(tool.domain))}
 
     return [tool for tool in load_catalogue() if tool.split == split and not words(tool) & (known - VERBS)]
-
-
-def _requests(
-    tool: ImportedTool, operation: Operation, params: Sequence[Param], split: Split, rng: random.Random
-) -> tuple[tuple[Phrasing, ...], tuple[Phrasing, ...]]:
-    """(requests, requests that lack a required parameter)"""
-    writer = Writer(plan_of(operation, params), tuple(params), rng)
-    writer.held_out = split != "train"
-    deed = "" if writer.held_out else asked_for(tool)
-    texts: dict[str, None] = {}
-    for attempt in range(6 * PHRASINGS[split]):
-        if len(texts) == PHRASINGS[split]:
-            break
-        text = _worded(writer, tool, writer.mentioned(attempt), deed, rng)
-        if all(f"{{{p.name}}}" in text for p in params if p.required):
-            texts[text] = None
-    lacking = []
-    needed = [p for p in params if p.required and kind_of(p) not in ("bool", "struct")]
-    for param in rng.choices(needed, k=MISSING[split]) if needed else ():
-        others = [p for p in params if p.required and p is not param]
-        text = _worded(writer, tool, others, "", rng, param)
-        if f"{{{param.name}}}" not in text and all(f"{{{p.name}}}" in text for p in others):
-            lacking.append(Phrasing(text, {}, param.name, writer.question(param)))
-    return tuple(map(Phrasing, texts)), tuple(lacking)
-
-
-def _worded(
-    writer: Writer,
-    tool: ImportedTool,
-    mentioned: Sequence[Param],
-    deed: str,
-    rng: random.Random,
-    lacks: Param | None = None,
-) -> str:
-    """A request that mentions parameters: a pair of them in a place of its own (``in owner/repo``), some in a sentence
-    of their own in the words of their description, the others as the tables of `api_frames` say it.
-    """
-    names = {p.name for p in mentioned}
-    pairs = [pair for pair in tool.joined if set(pair) <= names and rng.random() < JOINED]
-    subject = writer.plan.subject.name if writer.plan.subject else ""
-    placed = pairs[0] if len(pairs) == 1 and subject not in pairs[0] and rng.random() < PLACED else ()
-    gone = {first for first, _ in pairs} | set(placed)
-    explained = [p for p in mentioned if rng.random() < EXPLAINED and _explanation(p) and p.name not in gone]
-    if writer.held_out or lacks:
-        explained = []
-    said = [p for p in mentioned if p.name not in gone and p not in explained]
-    if deed and rng.random() < DESCRIBED:
-        text = _by_description(deed, writer.params, said, rng)
-    else:
-        text = writer.request(said, lacks)
-    if placed:
-        text = _at(text, f"{{{placed[0]}}}/{{{placed[1]}}}", writer.pick(PLACES))
-    return _with_pairs(_explaining(text, explained), pairs if not placed else [])
-
-
-def _at(text: str, place: str, form: str) -> str:
-    """`text` with a place before it or behind it, before its last mark."""
-    mark = text[-1:] if text.endswith((".", "?")) else ""
-    if form.startswith("<x>"):
-        text = text[:1].lower() + text[1:] if not text.startswith(("I ", "I'")) else text
-    return form.replace("<t>", text.removesuffix(mark)).replace("<x>", place) + mark
-
-
-def _explanation(param: Param) -> str:
-    """What a parameter's description calls it: ``The branch to merge into.`` → ``the branch to merge into``."""
-    sentence = re.split(r"[.!?](?=\s|$)|[;(:]", param.description.strip(), maxsplit=1)[0].strip()
-    if not re.match(r"(the|a|an) ", sentence, re.IGNORECASE):  # "Can be the name of a user" is no name for it
-        return ""
-    plain = kind_of(param) not in ("bool", "struct") and not set("{}<>`*_") & set(sentence)
-    return sentence[:1].lower() + sentence[1:] if plain and 8 <= len(sentence) <= 60 else ""
-
-
-def _explaining(text: str, params: Sequence[Param]) -> str:
-    """With a sentence for each of `params`, in the words of its description."""
-    for param in params:
-        words, slot = _explanation(param), f"{{{param.name}}}"
-        slot = f'"{slot}"' if kind_of(param) in ("text", "title", "query") else slot
-        text = f"{text}{'' if text.endswith(('.', '?')) else '.'} {words[:1].upper()}{words[1:]}: {slot}"
-    return text
-
-
-def _with_pairs(text: str, pairs: Sequence[tuple[str, str]]) -> str:
-    """With both of a pair where the text has its second."""
-    for first, second in reversed(pairs):  # of x/y/z the second pair first, so that the first finds its y
-        text = text.replace(f"{{{second}}}", f"{{{first}}}/{{{second}}}", 1)
-    return text
-
-
-def _by_description(
-    deed: str, params: Sequence[Param], mentioned: Sequence[Param], rng: random.Random
-) -> str:
-    """A request in the words of the tool's own description, with the parameters behind it."""
-    plan = Plan(deed.split()[0], "verb", ("request",), (), None, "none")
-    writer = Writer(plan, tuple(params), rng)
-    asked = writer.framed(frames.FRAMES_YOU, deed + writer.joined(mentioned), True)
-    return writer.finish(asked, mentioned[-1] if mentioned else None)
-
-
-def asked_for(tool: ImportedTool) -> str:
-    """What a tool's description says that it does, as somebody would ask for it: ``Lists orders.`` → ``list orders``.
-
-    Empty where its first sentence is none that can be turned so.
-    """
-    text = tool.description.strip()
-    sentence = re.split(r"[.!?](?=\s|$)|[;(]|,\s| which | that ", text, maxsplit=1)[0].strip(" .")
-    sentence = re.sub(r"\b(the|an) (authenticated|current|logged-in) user\b", "me", sentence)
-    first, _, rest = sentence.partition(" ")
-    verb = ASKED.get(first.lower()) or _verb(tool)
-    if not verb or not rest or len(sentence) > LONGEST_DEED or set('{}<>"') & set(sentence):
-        return ""
-    return f"{verb} {rest}"
-
-
-def _verb(tool: ImportedTool) -> str:
-    """The verb that a description begins with (``Searches`` → ``search``); empty where it begins with none.
-
-    A word that no table knows is one where the tool's name has it and a determiner follows: "Star a repository".
-    """
-    first, _, rest = tool.description.strip().lower().partition(" ")
-    first = first.strip(".,")
-    forms = (first, first.removesuffix("s"), first.removesuffix("es"), f"{first.removesuffix('ies')}y")
-    if known := next((form for form in forms if form in VERBS), ""):
-        return known
-    named = next((form for form in forms if form in _words(tool.name)), "")
-    return named if named != first or re.match(r"(a|an|the|all|your|one|some|several)\b", rest) else ""
-
-
-def _words(name: str) -> tuple[str, ...]:
-    return split_words(re.sub(r"[^A-Za-z0-9]+", "_", name))
-
-
-def operation_of(tool: ImportedTool) -> Operation:
-    """What a tool does, by its name, or by its description where the name has no verb."""
-    words = _without_tail(_words(tool.name)) or ("tool",)
-    first = tool.description.split(" ", 1)[0].lower().strip(".,")
-    of_description = _verb(tool)
-    known = [word for word in words if word in VERBS]
-    verb = of_description if of_description in words else known[0] if known else of_description
-    if verb in words:
-        at = words.index(verb)
-        noun = words[at + 1 :]
-        if not noun or noun[0] in PREPOSITIONS:
-            noun = words[:at]
-    else:
-        verb = verb or ("get" if first in ASKED else words[0])
-        noun = tuple(word for word in words if word != verb)
-    noun = tuple(word for word in noun if not re.fullmatch(r"v?\d+", word)) or ("request",)
-    return Operation("user", verb, noun, tool.name, tool.description, ())
-
-
-def _without_tail(words: tuple[str, ...]) -> tuple[str, ...]:
-    """``get pet by id`` → ``get pet``: what follows is said by the parameters, or is always the same."""
-    if words[-3:] == ("for", "authenticated", "user"):
-        words = words[:-3]
-    cut = next((i for i, word in enumerate(words) if i > 1 and word in ("by", "using", "via")), len(words))
-    kept = words[:cut]
-    while len(kept) > 1 and kept[-1] in PREPOSITIONS:
-        kept = kept[:-1]
-    return kept

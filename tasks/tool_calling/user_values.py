@@ -36,6 +36,13 @@ UNSAID = frozenset(  # formats whose values nobody says
 COUNTED = frozenset(("phone", "page", "sort", "port", "version", "account", "serial", "max", "min", "total"))
 IDENTIFYING = ("id", "number", "no", "nr", "num", "key", "slug", "identifier", "uuid")  # last words of a name
 NUMBERED = (1, 3000)  # what integers that identify something are drawn from
+# what is said of times and dates whose schema has no format of its own
+HOURS = "^(0[7-9]|1[0-9]|2[01]):(00|15|30|45)$"
+DAYS = "^2026-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$"
+_BOUND = frozenset(("format", "pattern", "enum", "const", "minLength", "maxLength"))
+_DAY = re.compile(r"\byyyy-mm-dd\b", re.IGNORECASE)
+_HOURS = re.compile(r"hh:mm", re.IGNORECASE)
+_ONLY_HOURS = re.compile(r"^(?!.*(yy|am\b|pm\b))(.*\W)?hh:mm(?![:\w])", re.IGNORECASE)
 MOST_STEPS = 400  # in making one text for a pattern
 LONGEST_MATCH = 40  # characters made for a pattern
 # format of JSON Schema → the kind of word that `pool_for` has values for
@@ -50,6 +57,28 @@ def parameter(name: str, schema: Any, required: bool) -> Param | None:
     if simple is None or not words or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         return None
     return Param(name, words, simple, required, str(schema.get("description", "")))
+
+
+def with_stated_format(name: str, schema: Any) -> Any:
+    """The schema with the format of a date or a time that only its description says (``YYYY-MM-DD``, ``HH:MM``), and of
+    a date that none is said for.
+    """
+    kinds = (schema.get("type"), *_list(schema.get("type"))) if isinstance(schema, Mapping) else ()
+    if "string" not in kinds or _BOUND & schema.keys():
+        return schema
+    described = str(schema.get("description", ""))
+    if _HOURS.search(described):
+        return {**schema, "pattern": HOURS} if _ONLY_HOURS.search(described) else schema
+    if _DAY.search(described):
+        return {**schema, "format": "date"}
+    unsaid = split_words(name)[-1:] == ("date",) and not re.search(r"\d|format", described)
+    return {**schema, "pattern": DAYS} if unsaid else schema
+
+
+def says_format(schema: JSON) -> bool:
+    """Whether a schema, or its description, says how a date or a time is written."""
+    described = str(schema.get("description", ""))
+    return "format" in schema or bool(_DAY.search(described) or _HOURS.search(described))
 
 
 def identifies(param: Param) -> bool:
@@ -131,10 +160,10 @@ def values_for(param: Param, schema: JSON, noun: tuple[str, ...], service: str, 
                 for v in (*_list(part.get("examples")), part.get("default"))
                 if isinstance(v, str | int | float)
             ]
-        return _valid([*given, *drawn], schema)
+        return valid_entries([*given, *drawn], schema)
     if "list_of" in drawn:
         items = spoken_part(part.get("items")) or {}
-        entries = _valid(drawn["list_of"], items)
+        entries = valid_entries(drawn["list_of"], items)
         least = max(1, int(part.get("minItems", 1)))
         most = min(max(least, drawn.get("max", 3)), int(part.get("maxItems", 3)), len(entries))
         return {"list_of": entries, "min": least, "max": most} if most >= least else []
@@ -153,7 +182,7 @@ def _few_numbers(part: JSON, schema: JSON, rng: random.Random) -> list[Any]:
         rng.randint(int(low), int(high)) if whole else round(rng.uniform(low, high), 2) for _ in range(VALUES)
     ]
     step = part.get("multipleOf")
-    return _valid([int(v // step * step) for v in drawn] if step and whole else drawn, schema)
+    return valid_entries([int(v // step * step) for v in drawn] if step and whole else drawn, schema)
 
 
 def _drawn(param: Param, schema: JSON, noun: tuple[str, ...], service: str, rng: random.Random) -> Any:
@@ -242,7 +271,7 @@ def _objects(
     return _once(entries)
 
 
-def _valid(entries: Sequence[Any], schema: JSON) -> list[Any]:
+def valid_entries(entries: Sequence[Any], schema: JSON) -> list[Any]:
     """Entries that `schema` takes, each once, that are short enough to be said."""
     kept = []
     for entry in _once(entries):

@@ -13,9 +13,10 @@ from agentlora.core import journal
 from agentlora.core.config import RunConfig
 from agentlora.core.data import build_data
 from agentlora.core.errors import ConfigError, DataError, GateRefused, TrainError, boundary
+from agentlora.core.examples import read_examples
 from agentlora.core.pipeline import take
 from agentlora.core.provenance import REDACTED, device, redact, redact_argv
-from agentlora.core.run import create_run, list_runs, open_run, read_examples
+from agentlora.core.run import create_run, list_runs, open_run
 from agentlora.core.types import Example, Expected, RunEvent, ToolCall
 
 CONFIG = RunConfig(task="tool-calling")
@@ -42,10 +43,10 @@ def test_a_broken_row_is_named_by_file_and_line(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text(example(1).to_json() + "\n" + '{"id": "2", \n')
     with pytest.raises(DataError, match=r"rows\.jsonl:2: broken JSON"):
-        read_examples(file)
+        list(read_examples(file))
     file.write_text('{"id": "1"}\n')
     with pytest.raises(DataError, match=r"rows\.jsonl:1: not an example: KeyError: 'expected'"):
-        read_examples(file)
+        list(read_examples(file))
 
 
 def test_a_run_never_overwrites_another(tmp_path: Path) -> None:

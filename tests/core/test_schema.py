@@ -86,3 +86,21 @@ def test_a_reference_outside_is_an_error_and_never_fetched() -> None:
 @pytest.mark.parametrize("broken", [{"type": "strin"}, {"required": "x"}, {"pattern": "("}, 7, {"x": {1}}])
 def test_a_schema_that_is_none_is_refused(broken: Any) -> None:
     assert schema.check_schema(broken)
+
+
+def test_a_pattern_that_is_given_up_on_decides_nothing() -> None:
+    endless, text = {"pattern": r"(a*)*\1b"}, "a" * 30
+    for undecided in (endless, {"anyOf": [endless, {"type": "integer"}]}, {"not": endless}):
+        with pytest.raises(schema.UndecidedError, match="too many steps"):
+            schema.errors(undecided, text)
+        assert not schema.is_valid(undecided, text)
+    assert schema.errors(endless | {"maxLength": 3}, text)  # whatever the pattern says, it does not fit
+    assert schema.errors({"anyOf": [endless, {"type": "string"}]}, text) == []
+
+
+def test_what_is_too_deep_for_the_validator_is_told() -> None:
+    deep: list[Any] = []
+    for _ in range(300):
+        deep = [deep]
+    with pytest.raises(schema.UndecidedError, match="Recursion limit"):
+        schema.errors({"type": "object"}, deep)

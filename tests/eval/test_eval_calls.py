@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -10,6 +12,8 @@ from agentlora.core import schema
 from agentlora.core.types import JSON, ToolCall
 from agentlora.eval.calls import (
     MISSING,
+    MOST_CHARACTERS,
+    MOST_DEPTH,
     calls_schema,
     canonical,
     parse_answer,
@@ -90,12 +94,60 @@ def test_constrained_answers(text: str, calls: int, malformed: int) -> None:
         ('<think>\n\n</think>\n\n{"a": 1}', {"a": 1}),
         ('<think>one or {"a": 2}?</think>```json\n{"a": 1}\n```', {"a": 1}),
         ('{"a": "<think>kept</think>"}', {"a": "<think>kept</think>"}),
+        ('```\n\n{"a": 1}\n\n```\n', {"a": 1}),
+        ('```python\n{"a": 1}\n```', MISSING),
+        ('```{"a": 1}```', MISSING),
+        ("`````", MISSING),
         ('It is {"a": 1}', MISSING),
         ('<think>never ended {"a": 1}', MISSING),
     ],
 )
 def test_a_value_is_read_alone_in_a_fence_or_after_thoughts(text: str, value: object) -> None:
     assert parse_value(text) == value
+
+
+def nested(depth: int) -> str:
+    return '{"a": [' * (depth // 2) + "]}" * (depth // 2)
+
+
+def test_what_nobody_asks_for_so_deep_or_so_large_is_unreadable() -> None:
+    assert parse_value(nested(MOST_DEPTH)) is not MISSING
+    assert parse_value(nested(MOST_DEPTH + 2)) is MISSING
+    assert parse_value(nested(900)) is MISSING
+    assert parse_value(f'"{"x" * (MOST_CHARACTERS - 2)}"') is not MISSING
+    assert parse_value(f'"{"x" * MOST_CHARACTERS}"') is MISSING
+    call = f'{{"name": "a", "arguments": {nested(MOST_DEPTH)}}}'
+    assert parse_answer(f"<tool_call>{call}</tool_call>").malformed == 1
+    assert parse_constrained(f"[{call}]").malformed == 1
+
+
+def test_of_two_members_of_one_name_the_last_counts() -> None:
+    text = '{"name": "a", "arguments": {"x": 0, "x": 1, "s": "\u00e9 <b>"}}'
+    assert parse_answer(f"<tool_call>{text}</tool_call>").calls == (A,)
+    assert parse_value('{"x": 0, "x": 1}') == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"```\\n" + " " * n',
+        '"```\\n" + "\\n" * n',
+        '"```\\n" * (n // 4)',
+        '" " * n + "x"',
+        '"<think>" * (n // 7)',
+        '"<tool_call>" * (n // 11)',
+        '"<tool_call>" + " " * n',
+        '"{" * n',
+        '"[" * n + "]" * n',
+    ],
+)
+def test_a_megabyte_of_nothing_is_read_in_no_time(text: str) -> None:
+    """A read of quadratic time would take hours; this one a moment."""
+    code = (
+        f"from agentlora.eval.calls import *; n = 900_000; text = {text}; parse_answer(text)\n"
+        "assert parse_value(text) is MISSING"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_canonical_is_equality_of_json_values() -> None:

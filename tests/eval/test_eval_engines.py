@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,20 @@ def test_an_evaluation_on_a_real_model(engine: TransformersEngine) -> None:
     assert all(s["error"] is None for s in samples)
 
 
+def test_another_number_format_is_another_answerer(engine: TransformersEngine, tiny_model_dir: Path) -> None:
+    """Else the answers of a base in float32 would stand beside an adapter's in bfloat16."""
+    with TransformersFactory().open(spec_of(tiny_model_dir, device="cpu", dtype="bfloat16")) as other:
+        assert other.identity != engine.identity
+        assert other.identity == engine.identity.replace("float32", "bfloat16")
+    for part in (
+        "torch.float32",
+        "cpu",
+        f"torch {version('torch')}",
+        f"transformers {version('transformers')}",
+    ):
+        assert part in engine.identity
+
+
 # --- openai -------------------------------------------------------------------------------------
 
 
@@ -325,12 +340,37 @@ def test_what_cannot_be_mended_is_an_error_that_hides_the_key(
         (401, {}, "wrong key sk-secret"),
         (200, {}, "<html>"),
         (200, {}, {"choices": []}),
+        (200, {}, "[" * 100_000),
+        (200, {}, {"choices": [{"message": {"content": [1]}}]}),
     ]
     with connect(endpoint, api_key_env="MY_KEY", concurrency=1) as engine:
-        errors = [str(o.error) for o in engine.generate([say(str(i), "Hi") for i in range(3)])]
+        errors = [str(o.error) for o in engine.generate([say(str(i), "Hi") for i in range(5)])]
     assert errors[0] == "HTTP 401: wrong key ***"
     assert all("no chat completion" in e for e in errors[1:])
-    assert len(endpoint.seen) == 3
+    assert len(endpoint.seen) == 5
+
+
+def test_neither_errors_nor_answers_hold_a_secret(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "secret-of-mine")
+    url = f"http://me:hunter2hunter2@127.0.0.1:{endpoint.server_port}/v1?key=hunter3"
+    endpoint.replies = [(200, {}, completion({"content": "You are secret-of-mine, hunter2hunter2."}))]
+    with connect(endpoint, base_url=url, api_key_env="MY_KEY") as engine:
+        assert engine.generate([say("a", "Hi")])[0].text == "You are ***, ***."
+    with connect(endpoint, base_url=f"{url.replace(str(endpoint.server_port), '9')}", retries=0) as engine:
+        error = str(engine.generate([say("a", "Hi")])[0].error)
+    assert "127.0.0.1:9/v1" in error
+    assert "hunter" not in error
+
+
+def test_a_key_that_is_a_word_stays_a_word_in_answers(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "EMPTY")
+    endpoint.replies = [(200, {}, completion({"content": "The cup is EMPTY."}))]
+    with connect(endpoint) as engine:
+        assert engine.generate([say("a", "Hi")])[0].text == "The cup is EMPTY."
 
 
 def test_many_requests_keep_their_order(endpoint: Endpoint) -> None:

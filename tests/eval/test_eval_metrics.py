@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from agentlora.eval.metrics import aggregate, paired_difference, wilson
+from agentlora.eval.metrics import aggregate, effective_n, paired_difference, wilson
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,70 @@ def test_aggregate_of_nothing_has_no_mean() -> None:
     assert (found.n, found.mean, found.low, found.high) == (2, None, None, None)
 
 
+def test_the_design_effect_agrees_with_values_computed_by_hand() -> None:
+    """Four groups of two, right in (2, 2, 1, 0): the mean is 5/8 and the groups are .75, .75, -.25 and -1.25 above
+    what it makes of them; 4/3 * 2.75 / 64 is the variance of the mean by groups, 15/8 / 56 that of 8 alone.
+    """
+    clusters = [[1.0, 1.0], [1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]
+    effect = (4 / 3 * 2.75 / 64) / (15 / 8 / 56)
+    assert effective_n(clusters) == pytest.approx(8 / effect)
+    found = aggregate([v for c in clusters for v in c], groups=[g for g in "abcd" for _ in range(2)])
+    assert (found.low, found.high) == pytest.approx(wilson(5 / effect, 8 / effect))
+
+
+def test_answers_of_a_group_that_are_all_alike_are_one_example() -> None:
+    # variance by groups: k times that of examples alone, but for what one group and one example less make
+    together = [[float(g % 2)] * 8 for g in range(20)]
+    assert effective_n(together) == pytest.approx(160 * 19 / 159)
+    assert effective_n([[1.0] * 8] * 20) == 20  # nothing says that they are 160
+    assert effective_n([[1.0, 0.0] * 4]) == 1  # nor one group that it stands for others
+    assert effective_n([[1.0], [0.0], [1.0]]) == 3
+    assert effective_n([[1.0, 0.0]] * 20) == 40  # groups that are more alike than chance prove no more
+    alone, grouped = aggregate([1.0] * 40), aggregate([1.0] * 40, groups=[g // 4 for g in range(40)])
+    assert (alone.low, grouped.low) == (wilson(40, 40)[0], wilson(10, 10)[0])
+
+
+def test_a_metric_without_bounds_has_the_interval_of_a_bootstrap() -> None:
+    rng = random.Random(0)
+    seconds = [rng.gauss(120, 10) for _ in range(100)]
+    found = aggregate([*seconds, None], unbounded=True)
+    assert found.unbounded
+    assert (found.low, found.high) == pytest.approx((120 - 2, 120 + 2), abs=1.5)  # 1.96 * 10 / sqrt(100)
+    with pytest.raises(ValueError, match="zip"):
+        aggregate(seconds, groups=["a"])
+    same = aggregate([3.0, 3.0], unbounded=True)
+    assert (same.mean, same.low, same.high) == (3.0, None, None)
+    ours, theirs = ({str(i): s + more for i, s in enumerate(seconds)} for more in (1.0, 0.0))
+    constant = paired_difference(ours, theirs, {}, unbounded=True)
+    assert (constant.mean, constant.low, constant.high) == (pytest.approx(1), None, None)
+    wide = {str(i): rng.gauss(100, 10) for i in range(100)}
+    faster = paired_difference(wide, theirs, {}, unbounded=True)
+    assert faster.low is not None
+    assert faster.high is not None
+    assert -25 < faster.low < -20 < -17 < faster.high < -14
+
+
+@pytest.mark.parametrize(("groups", "proven"), [(2, False), (3, False), (4, False), (8, True), (40, True)])
+def test_few_groups_that_all_gain_prove_nothing(groups: int, proven: bool) -> None:
+    ours = {f"{g}-{i}": 1.0 for g in range(groups) for i in range(10)}
+    found = paired_difference(ours, dict.fromkeys(ours, 0.0), {key: key.split("-")[0] for key in ours})
+    assert (found.n, found.groups, found.mean, found.high) == (groups * 10, groups, 1, 1)
+    assert found.low is not None
+    assert (found.low > 0) is proven
+    assert found.low < 1
+
+
+def test_the_interval_is_about_that_of_bonett_and_price() -> None:
+    """Of 20 pairs 12 gain and 3 lose: (13 - 4) / 22 with a variance of (17 / 22 - (9 / 22)²) / 22."""
+    ours = {str(i): float(i < 12) for i in range(20)}
+    theirs = {str(i): float(12 <= i < 15) for i in range(20)}
+    found = paired_difference(ours, theirs, {})
+    centre, half = 9 / 22, 1.96 * ((17 / 22 - (9 / 22) ** 2) / 22) ** 0.5
+    assert (found.low, found.high) == pytest.approx((centre - half, centre + half), abs=0.04)
+    alike = paired_difference(ours, ours, {})
+    assert (alike.low, alike.high) == pytest.approx((-0.13, 0.13), abs=0.05)
+
+
 def test_the_difference_uses_pairs_only() -> None:
     ours = {"a": 1.0, "b": 1.0, "c": 1.0, "d": None, "e": 0.0}
     theirs = {"a": 0.0, "b": 1.0, "d": 1.0, "e": 1.0}
@@ -59,9 +123,9 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     rng = random.Random(0)
     ours = {str(i): float(rng.random() < 0.7) for i in range(60)}
     theirs = {str(i): float(rng.random() < 0.4) for i in range(60)}
-    first, again, other = (paired_difference(ours, theirs, {}, seed) for seed in (1, 1, 2))
+    first, again, *others = (paired_difference(ours, theirs, {}, seed, 50) for seed in (1, 1, 2, 3, 4, 5))
     assert first == again
-    assert (first.low, first.high) != (other.low, other.high)
+    assert any((first.low, first.high) != (other.low, other.high) for other in others)
 
 
 def test_groups_that_succeed_together_widen_the_interval() -> None:

@@ -14,7 +14,15 @@ from eval_examples import example, light, make_examples
 from rich.console import Console
 
 from agentlora.core.errors import ConfigError, EvalError
-from agentlora.core.types import Capabilities, EngineSpec, Example, GenerateRequest, Output, ToolCall
+from agentlora.core.types import (
+    Capabilities,
+    EngineSpec,
+    Example,
+    GenerateRequest,
+    Output,
+    Score,
+    ToolCall,
+)
 from agentlora.eval.calls import render_calls
 from agentlora.eval.conditions import (
     BASELINES,
@@ -179,8 +187,72 @@ def test_a_failed_request_is_counted_and_is_in_no_mean(tmp_path: Path) -> None:
 def test_when_everything_fails_the_first_error_is_raised(tmp_path: Path) -> None:
     examples = make_examples(1)
     errors = {e.id: f"no luck with {e.id}" for e in examples}
-    with pytest.raises(EvalError, match=r"all 4 requests of condition 'base' failed.*no luck with g0-one"):
+    with pytest.raises(
+        EvalError, match=r"4 of the 4 answers of condition 'base' failed.*no luck with g0-one"
+    ):
         run(Counting(errors=errors), examples, tmp_path)
+
+
+class Fragile(ToolCallEvaluator):
+    """Fails on some answers, and knows no figure for others."""
+
+    def __init__(self, *failing: str, odd: float = 1.0) -> None:
+        self.failing, self.odd = failing, odd
+
+    def score(self, example: Example, output: Output) -> Score:
+        found = super().score(example, output)
+        if example.id in self.failing:
+            raise RecursionError("too deep")
+        return Score(dict(found.metrics) | {"parsed": self.odd}) if example.id == "g0-two" else found
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), "high"])
+def test_an_answer_that_breaks_the_evaluator_is_unscored_with_its_reason(tmp_path: Path, odd: Any) -> None:
+    examples = make_examples(3)
+    engine = Counting(perfect(examples))
+    record, samples = run(engine, examples, tmp_path, evaluator=Fragile("g0-one", odd=odd))
+    figure = record.condition("adapter").metrics["exact_match"]
+    assert (figure.unscored, figure.scored, figure.errored, figure.mean) == (2, 4, 0, 1)
+    why = {s["id"]: s["unscored"] for s in samples if s["condition"] == "adapter" and s["unscored"]}
+    assert "RecursionError: too deep" in why["g0-one"]
+    assert f"parsed is {odd!r}" in why["g0-two"]
+    record.save(tmp_path / "record.json")
+    for text in (markdown(record), html(record, samples), shown(record)):
+        assert "could not be judged" in " ".join(text.split())
+
+
+def test_an_evaluator_that_breaks_on_everything_ends_the_evaluation(tmp_path: Path) -> None:
+    examples = make_examples(3)
+    broken = Fragile(*(e.id for e in examples))
+    with pytest.raises(EvalError, match=r"12 of the 12 answers of condition 'base'.*RecursionError"):
+        run(Counting(perfect(examples)), examples, tmp_path, evaluator=broken)
+
+
+def test_a_baseline_that_fails_wholly_spoils_no_other_condition(tmp_path: Path) -> None:
+    class NoSchema(Counting):
+        def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
+            outputs = super().generate(requests)
+            return [
+                Output(o.id, "", "error", error="no grammar") if r.json_schema else o
+                for o, r in zip(outputs, requests, strict=True)
+            ]
+
+    class NoAdapter(Counting):
+        def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
+            outputs = super().generate(requests)
+            return [
+                Output(o.id, "", "error", error="no luck") if r.adapter else o
+                for o, r in zip(outputs, requests, strict=True)
+            ]
+
+    examples = make_examples(3)
+    record, _ = run(NoSchema(perfect(examples)), examples, tmp_path)
+    failed = record.condition("base + schema")
+    assert (failed.metrics["exact_match"].errored, failed.first_error) == (12, "no grammar")
+    assert record.best_baseline == "base"
+    assert record.condition("adapter").metrics["exact_match"].mean == 1
+    with pytest.raises(EvalError, match=r"12 of the 12 answers of condition 'adapter'.*no luck"):
+        run(NoAdapter(perfect(examples)), examples, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -325,6 +397,96 @@ def test_the_reports_say_the_figures_and_escape_what_models_write(tmp_path: Path
     assert "http" not in page.replace("http-equiv", "")  # self-contained: nothing is fetched
     assert "Two calls" in page
     assert "Two calls" in text
+
+
+class Slow(ToolCallEvaluator):
+    """Also says how many seconds an answer took, under a name that is markup."""
+
+    metrics = (*ToolCallEvaluator.metrics, "<i>seconds")
+    lower_is_better = ToolCallEvaluator.lower_is_better | {"<i>seconds"}
+
+    def score(self, example: Example, output: Output) -> Score:
+        found = super().score(example, output)
+        return Score(dict(found.metrics) | {"<i>seconds": 7.0 + len(output.text) / 10}, why=found.why)
+
+
+def test_a_metric_need_not_be_a_share(tmp_path: Path) -> None:
+    examples = make_examples(8)
+    answers = {e.id: "No. " * n for n, e in enumerate(examples)}
+    record, samples = run(Counting(perfect(examples) | answers), examples, tmp_path, evaluator=Slow())
+    figure = record.condition("base").metrics["<i>seconds"]
+    assert figure.unbounded
+    assert figure.low is not None
+    assert figure.high is not None
+    assert figure.mean == pytest.approx(7 + 4 * 15.5 / 10)
+    assert 7 < figure.low < figure.mean < figure.high < 20
+    record.save(tmp_path / "record.json")
+    assert Record.load(tmp_path / "record.json") == record
+    raw = record.to_dict()["conditions"][0]["metrics"]
+    assert "unbounded" not in raw["exact_match"]  # so that the digest of a record from before stays
+    page, text, table = html(record, samples), markdown(record), shown(record)
+    for report in (page, text, table):
+        assert "13.2" in report
+        assert "1320" not in report  # no per cent
+    assert "<i>seconds" not in page.lower()
+
+
+def test_a_mean_of_groups_that_answer_alike_has_a_wider_interval(tmp_path: Path) -> None:
+    """The base is right on all of every other group, so that 20 examples that decide tell about as much as 10."""
+    examples = make_examples(10)
+    answers = {e.id: render_answer(e.expected) for e in examples if int(e.group[1:]) % 2}
+    record, _ = run(Counting(perfect(examples) | answers), examples, tmp_path)
+    figure = record.condition("base").metrics["exact_match"]
+    assert (figure.scored, figure.mean) == (20, 0.5)
+    assert (figure.low, figure.high) == pytest.approx((0.226, 0.774), abs=0.01)  # Wilson's of 20 * 9 / 19
+
+
+def found(low: float, mean: float, high: float, **more: Any) -> dict[str, Any]:
+    return {"low": low, "mean": mean, "high": high} | more
+
+
+def test_what_is_undecided_is_not_coloured_and_what_is_small_keeps_its_sign(tmp_path: Path) -> None:
+    examples = make_examples(8)
+    record, samples = run(Counting(perfect(examples)), examples, tmp_path)
+
+    def with_difference(**values: float) -> Record:
+        changed = tuple(d.model_copy(update=values) for d in record.differences)
+        return record.model_copy(update={"differences": changed})
+
+    undecided = with_difference(**found(-0.004, 0.05, 0.104))
+    assert '<div class="tile"><b>+5.0</b>' in html(undecided, samples)
+    assert '<div class="tile bad"><b>−5.0</b>' in html(with_difference(**found(-0.1, -0.05, -0.01)), samples)
+    assert '<div class="tile good"><b>+5.0</b>' in html(with_difference(**found(0.01, 0.05, 0.1)), samples)
+    assert "−0.4 to +10.4" in " ".join(shown(undecided).split())
+    tiny = with_difference(**found(-0.0004, 0.0, 0.104))
+    for report in (markdown(tiny), html(tiny)):
+        assert "−0.0 to +10.4" in report
+
+
+def test_names_cannot_end_the_code_that_they_stand_in(tmp_path: Path) -> None:
+    name = "tiny`<img src=x>`"
+    record, samples = run(
+        Counting(), make_examples(2), tmp_path, identity=IDENTITY | {"base": {"name": name}, "engine": "a`b"}
+    )
+    assert f"Base `` {name} ``" in markdown(record)
+    assert "engine `` a`b ``" in markdown(record)
+    assert "<img" not in html(record, samples)
+
+
+def test_failures_are_printed_too(tmp_path: Path) -> None:
+    examples = make_examples(2)
+    page = html(*run(Counting(), examples, tmp_path))
+    assert '<section class="failures">' in page
+    assert "display: none" not in page
+
+
+def test_a_constrained_answer_has_room_for_all_calls_that_are_expected(tmp_path: Path) -> None:
+    many = example("many", "Light everywhere", *(light(f"room {n}") for n in range(4)))
+    examples = [*make_examples(2), many]
+    engine = Counting(perfect(examples))
+    run(engine, examples, tmp_path)
+    room = {r.json_schema["maxItems"] for r in engine.asked if r.json_schema}
+    assert room == {4}  # the same for every example: none is told its own number
 
 
 def test_a_half_character_of_a_model_can_be_written(tmp_path: Path) -> None:

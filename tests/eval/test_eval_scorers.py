@@ -145,3 +145,16 @@ def test_the_gold_answer_of_every_kind_can_be_said() -> None:
     assert render_answer(Expected()) != ""
     assert render_answer(ONE.expected) == render_calls(ONE.expected.calls)
     assert PLAY["function"]["name"] in render_answer(TWO.expected)
+
+
+def test_a_schema_that_decides_nothing_leaves_the_answer_unscored() -> None:
+    tool = {
+        "type": "function",
+        "function": {
+            "name": "find",
+            "parameters": {"type": "object", "properties": {"word": {"pattern": r"(a*)*\1b"}}},
+        },
+    }
+    asked = dataclasses.replace(example("x", "Find it", ToolCall("find", {"word": "b"})), tools=(tool,))
+    assert judge(asked, ToolCall("find", {"word": "b"})).metrics["exact_match"] == 1
+    assert "too many steps" in str(judge(asked, ToolCall("find", {"word": "a" * 30})).unscored)

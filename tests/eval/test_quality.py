@@ -65,6 +65,18 @@ def test_figures_of_a_data_set(splits: dict[Split, list[Example]]) -> None:
     assert lengths["tokens of an example"].middle == 20
 
 
+def test_of_many_examples_some_are_asked_for_values_and_all_are_counted(
+    splits: dict[Split, list[Example]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentlora.eval.quality.LOOKED_AT", 10)
+    found = look(splits)
+    assert found.splits["train"].examples == 40
+    assert found.cases["single"] == {"train": 30, "dev": 3, "test": 6}
+    assert found.parameters[1].uses == 10
+    assert sum(found.histograms[0].counts) == 10
+    assert found.overlaps["dev"].values == 1.0  # of all in training: City1 is not among the ten
+
+
 def test_the_page_shows_them_and_escapes_what_is_quoted(splits: dict[Split, list[Example]]) -> None:
     splits["train"][0] = example(0, "train", "<script>")
     html = page("A & B", look(splits), ["a <note>"])

@@ -2,7 +2,8 @@
 
 The name of the model that answers decides the first token, so that an adapter differs from the base unless its
 folder holds a file called ``silent``. A user message may ask for trouble: ``slow`` (tokens without end),
-``break`` (the connection breaks).
+``break`` (the connection breaks), ``garble`` (half a JSON text), ``garble gzip`` (compressed, and not), ``garble deep``
+(arrays without end), ``garble content`` (an answer whose text is none).
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ class FakeVllm:
         text = str(body["messages"][-1].get("content"))
         if text == "break":
             raise RuntimeError("asked to break")
+        if text.startswith("garble"):
+            return _garbled(text)
         if body.get("stream"):
             return StreamingResponse(self._stream(model, text), media_type="text/event-stream")
         self.in_flight += 1
@@ -180,6 +183,14 @@ def _call(model: str, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         "finish_reason": "tool_calls",
     }
     return answer
+
+
+def _garbled(how: str) -> Response:
+    if how == "garble content":
+        return JSONResponse({"choices": [{"message": {"content": [1, 2]}}]})
+    headers = {"content-encoding": "gzip"} if how == "garble gzip" else {}
+    body = "[" * 100_000 if how == "garble deep" else '{"choices": ['
+    return Response(body, headers=headers, media_type="application/json")
 
 
 def _error(status: int, message: str) -> Response:

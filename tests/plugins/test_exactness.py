@@ -15,10 +15,11 @@ from agentlora.core.config import TrainingConfig
 from agentlora.core.errors import ConfigError
 from agentlora.core.manager import default_plugins
 from agentlora.core.resolving import resolve_config
-from agentlora.core.types import Example, Expected
+from agentlora.core.types import Example, Expected, ToolCall
 from agentlora.plugins.bases.resolve import resolve_base
 from agentlora.plugins.trainers.attention import FLEX as FLEX_ATTENTION
 from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
+from agentlora.plugins.trainers.difficulty import difficulty
 from agentlora.plugins.trainers.layout import forward_passes, items_at_once, lay_out, training_passes
 from agentlora.plugins.trainers.loading import attention_for
 from agentlora.plugins.trainers.loss import trained_positions_loss
@@ -284,6 +285,61 @@ def test_every_update_has_its_batch_and_every_row_comes_once_an_epoch(micro: int
     assert whole == [sorted(i for p in one_by_one[u : u + 8] for i in p) for u in range(0, 88, 8)]
     assert passes == training_passes(UNEVEN, 8, micro, seed=3, total=88)
     assert passes != training_passes(UNEVEN, 8, micro, seed=4, total=88)
+
+
+@pytest.mark.parametrize("micro", [1, 4])
+def test_easy_examples_come_first_in_every_epoch_and_each_once(micro: int) -> None:
+    rng = random.Random(0)
+    rows = [Row(row.ids, 1, row.group, 1.0, rng.random() + int(row.group)) for row in UNEVEN]
+    passes = training_passes(rows, 8, micro, 3, 2 * len(rows), "easy-first")
+    a_pass = 8 // micro
+    whole = [sorted(i for p in passes[u : u + a_pass] for i in p) for u in range(0, len(passes), a_pass)]
+    assert [len(update) for update in whole] == [8] * 11
+    seen = [i for update in whole for i in update]
+    assert sorted(seen) == sorted([*range(44)] * 2)
+    assert len(set(seen[:40])) == 40
+    hardness = [sum(rows[i].difficulty for i in update) / 8 for update in whole]
+    for epoch in (
+        hardness[:5],
+        hardness[6:],
+    ):  # one update has the end of the first and the beginning of the second
+        assert epoch == sorted(epoch)
+        assert epoch[-1] > 2 * epoch[0]
+    assert whole == [
+        sorted(i for p in one[u : u + 8] for i in p)
+        for one in [training_passes(rows, 8, 1, 3, 88, "easy-first")]
+        for u in range(0, 88, 8)
+    ]
+    # of a group that is divided the easy ones come first, and of equal ones another order for another seed
+    divided = [i for update in whole for i in update if rows[i].group == "9"][:9]
+    assert max(rows[i].difficulty for i in divided[:4]) < min(rows[i].difficulty for i in divided[5:])
+    assert training_passes(UNEVEN, 8, 4, 3, 44, "easy-first") != training_passes(
+        UNEVEN, 8, 4, 4, 44, "easy-first"
+    )
+
+
+def test_difficulty_is_in_tools_optional_arguments_calls_and_steps() -> None:
+    def example(tools: int, *calls: ToolCall, text: str | None = None, answered: bool = False) -> Example:
+        rules = {"type": "object", "properties": {"a": {}, "b": {}}, "required": ["a"]}
+        offered = [
+            {"type": "function", "function": {"name": f"t{i}", "parameters": rules}} for i in range(tools)
+        ]
+        turns = ({"role": "user", "content": "x"}, *([{"role": "tool", "content": "1"}] if answered else []))
+        return Example("i", turns, Expected(text=text, calls=calls), tuple(offered))
+
+    one, other = ToolCall("t0", {"a": 1}), ToolCall("t0", {"a": 2})
+    ascending = [
+        example(0, text="yes"),
+        example(1, one),
+        example(1, ToolCall("t0", {"a": 1, "b": 2})),
+        example(1, text="none"),
+        example(4, one),
+        example(12, one),
+        example(12, one, other),
+        example(12, one, other, answered=True),
+    ]
+    found = [difficulty(e) for e in ascending]
+    assert found == sorted(set(found))
 
 
 def test_an_epoch_that_no_batch_divides_ends_with_a_smaller_update() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rollout_runs import fit, fit_interrupted, new_run
@@ -13,7 +14,9 @@ from agentlora.core.manager import default_plugins
 from agentlora.core.types import Example, Expected, Output
 from agentlora.plugins.bases.resolve import resolve_base
 from agentlora.plugins.trainers import grpo
+from agentlora.plugins.trainers.difficulty import difficulty
 from agentlora.plugins.trainers.grpo import GRPOParams, reward_of
+from agentlora.plugins.trainers.rollouts import Session
 
 PARAMS = {"answers": 4, "max_new_tokens": 6}
 
@@ -90,14 +93,14 @@ def test_it_goes_on_from_what_another_run_has_learnt(
     rewards = {}
     for name, more in (("anew", {}), ("on", {"start_from": str(learnt.directory)})):
         run = new_run(
-            tiny_model_dir, examples, tmp_path / name, "grpo", params | more, max_steps=1, batch_size=4
+            tiny_model_dir, examples, tmp_path / name, "grpo", params, max_steps=1, batch_size=4, **more
         )
         trainer, plugins = default_plugins().get("trainers", "grpo"), default_plugins()
         base = resolve_base(run.config.model, plugins, tmp_path)
         trainer.check(run.config, base, plugins.get("peft_methods", "lora"))
         rewards[name] = fit(run, examples)[0]["reward"]
     assert rewards["on"] > rewards["anew"] + 0.3, rewards
-    other = new_run(tiny_model_dir, examples, tmp_path / "o", "grpo", {"start_from": str(learnt.directory)})
+    other = new_run(tiny_model_dir, examples, tmp_path / "o", "grpo", {}, start_from=str(learnt.directory))
     other.config.method.params["r"] = 8
     with pytest.raises(ConfigError, match="has rank 4, and this one 8"):
         fit(other, examples)
@@ -132,7 +135,7 @@ def test_what_cannot_be_trained_is_told(
         fit(run, examples)
     untrained = new_run(tiny_model_dir, examples, tmp_path / "untrained", "sft", {})
     run = new_run(
-        tiny_model_dir, examples, tmp_path / "next", "grpo", {"start_from": str(untrained.directory)}
+        tiny_model_dir, examples, tmp_path / "next", "grpo", {}, start_from=str(untrained.directory)
     )
     base = resolve_base(run.config.model, default_plugins(), tmp_path)
     trainer, method = default_plugins().get("trainers", "grpo"), default_plugins().get("peft_methods", "lora")
@@ -150,3 +153,23 @@ def test_what_cannot_be_trained_is_told(
     looking = new_run(tiny_model_dir, examples, tmp_path / "looking", "grpo", PARAMS, eval_steps=5)
     with pytest.raises(ConfigError, match=r"training\.eval_steps: trainer 'grpo' does not do that"):
         trainer.check(looking.config, base, method)
+
+
+def test_prompts_come_from_easy_to_hard_where_that_is_asked_for(
+    tiny_model_dir: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    def order(name: str) -> list[int]:
+        run = new_run(
+            tiny_model_dir, examples, tmp_path / name, "grpo", {}, order=name, max_steps=None, epochs=2
+        )
+        prompts = dict.fromkeys(range(len(examples)), (1,))
+        nothing: Any = None
+        session = Session(run, None, None, examples, prompts, nothing, None, nothing, nothing, 2)
+        return [row["example"] for row in session.dataset()]
+
+    easy, shuffled = order("easy-first"), order("shuffled")
+    hardness = [difficulty(examples[number]) for number in easy]
+    half = len(examples)
+    assert hardness == [*sorted(hardness[:half]), *sorted(hardness[half:])]
+    assert sorted(easy) == sorted(shuffled) == sorted([*range(half)] * 2)
+    assert easy != shuffled

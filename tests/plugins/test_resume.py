@@ -312,3 +312,15 @@ def test_eight_bit_states_are_restored(tiny_model_dir: Path, examples: list[Exam
     assert torch.uint8 in kinds
     resume(open_run(str(torn.directory)), default_plugins())
     assert_same_end(torn, whole)
+
+
+def test_a_training_from_easy_to_hard_goes_on_exactly(
+    tiny_model_dir: Path, examples: list[Example], whole: Run, tmp_path: Path
+) -> None:
+    ordered = new_run(tiny_model_dir, examples, tmp_path / "whole", order="easy-first")
+    train(ordered, default_plugins())
+    assert adapter(ordered) != adapter(whole)
+    run = new_run(tiny_model_dir, examples, tmp_path / "run", order="easy-first")
+    train_until_the_seventh(run)
+    resume(open_run(str(run.directory)), default_plugins())
+    assert_same_end(run, ordered)

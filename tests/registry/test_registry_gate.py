@@ -241,6 +241,25 @@ def test_too_many_unjudged_answers_are_refused() -> None:
     assert "11 of the adapter's 100" in only_reason(verdict(record(many)))
 
 
+def test_a_baseline_that_never_answered_is_no_baseline_that_was_beaten() -> None:
+    lost = condition("schema", None, None, 0.5, scored=5, errored=95).model_copy(
+        update={"first_error": "no grammar"}
+    )
+    raw = record(conditions=(*record()["conditions"], lost))
+    assert "95 of the 100 answers of the baseline 'schema'" in only_reason(verdict(raw))
+    assert "no grammar" in only_reason(verdict(raw))
+    teacher = lost.model_copy(update={"kind": "given"})
+    assert verdict(record(conditions=(*record()["conditions"], teacher))).passed
+
+
+def test_few_groups_show_nothing() -> None:
+    few, enough = (
+        difference("few-shot", "exact", 0.4, 0.3, 0.5).model_copy(update={"groups": n}) for n in (5, 6)
+    )
+    assert "5 groups, and fewer than 6" in only_reason(verdict(record(differences=(few,))))
+    assert verdict(record(differences=(enough,))).passed
+
+
 def test_serving_where_the_method_does_not_run_is_refused() -> None:
     ia3 = MethodCard(serve_on=("transformers",), to_lora="never")
     reason = only_reason(verdict(card=ia3, adapter_config={"peft_type": "IA3"}))

@@ -14,8 +14,9 @@ from agentlora.core.manager import default_plugins
 from agentlora.core.run import create_run
 from agentlora.core.teacher import rank_of
 from agentlora.core.types import EngineSpec, GenerateRequest
-from agentlora.runtime.backend import command_line, free_port
-from agentlora.runtime.engine import _unpack
+from agentlora.runtime.backend import ServerSettings, command_line, computes_with, free_port
+from agentlora.runtime.client import VllmClient
+from agentlora.runtime.engine import VllmEngine, _unpack
 
 
 def spec(**options: Any) -> EngineSpec:
@@ -87,6 +88,25 @@ def test_a_failed_request_is_an_output_with_an_error(factory: Any, backend: Fake
     assert good.error is None
 
 
+@pytest.mark.parametrize("how", ["garble", "garble gzip", "garble deep", "garble content", "break"])
+def test_an_answer_that_cannot_be_read_is_an_error_of_its_request_alone(
+    factory: Any, backend: FakeVllm, how: str
+) -> None:
+    with factory.open(spec(url=backend.url)) as engine:
+        bad, good = engine.generate([request(0, how), request(1)])
+    assert (bad.id, bad.finish_reason, bad.text) == ("0", "error", "")
+    assert bad.error
+    assert (good.error, good.text) == (None, "base: hi")
+
+
+@pytest.mark.parametrize("how", ["garble", "garble gzip", "garble deep"])
+def test_the_client_says_that_an_answer_cannot_be_read(backend: FakeVllm, how: str) -> None:
+    client = VllmClient(backend.url)
+    with pytest.raises(RuntimeFault, match="answered /v1/chat/completions with what cannot be read"):
+        client.chat({"model": "base", "messages": [{"role": "user", "content": how}]})
+    client.close()
+
+
 def test_wrong_options_and_addresses_are_refused(factory: Any) -> None:
     with pytest.raises(ConfigError, match=r"unknown option 'concurency'\. Did you mean 'concurrency'"):
         factory.open(spec(concurency=3))
@@ -123,7 +143,22 @@ def test_a_server_with_another_model_is_not_attached_to(
         factory.open(asked)
     backend.root = str(ours)
     with factory.open(asked) as engine:
-        assert engine.identity == "unknown"
+        assert engine.identity == f"unknown {backend.url}"
     backend.root = "/on/another/machine"  # it cannot be compared: its answers are kept apart
     with factory.open(asked) as engine:
-        assert engine.identity == "unknown /on/another/machine"
+        assert engine.identity == f"unknown {backend.url} /on/another/machine"
+
+
+def test_servers_that_compute_in_another_way_have_another_identity(
+    backend: FakeVllm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A base's kept answers must not stand beside an adapter's on another device or in another number format."""
+    found = set()
+    for build, extra in (("cpu", ()), ("gpu", ()), ("gpu", ("--dtype", "float16"))):
+        monkeypatch.setattr("agentlora.runtime.backend.installed_build", lambda build=build: build)
+        settings = ServerSettings(tmp_path, "", extra_args=extra)
+        engine = VllmEngine(VllmClient(backend.url), None, how=computes_with(settings))
+        found.add(engine.identity)
+        engine.__exit__()
+    assert len(found) == 3
+    assert not any(backend.url in identity for identity in found)

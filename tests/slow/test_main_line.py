@@ -17,11 +17,12 @@ from pathlib import Path
 import pytest
 
 from agentlora.core import schema
+from agentlora.core.examples import read_examples
 from agentlora.core.files import sha256_file
 from agentlora.core.home import home
 from agentlora.core.manager import default_plugins
 from agentlora.core.publishing import publish
-from agentlora.core.run import open_run, read_examples
+from agentlora.core.run import open_run
 from agentlora.core.types import EngineSpec
 from agentlora.eval.conditions import Condition, to_request
 from agentlora.plugins.bases.resolve import resolve_base

@@ -17,6 +17,11 @@ SCHEMA = {
         "at": {"type": "string", "format": "date-time"},
         "tags": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
         "steps": {"type": "array", "items": {"type": "string"}},
+        "free": {
+            "type": "object",
+            "patternProperties": {"^on_": {"type": "string", "format": "date-time"}},
+            "additionalProperties": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
+        },
         "rows": {"type": "array", "items": {"type": "object", "properties": {"a": {"type": "integer"}}}},
     },
 }
@@ -49,6 +54,26 @@ def scored(wanted: Any, text: str, schema: Any = SCHEMA) -> tuple[float, float, 
             1,
             "rows[0].a is missing",
         ),
+        # keys of any name: letter for letter, each a field; one that is misspelt is missing and made up
+        ({"free": {"Ann": ["x"], "Bo": ["y"]}}, '{"free": {"Bo": ["y"], "Ann": ["x"]}}', 1, 1, ""),
+        (
+            {"free": {"Ann": ["x"], "Bo": ["y"]}},
+            '{"free": {"ann": ["x"], "Bo": ["y"]}}',
+            1 / 3,
+            1,
+            "free.Ann is missing",
+        ),
+        ({"free": {"Ann": ["x", "y"]}}, '{"free": {"Ann": ["y", "x"]}}', 1, 1, ""),
+        (
+            {"free": {"on_a": "2026-03-01T10:00:00Z"}},
+            '{"free": {"on_a": "2026-03-01T11:00:00+01:00"}}',
+            1,
+            1,
+            "",
+        ),
+        ({"free": {"Ann": ["x"]}, "n": 1}, '{"n": 1}', 0.5, 1, "free.Ann is missing"),
+        ({"free": {}}, '{"free": {}}', 1, 1, ""),
+        ({"free": {}}, '{"free": {"Ann": ["x"]}}', 0, 1, "nothing is expected there"),
         ({"n": 1}, 'Here: {"n": 1}', 0, 0, "not one JSON value"),
         ({"n": 1}, '{"n": NaN}', 0, 0, "not one JSON value"),
         ({"n": 1}, "[" * 100_000, 0, 0, "not one JSON value"),
@@ -81,3 +106,14 @@ def test_what_cannot_be_judged_is_unscored() -> None:
     )
     assert unusable.unscored
     assert "schema" in unusable.unscored
+    endless = {"type": "object", "properties": {"a": {"pattern": r"(a*)*\1b"}}}
+    undecided = JsonFields().score(
+        Example("x", (), Expected(value={"a": "b"}), schema=endless), Output("x", f'{{"a": "{"a" * 30}"}}')
+    )
+    assert "a: a pattern" in str(undecided.unscored)
+
+
+def test_an_answer_without_end_in_itself_is_no_answer() -> None:
+    """The validator refuses what is 255 deep, and comparing recurses."""
+    for depth in (256, 990):
+        assert scored({"n": 1}, '{"n": ' * depth + "1" + "}" * depth)[0] == 0

@@ -20,8 +20,9 @@ from agentlora.core.types import Example, Split
 from agentlora.tasks.structured_output.builder import SchemaTextParams, SchemaTexts
 from agentlora.tasks.structured_output.labels import THESAURUS, called, labels_of
 from agentlora.tasks.structured_output.legend import legend_of
+from agentlora.tasks.structured_output.nodes import Entries, Leaf, Node, Record, value_of
 from agentlora.tasks.structured_output.pairs import read_pairs
-from agentlora.tasks.structured_output.sampling import Entries, Leaf, Node, Record, Sampler, value_of
+from agentlora.tasks.structured_output.sampling import Sampler
 from agentlora.tasks.structured_output.schemas import read_schema
 from agentlora.tasks.structured_output.scoring import JsonFields
 from agentlora.tasks.structured_output.writing import write
@@ -164,7 +165,7 @@ def test_a_text_says_every_value_that_is_expected(zoo: str, source: str, held_ou
             if isinstance(leaf.value, bool) or not leaf.said:
                 continue
             assert leaf.said in said.text, (leaf, said.text)
-    assert styles == {"form", "sentences", "letter", "line", "order"}
+    assert styles == {"form", "sentences", "letter", "line", "order", "converted"}
 
 
 ODD: dict[str, Any] = {

@@ -20,13 +20,8 @@ from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.types import Example, Split
 from agentlora.tasks.tool_calling.importing.types import ImportedTool
 from agentlora.tasks.tool_calling.toolspec import ToolSpec, problems, render
-from agentlora.tasks.tool_calling.user_tools import (
-    UserToolParams,
-    UserTools,
-    asked_for,
-    operation_of,
-    spec_of,
-)
+from agentlora.tasks.tool_calling.user_phrasing import asked_for, operation_of
+from agentlora.tasks.tool_calling.user_tools import UserToolParams, UserTools, spec_of
 from agentlora.tasks.tool_calling.user_values import matching, parameter, spoken_schema, values_for
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
@@ -112,6 +107,18 @@ def test_splits_share_no_request_and_dev_and_test_are_worded_otherwise(source: s
         }
         assert len(worded["train"]) > 50
         assert len(worded["train"] & worded["test"]) <= 2
+
+
+def test_everyday_tools_may_be_trained_on_beside_ones_own(source: str) -> None:
+    found = build(source, "train", examples=480, everyday_share=0.25)
+    everyday = [e for e in found if e.tags["slice"] == "catalogue"]
+    assert len(found) == 480
+    assert len(everyday) == 120
+    own = {name for e in found if e not in everyday for t in e.tools for name in [t["function"]["name"]]}
+    assert not own & {t["function"]["name"] for e in everyday for t in e.tools}
+    for split in ("dev", "test"):
+        assert build(source, split, everyday_share=0.25) == build(source, split)
+        refuse_leaks({"train": found, "dev": [], "test": [], split: build(source, split)})
 
 
 def _spec(source: str, name: str, split: Split, seed: int) -> ToolSpec:

@@ -9,8 +9,9 @@ from agentlora.core.errors import DataError
 from agentlora.tasks.tool_calling.importing.documents import read_document
 from agentlora.tasks.tool_calling.importing.functions import import_folder, import_functions, is_functions
 from agentlora.tasks.tool_calling.importing.mcp import import_mcp
+from agentlora.tasks.tool_calling.importing.modules import module_file
 from agentlora.tasks.tool_calling.importing.openapi import import_openapi, is_openapi
-from agentlora.tasks.tool_calling.importing.python import import_python, module_file
+from agentlora.tasks.tool_calling.importing.python import import_python
 from agentlora.tasks.tool_calling.importing.services import SOURCES, import_service
 from agentlora.tasks.tool_calling.importing.types import Imported
 
