@@ -21,25 +21,42 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.F
 @pytest.fixture(scope="session")
 def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of two layers, hidden size 64, with a byte-level BPE tokenizer that knows ChatML."""
+    from agentlora.plugins.bases.templates import chatml_tools
+
+    text = [
+        chatml_tools(),
+        '{"name": "set_light", "arguments": {"room": "kitchen"}}',
+        "turn on the light in the kitchen",
+    ]
+    return _tiny_model(tmp_path_factory.mktemp("tiny-model"), text, 600)
+
+
+@pytest.fixture(scope="session")
+def stranger_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `tiny_model_dir`, with other tokens and other weights."""
+    text = [
+        "the kitchen light is on, the hall is dark",
+        '"arguments": {"room": "attic", "level": 3}',
+        "<tool_call>",
+    ]
+    return _tiny_model(tmp_path_factory.mktemp("stranger"), text, 320, seed=1)
+
+
+def _tiny_model(directory: Path, text: list[str], vocabulary: int, seed: int = 0) -> Path:
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     from agentlora.plugins.bases.templates import chatml_tools
 
-    directory = tmp_path_factory.mktemp("tiny-model")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    text = [
-        chatml_tools(),
-        '{"name": "set_light", "arguments": {"room": "kitchen"}}',
-        "turn on the light in the kitchen",
-    ]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     tokenizer.train_from_iterator(
-        text * 3, trainers.BpeTrainer(vocab_size=600, special_tokens=special, initial_alphabet=alphabet)
+        text * 3,
+        trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special, initial_alphabet=alphabet),
     )
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -49,7 +66,7 @@ def tiny_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     fast.chat_template = chatml_tools()
     fast.save_pretrained(directory)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(fast),
         hidden_size=64,

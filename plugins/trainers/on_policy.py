@@ -1,15 +1,17 @@
 """On-policy distillation: the student answers, and learns of each token that it wrote what the teacher would have
-written there (TRL's DistillationTrainer). The teacher is a model on this machine with the student's vocabulary.
+written there (TRL's DistillationTrainer). The teacher is a model on this machine; where its vocabulary is not the
+student's, the two are compared as `across` has it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from agentlora.core.config import RunConfig
-from agentlora.core.errors import ConfigError
+from agentlora.core.errors import ConfigError, needs_extra
 from agentlora.core.files import read_json, sha256_json
 from agentlora.core.manager import default_plugins
 from agentlora.core.run import Run
@@ -24,6 +26,14 @@ class OnPolicyParams(RolloutParams):
     forward one, between them the generalized Jensen-Shannon divergence (Agarwal et al. 2024, equation 1)."""
 
 
+@dataclass(frozen=True)
+class Teacher:
+    """`base`: the teacher's, where its words are not the student's."""
+
+    model: Any
+    base: Base | None
+
+
 class OnPolicy(Rollouts):
     """See `agentlora.core.types.Trainer`. ``--teacher`` says who the teacher is."""
 
@@ -32,7 +42,7 @@ class OnPolicy(Rollouts):
 
     def check(self, config: RunConfig, base: Base, method: Method) -> None:
         """See `Rollouts`. Raises ConfigError also where there is no teacher, or one that cannot say what it would have
-        said: an endpoint, or a model with other words.
+        said: an endpoint, or a model with other words whose text, or whose calls, are not comparable.
         """
         super().check(config, base, method)
         if not method.card.mergeable:
@@ -40,10 +50,11 @@ class OnPolicy(Rollouts):
                 f"trainer 'on-policy' trains weights, and method {config.method.name!r} trains what stands beside "
                 "them. Choose --method lora."
             )
-        _teachers_base(config, base)
+        theirs = _teachers_base(config, base)
+        if _words(theirs) != _words(base):
+            _refuse_incomparable(config, base, theirs)
 
-    def beside(self, run: Run, base: Base, params: Any) -> Any:
-        """The teacher's model."""
+    def beside(self, run: Run, base: Base, params: Any) -> Teacher:
         import torch
         from peft import PeftModel
         from transformers import AutoModelForCausalLM
@@ -67,14 +78,17 @@ class OnPolicy(Rollouts):
             )
             if teacher.adapter is not None:
                 model = PeftModel.from_pretrained(model, teacher.adapter).merge_and_unload()
-        return model.to(dtype).eval().requires_grad_(False).to("cuda" if torch.cuda.is_available() else "cpu")
+        model = model.to(dtype).eval().requires_grad_(False)
+        model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+        return Teacher(model, None if _words(theirs) == _words(base) else theirs)
 
     def trainer(self, session: Session) -> Any:
         from trl import DistillationConfig, DistillationTrainer
 
-        log = session.log
+        log, teacher = session.log, session.beside
+        kind = _across(session) if teacher.base else DistillationTrainer
 
-        class Counting(DistillationTrainer):  # type: ignore[misc]
+        class Counting(kind):  # type: ignore[misc, valid-type]
             def _prepare_inputs(self, generation_batch: Any) -> Any:
                 inputs = super()._prepare_inputs(generation_batch)
                 written = int(inputs["completion_mask"].sum())
@@ -85,12 +99,42 @@ class OnPolicy(Rollouts):
 
         return session.own(Counting)(
             model=session.model,
-            teacher_model=session.beside,
+            teacher_model=None if teacher.base else teacher.model,
             args=DistillationConfig(**session.arguments(), beta=session.params.beta),
             train_dataset=session.dataset(),
             processing_class=session.tokenizer,
             callbacks=[log.callback()],
         )
+
+
+def _across(session: Session) -> Any:
+    """TRL's trainer with the loss of `across`."""
+    import torch
+    from trl import DistillationTrainer
+
+    from agentlora.plugins.trainers.across import Comparison, answers_of
+
+    comparison = Comparison.of(session)
+
+    class Across(DistillationTrainer):  # type: ignore[misc]
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            made = super()._generate_and_score_completions(inputs)
+            compared = sum(comparison.align(answer)[2] for answer in answers_of(made))
+            session.log.batch(0, 0, {"compared_tokens": compared})
+            numbers = torch.tensor([row["example"] for row in inputs])
+            # the loss is a mean over what is compared
+            return {**made, "example": numbers, "num_items_in_batch": torch.tensor(float(compared))}
+
+        def _compute_loss(self, student: Any, inputs: Any, num_items_in_batch: Any) -> Any:
+            total = comparison.loss(student, inputs)
+            # TRL reports an entropy, which nobody reads here
+            return (
+                total / num_items_in_batch.to(total.device),
+                total.detach().new_zeros(()),
+                num_items_in_batch,
+            )
+
+    return Across
 
 
 def _teachers_base(config: RunConfig, base: Base) -> Base:
@@ -121,13 +165,29 @@ def _teachers_base(config: RunConfig, base: Base) -> Base:
                 f"trainer 'on-policy' merges its teacher, and method {name!r} of run {run.id!r} cannot be merged. "
                 "Train with --trainer sft on its answers."
             )
-    theirs = resolve_base(model, plugins, home())
-    if _words(theirs) != _words(base):
-        raise ConfigError(
-            f"trainer 'on-policy' compares the two word by word, and the teacher {theirs.name!r} has other words than "
-            f"{base.name!r}. Train with --trainer sft on its answers."
-        )
-    return theirs
+    return resolve_base(model, plugins, home())
+
+
+def _refuse_incomparable(config: RunConfig, base: Base, theirs: Base) -> None:
+    """Raises ConfigError as `OnPolicy.check`."""
+    from agentlora.core.pipeline import refuse_foreign_calls
+
+    with needs_extra("train", "training"):
+        from transformers import AutoTokenizer
+
+    from agentlora.plugins.trainers.across import spelling_of
+
+    for one in (base, theirs):
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(one.model_dir)
+        except (OSError, ValueError) as exc:
+            raise ConfigError(
+                f"model {one.name!r} has no tokenizer that can be read in {str(one.model_dir)!r}. Give a directory "
+                "that both model and tokenizer were saved into."
+            ) from exc
+        spelling_of(tokenizer, one.name)
+    if default_plugins().get("tasks", config.task).needs_tools:
+        refuse_foreign_calls(theirs)
 
 
 def _words(base: Base) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,16 +69,9 @@ def test_a_teacher_of_whole_distributions_is_needed(
     plugins = default_plugins()
     trainer, method = plugins.get("trainers", "on-policy"), plugins.get("peft_methods", "lora")
     base = resolve_base(str(tiny_model_dir), plugins, tmp_path)
-    stranger = tmp_path / "stranger"
-    shutil.copytree(tiny_model_dir, stranger)
-    file = stranger / "tokenizer.json"
-    words = json.loads(file.read_text())
-    words["added_tokens"][0]["content"] += "x"
-    file.write_text(json.dumps(words))
     for source, message in (
         (None, "Name it with --teacher"),
         ("https://api.example.com/v1#big", "an endpoint does not tell"),
-        (str(stranger), "has other words than"),
     ):
         run = student(tiny_model_dir, prompts, tmp_path / f"run{len(message)}", source)
         with pytest.raises(ConfigError, match=message):
