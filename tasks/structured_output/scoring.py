@@ -86,8 +86,8 @@ class JsonFields:
             ]
             schema, wanted = example.schema or {}, _expected(example)
             for label, text in _corruptions(example):
-                value, said = _read(schema, text)
-                if all(field.right for field in _compared(schema, wanted, value)) and not said():
+                value, judged = _read(schema, text)
+                if all(field.right for field in _compared(schema, wanted, value)) and not judged():
                     problems.append(f"{example.id}: the gold answer with {label} still scores 1")
         return problems
 
