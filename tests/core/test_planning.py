@@ -295,7 +295,7 @@ def test_plan_explains_a_training_without_weights(tiny_model_dir: Path, tmp_path
     for file in tiny_model_dir.iterdir():
         if file.suffix != ".safetensors":
             (outlined / file.name).write_bytes(file.read_bytes())
-    words = ["plan", "tool-calling", "--model", str(outlined), "--max-len", "900",
+    words = ["plan", "tool-calling", "--model", str(outlined), "--max-len", "600",
              "--set", "data.params.examples=40"]  # fmt: skip
     shown = CliRunner().invoke(cli, words, catch_exceptions=False)
     assert shown.exit_code == 0
@@ -303,7 +303,7 @@ def test_plan_explains_a_training_without_weights(tiny_model_dir: Path, tmp_path
         "trained parameters",
         "memory at its peak",
         "will be served on vllm (it could be on: vllm, transformers)",
-        "of 40 examples exceed 900",
+        "of 40 examples exceed 600",
     ):
         assert said in shown.output
     told = json.loads(CliRunner().invoke(cli, [*words, "--json"], catch_exceptions=False).output)
