@@ -64,7 +64,7 @@ class ToolCallEvaluator:
         right = same and (bool(wanted) or bool(answer.text))
         made = answer.attempted > 0
         missing = example.tags.get("case") == MISSING_CASE
-        answered = example.messages[-1]["role"] == "tool"  # a tool fitted, and has answered
+        answered = any(m["role"] == "tool" for m in example.messages[-1:])  # a tool fitted, and has answered
         values: dict[str, float | None] = {
             "parsed": not answer.malformed and (made or not wanted),
             "schema_valid": invalid is None if made or wanted else None,
