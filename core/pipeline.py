@@ -377,7 +377,7 @@ def _refuse_smaller_record(run: Run, digest: str, n: int) -> None:
 
 def _write_evaluation(directory: Path, record: Any, samples: list[Any]) -> None:
     """The record goes first and comes last: where it lies, the samples and reports that belong to it lie too. An older
-    one stays until all of the new one is there.
+    one stays until the new one is rendered.
     """
     from agentlora.eval.record import save_samples
     from agentlora.eval.report import html, markdown

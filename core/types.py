@@ -290,7 +290,9 @@ class Evaluator(Protocol):
     metrics: Sequence[str]
 
     def score(self, example: Example, output: Output) -> Score:
-        """Judge one answer. Whatever it raises, and a figure that is not finite, leaves that answer unscored."""
+        """Judge one answer. In an evaluation, whatever it raises or a figure that is not finite leaves the answer
+        unscored.
+        """
         ...
 
     def validate(self, examples: Sequence[Example]) -> list[str]:

@@ -11,6 +11,7 @@ from statistics import NormalDist
 
 LEVEL = 0.95
 RESAMPLES = 2000
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,11 @@ def aggregate(
     return Aggregate(*counts, mean, low, high, unbounded)
 
 
+def may_be_share(value: float | None) -> bool:
+    """Whether it lies in 0..1, but for rounding, or does not apply."""
+    return value is None or -ROUNDING <= value <= 1 + ROUNDING
+
+
 def effective_n(clusters: Sequence[Sequence[float]]) -> float:
     """As how many independent examples those tell that come in groups: n over the design effect, which is the variance
     of their mean as whole groups have it over the one that independent examples would have. At least 1, at most n.
@@ -186,7 +192,7 @@ def _share(mean: float, n: float) -> Ends:
 def _varied(clusters: Sequence[Sequence[float]], seed: int, resamples: int) -> Ends:
     """The interval of a mean without bounds; none where only one group, or one value of all groups, is known."""
     means = [math.fsum(cluster) / len(cluster) for cluster in clusters]
-    rounding = 1e-9 * max(map(abs, means))
+    rounding = ROUNDING * max(map(abs, means))
     return (
         _bootstrap(_sums(clusters), seed, resamples) if max(means) - min(means) > rounding else (None, None)
     )

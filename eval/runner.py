@@ -22,7 +22,7 @@ from agentlora.eval.conditions import (
     shot_messages,
     to_request,
 )
-from agentlora.eval.metrics import aggregate, paired_difference
+from agentlora.eval.metrics import aggregate, may_be_share, paired_difference
 from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Record, SliceDifference
 
 __all__ = ["AnswerCache", "Evaluation", "evaluate"]
@@ -98,6 +98,7 @@ def evaluate(
     ordered = _by_group(examples)
     skipped = {c.name: why for c in conditions if (why := _cannot(c, engine, examples, shots))}
     judged: dict[str, list[_Judged]] = {}
+    room = most_calls(ordered)
     for condition in conditions:
         if condition.name in skipped:
             continue
@@ -107,7 +108,7 @@ def evaluate(
                 _judge(evaluator, e, condition, _clean(said[e.id]), True) for e in ordered
             ]
             continue
-        requests = [to_request(e, condition, shots, max_tokens, most_calls(ordered)) for e in ordered]
+        requests = [to_request(e, condition, shots, max_tokens, room) for e in ordered]
         keys = _cache_keys(requests, condition, identity, engine, cache)
         results: list[_Judged] = []
         for start in range(0, len(ordered), chunk):
@@ -254,8 +255,14 @@ def _answers(
 
 
 def _clean(output: Output) -> Output:
+    return replace(
+        output, text=_whole(output.text), error=None if output.error is None else _whole(output.error)
+    )
+
+
+def _whole(text: str) -> str:
     """Half a surrogate pair, which some servers send for a cut-off character, cannot be written to a file."""
-    return replace(output, text=output.text.encode("utf-8", "replace").decode())
+    return text.encode("utf-8", "replace").decode()
 
 
 def _judge(
@@ -267,10 +274,11 @@ def _judge(
         score = evaluator.score(example, in_hermes(output, example, condition))
         odd = next((name for name, value in score.metrics.items() if not _is_figure(value)), None)
     except Exception as exc:  # whatever an answer does to a scorer, the others count
-        score = Score(unscored=f"the evaluator failed: {type(exc).__name__}: {exc}")
+        score = Score(unscored=_whole(f"the evaluator failed: {type(exc).__name__}: {exc}"))
     else:
         if odd is not None:
-            score = Score(unscored=f"the evaluator's {odd} is {score.metrics[odd]!r}, which is no number")
+            value = f"{score.metrics[odd]!r:.80}"
+            score = Score(unscored=f"the evaluator's {odd} is {value}, which is no finite Python number")
     return _Judged(example, output, score, cached)
 
 
@@ -372,7 +380,7 @@ def _where(results: Sequence[_Judged], where: Mapping[str, str]) -> list[_Judged
 def _unbounded(evaluator: Evaluator, judged: Mapping[str, Sequence[_Judged]]) -> frozenset[str]:
     """The metrics that are no shares of 0 to 1: the evaluator says so, or a value does."""
     scores = [j.score.metrics for results in judged.values() for j in results if j.score is not None]
-    beyond = {name for found in scores for name, value in found.items() if not 0 <= (value or 0) <= 1}
+    beyond = {name for found in scores for name, value in found.items() if not may_be_share(value)}
     return frozenset(beyond.union(getattr(evaluator, "unbounded", ())))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from agentlora.core import journal
 from agentlora.core.files import read_json
 from agentlora.core.run import Run
-from agentlora.eval.metrics import Aggregate, aggregate, paired_difference
+from agentlora.eval.metrics import Aggregate, aggregate, may_be_share, paired_difference
 from agentlora.eval.record import load_samples
 
 
@@ -77,7 +77,7 @@ def _figures(label: str, run: Run, headline: str) -> _Figures:
 
 
 def _figure(values: Mapping[str, float | None], groups: Mapping[str, str]) -> Aggregate:
-    beyond = any(not 0 <= (value or 0) <= 1 for value in values.values())
+    beyond = not all(may_be_share(value) for value in values.values())
     return aggregate(values.values(), groups=[groups[name] for name in values], unbounded=beyond)
 
 

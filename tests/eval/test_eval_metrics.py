@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from agentlora.eval.metrics import aggregate, effective_n, paired_difference, wilson
+from agentlora.eval.metrics import aggregate, effective_n, may_be_share, paired_difference, wilson
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,14 @@ def test_a_metric_without_bounds_has_the_interval_of_a_bootstrap() -> None:
     assert faster.low is not None
     assert faster.high is not None
     assert -25 < faster.low < -20 < -17 < faster.high < -14
+
+
+def test_rounding_makes_no_share_unbounded() -> None:
+    assert may_be_share(1.0000000000000002)
+    assert may_be_share(None)
+    assert not may_be_share(1.01)
+    assert not may_be_share(-0.5)
+    assert aggregate([1.0000000000000002, 1.0]).high == 1
 
 
 @pytest.mark.parametrize(("groups", "proven"), [(2, False), (3, False), (4, False), (8, True), (40, True)])

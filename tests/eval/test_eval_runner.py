@@ -491,8 +491,8 @@ def test_a_constrained_answer_has_room_for_all_calls_that_are_expected(tmp_path:
 
 def test_a_half_character_of_a_model_can_be_written(tmp_path: Path) -> None:
     examples = make_examples(1)
-    answers = {e.id: "\ud83d cut" for e in examples}
-    _, samples = run(Counting(answers), examples, tmp_path, cache=AnswerCache(tmp_path / "cache"))
+    answers, errors = {e.id: "\ud83d cut" for e in examples}, {examples[1].id: "half \ud83d"}
+    _, samples = run(Counting(answers, errors), examples, tmp_path, cache=AnswerCache(tmp_path / "cache"))
     save_samples(tmp_path / "samples.jsonl", samples)
     assert next(load_samples(tmp_path / "samples.jsonl"))["text"] == "? cut"
 
