@@ -72,8 +72,8 @@ class JsonFields:
         """Problems found: a gold value that does not score 1 everywhere, a corruption of it that does."""
         problems = []
         for example in examples:
-            said = example.expected.text if in_xml(example.schema) else json.dumps(example.expected.value)
-            gold = self.score(example, Output(example.id, said or ""))
+            text = example.expected.text if in_xml(example.schema) else json.dumps(example.expected.value)
+            gold = self.score(example, Output(example.id, text or ""))
             if gold.unscored:
                 problems.append(f"{example.id}: the gold answer is unscored: {gold.unscored}")
                 continue
@@ -83,8 +83,8 @@ class JsonFields:
                 if value != 1
             ]
             schema, wanted = example.schema or {}, _expected(example)
-            for label, text in _corruptions(example):
-                value, said = _read(schema, text)
+            for label, corrupted in _corruptions(example):
+                value, said = _read(schema, corrupted)
                 if all(field.right for field in _compared(schema, wanted, value)) and not said():
                     problems.append(f"{example.id}: the gold answer with {label} still scores 1")
         return problems
