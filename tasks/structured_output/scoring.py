@@ -74,8 +74,8 @@ class JsonFields:
         """Problems found: a gold value that does not score 1 everywhere, a corruption of it that does."""
         problems = []
         for example in examples:
-            said = example.expected.text if in_xml(example.schema) else json.dumps(example.expected.value)
-            gold = self.score(example, Output(example.id, said or ""))
+            text = example.expected.text if in_xml(example.schema) else json.dumps(example.expected.value)
+            gold = self.score(example, Output(example.id, text or ""))
             if gold.unscored:
                 problems.append(f"{example.id}: the gold answer is unscored: {gold.unscored}")
                 continue

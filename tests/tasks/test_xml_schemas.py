@@ -481,4 +481,4 @@ def test_a_document_is_trained_evaluated_and_gated(tiny_model_dir: Path, tmp_pat
     assert all(sample["why"].startswith("not one XML document") for sample in samples)
     refused = runner.invoke(cli, ["publish", str(run), "--name", "bookings"])
     assert refused.exit_code != 0
-    assert "field_accuracy" in refused.output
+    assert "field_accuracy" in str(refused.exception)
