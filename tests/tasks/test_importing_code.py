@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from imported import by_name, whys
 
 from agentlora.core import schema
 from agentlora.core.errors import DataError
+from agentlora.tasks.tool_calling.importing import services
 from agentlora.tasks.tool_calling.importing.source import import_tools
 
 PYTHON = '''
@@ -193,3 +195,34 @@ def test_api_descriptions_of_installed_packages() -> None:
     assert imported.left_out
     with pytest.raises(DataError, match="Did you mean 'sqs'"):
         import_tools("botocore:sqss")
+
+
+def test_operations_with_short_descriptions_are_taken_and_others_told_why() -> None:
+    pytest.importorskip("googleapiclient")
+    pytest.importorskip("botocore")
+    tools = by_name(import_tools("google:calendar"))
+    assert {"insert_event", "delete_event", "update_event"} <= tools.keys()
+    assert tools["insert_event"].description == "Creates an event."
+    sns = import_tools("botocore:sns")
+    assert "Message" in by_name(sns)["publish"].parameters["required"]  # a name of one word
+    assert "ConfirmSubscription: it requires 'Token', which nobody says" in whys(sns)
+
+
+def test_what_an_operation_s_description_lacks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = {"": "Nothing", "Warning!": "Warn", "Opens a door.": "Open", "This is deprecated.": "Old",
+                 "Lists reserved rooms.": "List"}  # fmt: skip
+    methods = {name.lower(): {"id": name, "description": text} for text, name in described.items()}
+    methods["gone"] = {"id": "Gone", "description": "Closes a door.", "deprecated": True}
+    path = tmp_path / "house.v1.json"
+    path.write_text(json.dumps({"resources": {"doors": {"methods": methods}}}))
+    monkeypatch.setattr(services, "service_files", lambda source: {"house": path})
+    imported = services.import_service("google", "house")
+    assert list(by_name(imported)) == ["open_door", "list_doors"]
+    assert {row.what: row.why.partition(":")[0] for row in imported.left_out} == {
+        "Nothing": "its description says nothing",
+        "Warn": "its description says only 'Warning!'",
+        "Old": "its description says 'is deprecated'",
+        "Gone": "it is deprecated",
+    }

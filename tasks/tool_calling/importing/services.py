@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import get_args
 
 from agentlora.core.errors import DataError, nearest
@@ -9,15 +10,20 @@ from agentlora.core.types import JSON
 from agentlora.tasks.tool_calling.api_sources import (
     ApiSource,
     Operation,
+    Refused,
+    all_operations,
     first_sentence,
-    operation_names,
-    read_operations,
     service_files,
 )
-from agentlora.tasks.tool_calling.importing.types import Collector, Imported, ImportedTool
+from agentlora.tasks.tool_calling.importing.types import (
+    Collector,
+    Imported,
+    ImportedTool,
+    Unusable,
+)
 
-UNSPOKEN = (
-    "it is deprecated, undocumented, or needs what nobody says in a sentence (a policy, a token, a document)"
+_NOT_TO_BE_USED = re.compile(
+    r"^deprecated\b|\b(?:is|are|been) deprecated\b|\bdo not use\b|\binternal use\b", re.I
 )
 SOURCES: tuple[ApiSource, ...] = get_args(ApiSource)
 
@@ -32,17 +38,19 @@ def import_service(source: ApiSource, service: str) -> Imported:
     if service not in files:
         raise DataError(f"{source} has no service {service!r}.{nearest(service, files)}")
     collected = Collector()
-    taken = set()
-    for operation in read_operations(source, service, files[service]):
-        taken.add(operation.path)
+    for operation in all_operations(source, service, files[service]):
         collected.take(operation.path, lambda: _tool(operation))  # noqa: B023
-    for name in operation_names(source, files[service]):
-        if name not in taken:
-            collected.note(name, [UNSPOKEN])
     return Imported(source, tuple(collected.tools), tuple(collected.left_out), service, "Apache-2.0")
 
 
-def _tool(operation: Operation) -> ImportedTool:
+def _tool(operation: Operation | Refused) -> ImportedTool:
+    if isinstance(operation, Refused):
+        raise Unusable(operation.why)
+    if len(operation.description.split()) < 2:
+        said = f"only {operation.description!r}" if operation.description else "nothing"
+        raise Unusable(f"its description says {said}: two words are the least that tell what it does")
+    if found := _NOT_TO_BE_USED.search(operation.description):
+        raise Unusable(f"its description says {found[0]!r}")
     properties: JSON = {}
     for param in operation.params:
         text = first_sentence(param.description, 200)
