@@ -8,6 +8,7 @@ from typing import get_args
 from agentlora.core.errors import DataError, nearest
 from agentlora.core.types import JSON
 from agentlora.tasks.tool_calling.api_sources import (
+    LONGEST_TEXT,
     ApiSource,
     Operation,
     Refused,
@@ -15,6 +16,7 @@ from agentlora.tasks.tool_calling.api_sources import (
     first_sentence,
     service_files,
 )
+from agentlora.tasks.tool_calling.importing.pruning import MARKED
 from agentlora.tasks.tool_calling.importing.types import (
     Collector,
     Imported,
@@ -53,7 +55,7 @@ def _tool(operation: Operation | Refused) -> ImportedTool:
         raise Unusable(f"its description says {found[0]!r}")
     properties: JSON = {}
     for param in operation.params:
-        text = first_sentence(param.description, 200)
+        text = _about(param.description)
         properties[param.name] = {**param.schema, **({"description": text} if text else {})}
     required = [param.name for param in operation.params if param.required]
     parameters: JSON = {"type": "object", "properties": properties}
@@ -61,3 +63,11 @@ def _tool(operation: Operation | Refused) -> ImportedTool:
     return ImportedTool(
         name, operation.description, parameters | ({"required": required} if required else {}), operation.path
     )
+
+
+def _about(description: str) -> str:
+    """The first sentence, and the one that says that the parameter is not to be given, where there is such."""
+    text = first_sentence(description, 200)
+    sentences = re.split(r"(?<=[.!?])\s+", re.sub(r"<[^>]+>", " ", description[:LONGEST_TEXT]).strip())
+    warning = next((" ".join(said.split()) for said in sentences if MARKED.search(said)), "")
+    return text if not warning or MARKED.search(text) else f"{text} {warning[:120]}".strip()
