@@ -158,7 +158,7 @@ def test_an_object_that_is_kept_keeps_something_to_say() -> None:
     [
         ("google:tasks", "insert_task", {"tasklist", "title", "due", "notes"}),
         ("google:calendar", "insert_event", {"calendarId", "summary", "start", "end"}),
-        ("google:calendar", "list_events", {"calendarId", "q", "timeMin", "timeMax"}),
+        ("google:calendar", "list_events", {"calendarId", "q", "timeMin", "timeMax", "maxResults"}),
         ("botocore:s3", "put_bucket_versioning", {"Bucket", "VersioningConfiguration"}),
     ],
 )

@@ -27,7 +27,8 @@ OUTERMOST = 2  # levels of objects that are never folded
 # What a request is likely to say, the likeliest first, as the last of one or two words; `_SMALL` ones and those that
 # the tool's description has are not counted.
 _NAMING = ("title", "name", "summary", "subject", "q", "query", "text", "message", "start", "date", "end", "time",
-           "day", "due", "when", "status", "state", "note", "notes", "content", "body", "description")  # fmt: skip
+           "day", "due", "when", "results", "limit", "count", "status", "state", "note",
+           "notes", "content", "body", "description")  # fmt: skip
 _SMALL = {"min", "max", "from", "to", "at", "on", "in", "of", "before", "after"}
 _OF_THE_RESPONSE = {"show", "include", "includes", "expand", "return", "returns", "response", "supports", "accepts",
                     "verbose", "pretty", "quiet", "always"}  # fmt: skip
