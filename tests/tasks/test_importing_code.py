@@ -226,3 +226,53 @@ def test_what_an_operation_s_description_lacks_is_told(
         "Old": "its description says 'is deprecated'",
         "Gone": "it is deprecated",
     }
+
+
+GREETER = """
+from typing import Annotated, Literal, Optional
+import typer
+from kinds import Level, Priority
+from kinds import Warm as Hot
+import kinds
+
+def greet(name: Annotated[str, typer.Argument(help="Who is  greeted.")], level: Level, first: kinds.Priority,
+          times: Annotated[int, typer.Option("--times", help="How often.")] = 1,
+          how: Optional[Priority] = typer.Option(None, help="How urgently."),
+          colour: Literal[Hot, "grey"] = "grey", where: str = typer.Argument(..., help="Where."),
+          size: int = typer.Option(3, "--size")):
+    "Greets somebody."
+"""
+KINDS = """
+import enum
+from typing import Annotated, Literal
+from pydantic import Field
+
+class Colour(enum.Enum):
+    RED = "red"
+
+Priority = Literal["low", "high"]
+Level = Annotated[int, Field(ge=1, le=5)]
+Warm = Literal[Colour.RED]
+"""
+
+
+def test_help_of_command_lines_and_aliases_of_other_modules_are_read(tmp_path: Path) -> None:
+    (tmp_path / "greeter.py").write_text(GREETER)
+    (tmp_path / "kinds.py").write_text(KINDS)
+    imported = import_tools(str(tmp_path / "greeter.py"))
+    (tool,) = imported.tools
+    assert imported.left_out == ()
+    assert tool.parameters == {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "description": "Who is greeted."},
+            "level": {"type": "integer", "minimum": 1, "maximum": 5},
+            "first": {"type": "string", "enum": ["low", "high"]},
+            "times": {"type": "integer", "description": "How often.", "default": 1},
+            "how": {"type": "string", "enum": ["low", "high"], "description": "How urgently."},
+            "colour": {"type": "string", "enum": ["red", "grey"], "default": "grey"},
+            "where": {"type": "string", "description": "Where."},
+            "size": {"type": "integer", "default": 3},
+        },
+        "required": ["name", "level", "first", "where"],
+    }
