@@ -172,3 +172,21 @@ def test_real_operations_keep_what_people_ask_for(source: str, name: str, kept: 
         assert "dateTime" in properties["start"]["properties"]
     if name == "put_bucket_versioning":
         assert "Status" in properties["VersioningConfiguration"]["properties"]
+
+
+def test_a_deep_object_that_every_call_has_is_not_folded() -> None:
+    rule = {"type": "object", "properties": {"days": {"type": "integer"}, "prefix": _text()}}
+    outer = {"type": "object", "properties": {"rule": rule, "other": rule}, "required": ["rule"]}
+    tool = _tool("put_rule", "Sets a rule.", {"outer": outer}, "outer")
+    for budget in range(1, tokens_of(tool)):
+        kept = prune(tool, budget).tool.parameters["properties"]["outer"]["properties"]
+        assert kept["rule"]["properties"]
+    assert list(kept["rule"]["properties"]) == ["days", "prefix"]
+    assert "other" in kept
+    assert "properties" not in kept["other"]
+
+
+def test_long_texts_and_many_options_are_pruned_in_time() -> None:
+    options = {f"option_{i}": _text("." * 20_000) for i in range(100)}
+    pruned = prune(_tool("large", "word " * 200_000, options), 100)
+    assert pruned.tokens <= 100

@@ -6,16 +6,21 @@ limit of a value. The one exception is said in the report: an object that is fol
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from agentlora.core.types import JSON
-from agentlora.tasks.tool_calling.api_sources import first_sentence, singular, speakable, split_words
+from agentlora.tasks.tool_calling.api_sources import (
+    LONGEST_TEXT,
+    first_sentence,
+    singular,
+    speakable,
+    split_words,
+)
 from agentlora.tasks.tool_calling.importing.schemas import walk
 from agentlora.tasks.tool_calling.importing.types import ImportedTool
 
@@ -34,7 +39,7 @@ _OF_THE_RESPONSE = {"show", "include", "includes", "expand", "return", "returns"
                     "verbose", "pretty", "quiet", "always"}  # fmt: skip
 _IN_THE_RESPONSE = re.compile(r"\bin the (?:response|results?|output)\b|\bto return\b|\breturned\b", re.I)
 MARKED = re.compile(
-    r"(?:^|[.(;\[])\W*(?:(?:output|read)[- ]only|deprecated|ignored)\s*(?:$|[.,):;\]])|"
+    r"(?:^|[.(;\[])\W{0,3}(?:(?:output|read)[- ]only|deprecated|ignored)\s*(?:$|[.,):;\]])|"
     r"\b(?:this|the) (?:field|property|value|attribute|parameter|option|element) (?:is|will be|has been) "
     r"(?:(?:output|read)[- ]only|deprecated|(?:always )?ignored)\b(?! (?:if|when|unless|for|in)\b)|\bis deprecated\b",
     re.I,
@@ -74,7 +79,7 @@ def prune(tool: ImportedTool, budget: int) -> Pruned:
     1. annotations that say nothing about a value (titles, examples, comments)
     2. descriptions to their first sentence, at most 200 characters of the tool's and 90 of a parameter's
     3. enumerations to their first 20 values
-    4. objects below the second level whose members are all optional, folded to "an object"
+    4. objects below the second level that may be left out and whose members are all optional, folded to "an object"
     5. optional members of nested objects, the deepest first
     6. descriptions of parameters to 45 characters
     7. optional parameters of the tool
@@ -85,7 +90,8 @@ def prune(tool: ImportedTool, budget: int) -> Pruned:
     cut to nothing.
     """
     before = tokens_of(tool)
-    pruned = replace(tool, parameters=copy.deepcopy(tool.parameters))
+    alone = json.loads(json.dumps(tool.parameters))  # what stands in two places is cut in each by itself
+    pruned = replace(tool, parameters=alone)
     cuts: list[Cut] = []
     for name, rule in _rules(tool):
         spare = (tokens_of(pruned) - budget) * CHARS_A_TOKEN  # characters that are too many
@@ -137,7 +143,8 @@ def _fewer_choices(tool: ImportedTool) -> Steps:
 def _folded(tool: ImportedTool) -> Steps:
     for found in sorted(_objects(tool.parameters), key=lambda o: -o.depth):
         part = found.schema
-        if found.depth >= OUTERMOST and not part.get("required") and part.get("properties"):
+        foldable = not found.required and not part.get("required") and part.get("properties")
+        if found.depth >= OUTERMOST and foldable:
             kept = {key: part[key] for key in ("description",) if key in part}
             saved = _size(part["properties"])
             part.clear()
@@ -178,19 +185,25 @@ def _worth(name: str, schema: Any, tool: ImportedTool) -> tuple[int, bool]:
     """
     words = split_words(name)
     described = isinstance(schema, dict) and isinstance(schema.get("description"), str)
-    text = schema["description"] if described else ""
+    text = schema["description"][:LONGEST_TEXT] if described else ""
     if not _sayable(name):
         return 0, described
     if MARKED.search(text) or (isinstance(schema, dict) and schema.get("type") == "boolean" and (
             words[0] in _OF_THE_RESPONSE or _IN_THE_RESPONSE.search(text))):  # fmt: skip
         return 1, described
-    spoken = {singular((word,)) for word in split_words(f"{tool.name} {tool.description}")} - {("id",)}
+    spoken = _spoken(f"{tool.name} {tool.description[:LONGEST_TEXT]}")
     own = [
         word for word in words if word in _NAMING or (singular((word,)) not in spoken and word not in _SMALL)
     ]
     if own and len(own) <= 2 and own[-1] in _NAMING:
         return NAMING + len(_NAMING) - _NAMING.index(own[-1]), described
     return (3 if any(singular((word,)) in spoken for word in words) and own in ([], ["id"]) else 2), described
+
+
+@lru_cache(maxsize=8)
+def _spoken(text: str) -> frozenset[tuple[str, ...]]:
+    """The words of a text, in the singular."""
+    return frozenset(singular((word,)) for word in split_words(text)) - {("id",)}
 
 
 def _sayable(name: str) -> bool:

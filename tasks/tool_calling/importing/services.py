@@ -17,12 +17,7 @@ from agentlora.tasks.tool_calling.api_sources import (
     service_files,
 )
 from agentlora.tasks.tool_calling.importing.pruning import MARKED
-from agentlora.tasks.tool_calling.importing.types import (
-    Collector,
-    Imported,
-    ImportedTool,
-    Unusable,
-)
+from agentlora.tasks.tool_calling.importing.types import Collector, Imported, ImportedTool, Unusable
 
 _NOT_TO_BE_USED = re.compile(
     r"^deprecated\b|\b(?:is|are|been) deprecated\b|\bdo not use\b|\binternal use\b", re.I
