@@ -40,6 +40,8 @@ _UNSPOKEN = re.compile(
 _PREFIX = re.compile(
     r"^\W*(?:(?:Required|Optional|Output only|Input only|Immutable|Identifier|Deprecated)\W+)+"
 )
+DEPRECATED, NAMELESS = "it is deprecated", "its name has no words"
+UNSPEAKABLE = "it requires {!r}, which nobody says in a sentence (a token, a policy, a file, nested objects)"
 LONGEST_TEXT = 6000  # characters of a description that are looked at
 _UNSENTENCE = re.compile(r"\b(deprecated|internal use|do not use|reserved|not supported|no longer)\b", re.I)
 
@@ -72,6 +74,14 @@ class Operation:
     path: str
     description: str
     params: tuple[Param, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An operation that cannot be asked for in a sentence: its `path` in the API, and `why`, for people."""
+
+    path: str
+    why: str
 
 
 def split_words(name: str) -> tuple[str, ...]:
@@ -110,16 +120,17 @@ def _google_age(path: Path) -> tuple[bool, int, str]:
 
 
 def read_operations(source: ApiSource, service: str, path: Path) -> Iterator[Operation]:
-    """The speakable operations of one description file, in the file's order. Raises DataError."""
+    """The speakable operations of one description file that are documented, in the file's order. Raises DataError."""
+    for found in all_operations(source, service, path):
+        if isinstance(found, Operation) and found.noun and _documented(found.description):
+            yield found
+
+
+def all_operations(source: ApiSource, service: str, path: Path) -> Iterator[Operation | Refused]:
+    """All operations of one description file, in the file's order, however they are described. One whose name is a
+    verb alone (``Publish``) has an empty `noun`. Raises DataError.
+    """
     yield from (_botocore if source == "botocore" else _google)(service, _described(path))
-
-
-def operation_names(source: ApiSource, path: Path) -> list[str]:
-    """All operations of one description file, speakable or not, by the `path` that they have. Raises DataError."""
-    described = _described(path)
-    if source == "botocore":
-        return list(described["operations"])
-    return [method["id"] for _, _, method in _google_methods(described.get("resources", {}), "")]
 
 
 def _described(path: Path) -> JSON:
@@ -147,21 +158,24 @@ def first_sentence(text: str, limit: int) -> str:
 # --- Amazon -------------------------------------------------------------------------------------
 
 
-def _botocore(service: str, described: JSON) -> Iterator[Operation]:
+def _botocore(service: str, described: JSON) -> Iterator[Operation | Refused]:
     shapes = described["shapes"]
     for name, operation in described["operations"].items():
         words = split_words(name)
         shape = shapes.get(operation.get("input", {}).get("shape"), {"members": {}})
-        if operation.get("deprecated") or len(words) < 2:
+        if operation.get("deprecated") or not words:
+            yield Refused(name, DEPRECATED if words else NAMELESS)
             continue
         params = _aws_params(shape, shapes)
+        if isinstance(params, str):
+            yield Refused(name, UNSPEAKABLE.format(params))
+            continue
         text = first_sentence(operation.get("documentation", ""), 200)
-        if params is not None and _documented(text):
-            yield Operation(service, words[0], words[1:], name, text, params)
+        yield Operation(service, words[0], words[1:], name, text, params)
 
 
-def _aws_params(shape: JSON, shapes: JSON) -> tuple[Param, ...] | None:
-    """The speakable members; None where a required one is not."""
+def _aws_params(shape: JSON, shapes: JSON) -> tuple[Param, ...] | str:
+    """The speakable members; the name of a required one that is not, where there is such."""
     params = []
     for name, member in shape.get("members", {}).items():
         required = name in shape.get("required", ())
@@ -169,7 +183,7 @@ def _aws_params(shape: JSON, shapes: JSON) -> tuple[Param, ...] | None:
         words = split_words(name)
         if member.get("idempotencyToken") or member.get("deprecated") or not speakable(name, words, schema):
             if required:
-                return None
+                return str(name)
             continue
         target = shapes[member["shape"]]
         choices = tuple(target.get("enum", ())) if target["type"] == "string" else ()
@@ -208,11 +222,12 @@ _ON_MANY = ("list", "search", "find", "query", "import", "export", "purge", "cou
 # --- Google -------------------------------------------------------------------------------------
 
 
-def _google(service: str, described: JSON) -> Iterator[Operation]:
+def _google(service: str, described: JSON) -> Iterator[Operation | Refused]:
     for resource, name, method in _google_methods(described.get("resources", {}), ""):
         words = split_words(name)
         thing = split_words(resource)
         if method.get("deprecated") or not words or not thing:
+            yield Refused(method["id"], DEPRECATED if words and thing else NAMELESS)
             continue
         # resources are named in the plural; `tasks.delete` deletes one task, `tasks.list` lists them all
         noun = thing if words[0] in _ON_MANY else singular(thing)
@@ -220,9 +235,11 @@ def _google(service: str, described: JSON) -> Iterator[Operation]:
             repeated = singular(thing)[-1] in (singular(words[1:])[-1], words[1])
             noun = words[1:] if repeated else (*singular(thing), *words[1:])
         params = _google_params(method, described.get("schemas", {}))
+        if isinstance(params, str):
+            yield Refused(method["id"], UNSPEAKABLE.format(params))
+            continue
         text = first_sentence(method.get("description", ""), 200)
-        if params is not None and _documented(text):
-            yield Operation(service, words[0], noun, method["id"], text, params)
+        yield Operation(service, words[0], noun, method["id"], text, params)
 
 
 def _google_methods(resources: JSON, parent: str) -> Iterator[tuple[str, str, JSON]]:
@@ -232,7 +249,8 @@ def _google_methods(resources: JSON, parent: str) -> Iterator[tuple[str, str, JS
         yield from _google_methods(body.get("resources", {}), resource)
 
 
-def _google_params(method: JSON, schemas: JSON) -> tuple[Param, ...] | None:
+def _google_params(method: JSON, schemas: JSON) -> tuple[Param, ...] | str:
+    """As `_aws_params`; members of the request's body are parameters too."""
     described = dict(method.get("parameters", {}))
     body = schemas.get(method.get("request", {}).get("$ref"), {})
     for name, prop in body.get("properties", {}).items():
@@ -251,7 +269,7 @@ def _google_params(method: JSON, schemas: JSON) -> tuple[Param, ...] | None:
         schema, words = _google_schema(prop, schemas, 0), split_words(name)
         if not speakable(name, words, schema):
             if required:
-                return None
+                return str(name)
             continue
         pattern = prop.get("pattern", "")
         if not re.fullmatch(r"\^?\w+(/(\w+|\[\^/\]\+))+\$?", pattern):

@@ -308,3 +308,33 @@ def test_parts_of_an_object_are_one_object(
     found = References(raw).unfolded(raw)
     assert set(found["properties"]) == properties
     assert found.get("required") == required
+
+
+def test_null_is_no_value_of_what_may_be_left_out(tmp_path: Path) -> None:
+    null: dict[str, Any] = {"type": "null"}
+    city = {"type": "string", "description": "Where it is.", "minLength": 2}
+    inner = {"type": "object", "properties": {"zip": {"type": ["string", "null"], "default": None}}}
+    properties = {
+        "city": {"anyOf": [city, null], "default": None, "title": "City"},
+        "limit": {"anyOf": [{"type": "integer"}, null], "default": None, "description": "How many."},
+        "either": {"anyOf": [{"type": "integer"}, {"type": "string"}, null], "default": None},
+        "kind": {"type": ["string", "null"], "enum": ["a", "b", None], "default": None},
+        "place": {"anyOf": [inner, null], "default": None},
+        "cleared": {"anyOf": [{"type": "string"}, null]},
+        "must": {"anyOf": [{"type": "string"}, null], "default": None},
+        "nothing": {"type": "null", "default": None},
+    }
+    function = {"name": "find", "description": "Finds.", "inputSchema": {"type": "object", "properties": properties,
+                "required": ["must"]}}  # fmt: skip
+    (tmp_path / "tools.json").write_text(json.dumps([function]))
+    (tool,) = import_tools(str(tmp_path / "tools.json")).tools
+    assert tool.parameters["properties"] == {
+        "city": {**city, "title": "City"},
+        "limit": {"type": "integer", "description": "How many."},
+        "either": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+        "kind": {"type": "string", "enum": ["a", "b"]},
+        "place": {"type": "object", "properties": {"zip": {"type": "string"}}},
+        "cleared": properties["cleared"],  # null may be something else than leaving it out
+        "must": properties["must"],
+        "nothing": {"type": "null"},
+    }

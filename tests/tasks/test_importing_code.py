@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from imported import by_name, whys
 
 from agentlora.core import schema
 from agentlora.core.errors import DataError
+from agentlora.tasks.tool_calling.importing import services
 from agentlora.tasks.tool_calling.importing.source import import_tools
 
 PYTHON = '''
@@ -193,3 +195,84 @@ def test_api_descriptions_of_installed_packages() -> None:
     assert imported.left_out
     with pytest.raises(DataError, match="Did you mean 'sqs'"):
         import_tools("botocore:sqss")
+
+
+def test_operations_with_short_descriptions_are_taken_and_others_told_why() -> None:
+    pytest.importorskip("googleapiclient")
+    pytest.importorskip("botocore")
+    tools = by_name(import_tools("google:calendar"))
+    assert {"insert_event", "delete_event", "update_event"} <= tools.keys()
+    assert tools["insert_event"].description == "Creates an event."
+    sns = import_tools("botocore:sns")
+    assert "Message" in by_name(sns)["publish"].parameters["required"]  # a name of one word
+    assert "ConfirmSubscription: it requires 'Token', which nobody says" in whys(sns)
+
+
+def test_what_an_operation_s_description_lacks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = {"": "Nothing", "Warning!": "Warn", "Opens a door.": "Open", "This is deprecated.": "Old",
+                 "Lists reserved rooms.": "List"}  # fmt: skip
+    methods = {name.lower(): {"id": name, "description": text} for text, name in described.items()}
+    methods["gone"] = {"id": "Gone", "description": "Closes a door.", "deprecated": True}
+    path = tmp_path / "house.v1.json"
+    path.write_text(json.dumps({"resources": {"doors": {"methods": methods}}}))
+    monkeypatch.setattr(services, "service_files", lambda source: {"house": path})
+    imported = services.import_service("google", "house")
+    assert list(by_name(imported)) == ["open_door", "list_doors"]
+    assert {row.what: row.why.partition(":")[0] for row in imported.left_out} == {
+        "Nothing": "its description says nothing",
+        "Warn": "its description says only 'Warning!'",
+        "Old": "its description says 'is deprecated'",
+        "Gone": "it is deprecated",
+    }
+
+
+GREETER = """
+from typing import Annotated, Literal, Optional
+import typer
+from kinds import Level, Priority
+from kinds import Warm as Hot
+import kinds
+
+def greet(name: Annotated[str, typer.Argument(help="Who is  greeted.")], level: Level, first: kinds.Priority,
+          times: Annotated[int, typer.Option("--times", help="How often.")] = 1,
+          how: Optional[Priority] = typer.Option(None, help="How urgently."),
+          colour: Literal[Hot, "grey"] = "grey", where: str = typer.Argument(..., help="Where."),
+          size: int = typer.Option(3, "--size")):
+    "Greets somebody."
+"""
+KINDS = """
+import enum
+from typing import Annotated, Literal
+from pydantic import Field
+
+class Colour(enum.Enum):
+    RED = "red"
+
+Priority = Literal["low", "high"]
+Level = Annotated[int, Field(ge=1, le=5)]
+Warm = Literal[Colour.RED]
+"""
+
+
+def test_help_of_command_lines_and_aliases_of_other_modules_are_read(tmp_path: Path) -> None:
+    (tmp_path / "greeter.py").write_text(GREETER)
+    (tmp_path / "kinds.py").write_text(KINDS)
+    imported = import_tools(str(tmp_path / "greeter.py"))
+    (tool,) = imported.tools
+    assert imported.left_out == ()
+    assert tool.parameters == {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "description": "Who is greeted."},
+            "level": {"type": "integer", "minimum": 1, "maximum": 5},
+            "first": {"type": "string", "enum": ["low", "high"]},
+            "times": {"type": "integer", "description": "How often.", "default": 1},
+            "how": {"type": "string", "enum": ["low", "high"], "description": "How urgently."},
+            "colour": {"type": "string", "enum": ["red", "grey"], "default": "grey"},
+            "where": {"type": "string", "description": "Where."},
+            "size": {"type": "integer", "default": 3},
+        },
+        "required": ["name", "level", "first", "where"],
+    }

@@ -24,7 +24,7 @@ BOUNDS: Mapping[str, Mapping[str, str]] = {
     "integer": OF_NUMBERS, "number": OF_NUMBERS, "string": OF_TEXTS, "array": OF_ARRAYS, "object": OF_OBJECTS,
 }  # fmt: skip
 NAMES = {*OF_NUMBERS, *OF_TEXTS, *OF_ARRAYS}
-FIELDS = ("Field", "field", "Query", "Body", "Path", "Param", "Form", "PrivateAttr")
+FIELDS = ("Field", "field", "Query", "Body", "Path", "Param", "Form", "PrivateAttr", "Option", "Argument")
 # annotated_types' classes → the bounds that their arguments are
 MARKS = {"Ge": ("ge",), "Gt": ("gt",), "Le": ("le",), "Lt": ("lt",), "MultipleOf": ("multiple_of",),
          "MinLen": ("min_length",), "MaxLen": ("max_length",), "Len": ("min_length", "max_length"),
@@ -53,6 +53,13 @@ def says_required(default: ast.expr) -> bool:
     if any(k.arg in ("default_factory", "factory") for k in default.keywords):
         return False
     return not given or is_ellipsis(given[0])
+
+
+def default_of(default: ast.expr) -> ast.expr:
+    """The default that ``Field(3)`` or ``Option(None)`` gives; any other expression is one itself."""
+    if called(default) not in FIELDS or not isinstance(default, ast.Call):
+        return default
+    return default.args[0] if default.args else keyword(default, "default") or default
 
 
 def is_ellipsis(node: ast.expr) -> bool:
@@ -97,7 +104,7 @@ def described(schema: JSON, nodes: Sequence[ast.expr], value: Value) -> JSON:
         bounds |= {key: v for key, v in zip(MARKS.get(name, ()), given, strict=False) if v is not None}
         for part in node.keywords:
             said = value(part.value)
-            if part.arg == "description" and isinstance(said, str):
+            if part.arg in ("description", "help") and isinstance(said, str):  # help: of typer
                 about["description"] = " ".join(said.split())
             elif part.arg == "examples" and isinstance(said, list):
                 about["examples"] = said

@@ -275,7 +275,8 @@ class Hints:
             node = named.node if isinstance(named, Alias) else node
             if isinstance(node, ast.Subscript) and depth < DEEPEST:
                 inner = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
-                found += self._literals(inner, scope, depth + 1)
+                where = named.scope if isinstance(named, Alias) else scope
+                found += self._literals(inner, where, depth + 1)
             elif isinstance(node, ast.Constant) and node.value is None:
                 found.append(None)
             else:

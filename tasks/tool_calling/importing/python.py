@@ -9,10 +9,10 @@ from agentlora.core import schema as json_schema
 from agentlora.core.errors import DataError, nearest
 from agentlora.core.types import JSON
 from agentlora.tasks.tool_calling.importing.classes import documented, schema_of
-from agentlora.tasks.tool_calling.importing.fields import says_required
+from agentlora.tasks.tool_calling.importing.fields import default_of, says_required
 from agentlora.tasks.tool_calling.importing.hints import Class, Hints, Scope, expression, literal
 from agentlora.tasks.tool_calling.importing.modules import Files
-from agentlora.tasks.tool_calling.importing.schemas import References
+from agentlora.tasks.tool_calling.importing.schemas import References, without_null
 from agentlora.tasks.tool_calling.importing.types import Collector, Imported, ImportedTool, Unusable
 
 
@@ -87,10 +87,9 @@ class _Reader:
             if default is None or says_required(default):
                 required.append(name)
             else:
-                value = literal(default)
-                schema = (
-                    _without_null(schema) if value is None and isinstance(default, ast.Constant) else schema
-                )
+                given = default_of(default)
+                value = literal(given)
+                schema = without_null(schema) if value is None and isinstance(given, ast.Constant) else schema
                 if isinstance(value, str | int | float | bool):
                     schema["default"] = value
             properties[name] = schema
@@ -134,16 +133,3 @@ def _arguments(
     pairs = list(zip(positional, [*defaults, *args.defaults], strict=True))
     pairs += list(zip(args.kwonlyargs, args.kw_defaults, strict=True))
     return [(a, d) for a, d in pairs if a.arg not in ("self", "cls")]
-
-
-def _without_null(schema: JSON) -> JSON:
-    """Who leaves a parameter out need not say null."""
-    kind = schema.get("type")
-    if isinstance(kind, list) and "null" in kind:
-        rest = [k for k in kind if k != "null"]
-        return {**schema, "type": rest[0] if len(rest) == 1 else rest}
-    if "anyOf" in schema:
-        parts = [part for part in schema["anyOf"] if part != {"type": "null"}]
-        others = {k: v for k, v in schema.items() if k != "anyOf"}
-        return {**parts[0], **others} if len(parts) == 1 else {**others, "anyOf": parts}
-    return schema

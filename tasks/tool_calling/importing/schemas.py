@@ -5,6 +5,7 @@ Nothing is fetched: a reference to another host is refused, and one to a file mu
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -279,6 +280,36 @@ def as_object(schema: JSON, what: str) -> JSON:
     if "allOf" in schema or (any(key in schema for key in ("anyOf", "oneOf")) and "properties" not in schema):
         raise Unusable(f"{what} is one of several objects (anyOf, oneOf, allOf), and a tool needs one")
     return {"type": "object", **_without(schema, "type"), "properties": schema.get("properties", {})}
+
+
+def without_null(schema: JSON) -> JSON:
+    """A schema of what may be left out without its null: who leaves it out need not say null."""
+    kind = schema.get("type")
+    if isinstance(kind, list) and "null" in kind and len(kind) > 1:
+        rest = [part for part in kind if part != "null"]
+        choices = {"enum": [c for c in schema["enum"] if c is not None]} if "enum" in schema else {}
+        return {**schema, "type": rest[0] if len(rest) == 1 else rest, **choices}
+    for key in ("anyOf", "oneOf"):
+        if isinstance(schema.get(key), list):
+            parts = [p for p in schema[key] if not (isinstance(p, dict) and p.get("type") == "null")]
+            if len(parts) in (0, len(schema[key])):
+                continue
+            return _merged({**schema, key: parts})
+    return schema
+
+
+def without_default_nulls(schema: JSON) -> JSON:
+    """A copy in which null is no value of the optional properties that have it as their default, as pydantic and MCP
+    servers write what may be left out.
+    """
+    schema = copy.deepcopy(schema)
+    for part in walk(schema):
+        properties = part.get("properties", {})
+        for name, rule in properties.items():
+            may_be_left_out = name not in part.get("required", ())
+            if may_be_left_out and isinstance(rule, dict) and rule.get("default", "") is None:
+                properties[name] = without_null(_without(rule, "default"))
+    return schema
 
 
 def walk(schema: Any) -> Iterator[JSON]:

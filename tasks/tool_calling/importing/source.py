@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from agentlora.core.errors import DataError
@@ -12,6 +13,7 @@ from agentlora.tasks.tool_calling.importing.mcp import import_mcp
 from agentlora.tasks.tool_calling.importing.modules import module_file
 from agentlora.tasks.tool_calling.importing.openapi import import_openapi, is_openapi
 from agentlora.tasks.tool_calling.importing.python import import_python
+from agentlora.tasks.tool_calling.importing.schemas import without_default_nulls
 from agentlora.tasks.tool_calling.importing.services import SOURCES, import_service
 from agentlora.tasks.tool_calling.importing.types import Imported
 
@@ -31,6 +33,8 @@ def import_tools(source: str) -> Imported:
         MissingExtra: a package that reads it is not installed.
     """
     imported = _imported(source)
+    tools = [replace(tool, parameters=without_default_nulls(tool.parameters)) for tool in imported.tools]
+    imported = replace(imported, tools=tuple(tools))
     if not imported.tools:
         reasons = "".join(f"\n  {row.what}: {row.why}" for row in imported.left_out[:5])
         raise DataError(f"{source} has no tool that can be used.{reasons}")
