@@ -171,7 +171,7 @@ def apart(part: str, count: int, folder: Path) -> dict[str, Any]:
     command = [sys.executable, __file__, "--here", part, "--examples", str(count), "--folder", str(folder)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)} failed")
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
