@@ -1,5 +1,7 @@
 """Lists of elements: what an XML document may hold, one element a line, for people to write and for models to read.
 
+What stands after ``#`` describes an element; here it explains the form.
+
 ::
 
     order xmlns=urn:example:shop     # the document; its namespace, where it has one

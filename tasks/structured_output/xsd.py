@@ -176,8 +176,11 @@ class _Translation:
         content = type_.content
         ways = list(self.group(content, path, depth)) if content is not None and len(content) else [_Way()]
         names = _in_order(ways)
-        if clash := sorted(set(names) & set(properties)):
-            raise Untaken(f"{clash[0]!r} is both an attribute and an element of it")
+        for key in (key for key in names if key in properties):
+            if key in required:
+                raise Untaken(f"{key!r} is both an attribute and an element of it")
+            self._note((*path, f"@{key}"), "an element beside it is called so too")
+            del properties[key], attributes[key], form["attributes"][key]
         if not names and not properties:
             return {"enum": [True], KEY: {"empty": True}}
         form["elements"] = {key: next(way.names[key] for way in ways if key in way.names) for key in names}

@@ -215,6 +215,17 @@ def test_what_is_left_out_is_told_and_what_is_required_is_refused(tmp_path: Path
             read_schema(xsd(tmp_path, record(text + needed), name=f"{len(needed)}.xsd"))
 
 
+def test_an_attribute_that_is_called_as_an_element_beside_it(tmp_path: Path) -> None:
+    body = record('<xs:element name="id" type="xs:int"/>').replace(
+        "</xs:sequence>", '</xs:sequence><xs:attribute name="id" type="xs:int"{}/>'
+    )
+    wanted = read_schema(xsd(tmp_path, body.format("")))
+    assert wanted.left_out == {"a/@id": "an element beside it is called so too"}
+    assert wanted.shown == "a\n  id integer"
+    with pytest.raises(DataError, match="'id' is both an attribute and an element"):
+        read_schema(xsd(tmp_path, body.format(' use="required"'), name="y.xsd"))
+
+
 def test_substitution_groups_and_abstract_elements_are_told(tmp_path: Path) -> None:
     globals_ = (
         '<xs:element name="pet" type="xs:string"{}/>'
