@@ -6,7 +6,7 @@
 
 Three categories of one request each: `simple_python` (one tool offered), `multiple` (one of several is right) and
 `irrelevance` (none fits: right is no call). Read them together: a model that never calls anything
-is perfect at the last. The other categories are for nobody here to look at.
+is perfect at the last. The other categories stay unseen.
 The figures are not the leaderboard's: the requests go under our chat template, the
 categories are sampled, and the judge is ours. It follows the leaderboard's published rules, but for two: an
 int passes for a float inside lists too, and a begun but unreadable call is not abstention.

@@ -123,11 +123,13 @@ def refuse_trained_before(name: str, splits: Splits) -> None:
     """Raises DataError where the run that training starts from, or one that it started from itself, has been trained
     on examples of dev or test.
     """
+    if not name:
+        return
     held_out = {leak_keys(example)[-1]: example.id for split in SPLITS[1:] for example in splits[split]}
     while name:
         earlier = open_run(name)
-        trained = {leak_keys(example)[-1] for example in earlier.examples("train")}
-        if known := sorted(held_out[key] for key in trained & held_out.keys()):
+        keys = (leak_keys(example)[-1] for example in earlier.examples("train"))
+        if known := sorted(held_out[key] for key in {key for key in keys if key in held_out}):
             raise DataError(
                 f"run {earlier.id!r}, which training starts from, was trained on {len(known)} of the dev and test "
                 f"examples ({known[0]!r}). An evaluation with them says nothing: use other data, or the same data "

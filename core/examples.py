@@ -139,11 +139,11 @@ def read_examples(path: Path) -> Examples:
     """
     try:
         ends, end = array("q"), 0
-        with path.open("rb", WRITTEN_AT_ONCE) as lines:
+        file = io.FileIO(path)  # one file for both looks: the path may soon name another
+        with io.BufferedReader(io.FileIO(os.dup(file.fileno())), WRITTEN_AT_ONCE) as lines:
             for line in lines:
                 end += len(line)
                 ends.append(end)
-        file = io.FileIO(path)
     except OSError as exc:
         raise DataError(
             f"cannot read {str(path)!r}: {exc.strerror}. Bring it back, or build the data again with `agentlora train`."

@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from agentlora.core.errors import ConfigError
+from agentlora.core.errors import ConfigError, needs_extra
+from agentlora.core.types import Base
 
 TCMALLOC = "libtcmalloc_minimal.so.4"
 OFFLINE = "HF_HUB_OFFLINE"
@@ -103,6 +104,20 @@ def start_with_tcmalloc(words: Sequence[str]) -> None:
         with suppress(OSError):
             env = os.environ | {"LD_PRELOAD": str(found), PRELOADED: str(found)}
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], env)
+
+
+def tokenizer_of(base: Base) -> Any:
+    """A base model's tokenizer. Raises ConfigError where its directory has none, MissingExtra without transformers."""
+    with needs_extra("train", "training"):
+        from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(base.model_dir)
+    except (OSError, ValueError) as exc:
+        raise ConfigError(
+            f"model {base.name!r} has no tokenizer that can be read in {str(base.model_dir)!r}. Give a directory "
+            "that both model and tokenizer were saved into."
+        ) from exc
 
 
 def stop_ids(model: Any, tokenizer: Any) -> list[int]:

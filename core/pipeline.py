@@ -62,24 +62,15 @@ def refuse_foreign_calls(base: Base) -> None:
     """Raises ConfigError when the base's template writes tool calls that are read nowhere here: what is trained would
     score and serve as text.
     """
-    from agentlora.core.libraries import prepare_libraries
+    from agentlora.core.libraries import prepare_libraries, tokenizer_of
     from agentlora.eval.calls import parse_answer
 
     prepare_libraries()
-    with needs_extra("train", "training"):
-        from transformers import AutoTokenizer
-
     call = ToolCall("look_up", {"word": "sea"})
     schema = {"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]}
     function = {"name": "look_up", "description": "Looks a word up.", "parameters": schema}
     asked = [{"role": "user", "content": "What is the sea?"}]
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
-    except (OSError, ValueError) as exc:
-        raise ConfigError(
-            f"base model {base.name!r} has no tokenizer that can be read in {str(base.model_dir)!r}. Give a directory "
-            "that both model and tokenizer were saved into."
-        ) from exc
+    tokenizer = tokenizer_of(base)
     render = partial(
         tokenizer.apply_chat_template,
         tools=[{"type": "function", "function": function}],

@@ -16,7 +16,7 @@ from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.files import read_json, sha256_json
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
-from agentlora.core.run import Run, open_run
+from agentlora.core.run import Run, find_run, open_run
 from agentlora.core.types import (
     JSON,
     Engine,
@@ -111,14 +111,15 @@ def _telling(teacher: TeacherConfig) -> str:
 
 
 def named(config: RunConfig) -> RunConfig:
-    """`config` with ``last`` as its teacher's name, or as that of the run that training starts from, replaced by the
-    run that it means now.
+    """`config` with ``last`` as its teacher's name replaced by the run that it means now, and the run that training
+    starts from by its directory, so that both are found again.
     """
     changed: dict[str, Any] = {}
     if config.teacher.source == "last":
         changed["teacher"] = config.teacher.model_copy(update={"source": open_run("last").id})
-    if config.training.start_from == "last":
-        changed["training"] = config.training.model_copy(update={"start_from": open_run("last").id})
+    if config.training.start_from:
+        directory = str(find_run(config.training.start_from))
+        changed["training"] = config.training.model_copy(update={"start_from": directory})
     return config.model_copy(update=changed)
 
 

@@ -12,7 +12,7 @@ MOST_CHARS = 1 << 20  # of an answer
 MOST_BYTES = 1 << 20  # of a schema's file
 DEEPEST = 64
 MOST_ELEMENTS = 50_000
-_DECLARATION = re.compile(r"\s*<\?xml\s[^>]*\?>", re.IGNORECASE)
+_DECLARATION = re.compile(r"\A\s*<\?xml\s[^>]*\?>", re.IGNORECASE)
 _ENCODING = re.compile(rb"""^\s*<\?xml[^>]*encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
 
 
@@ -122,7 +122,9 @@ def without_notes(text: str, namespace: str, name: str) -> str:
         if since:
             begun = since.pop()
             if not since:
-                cuts.append((begun, raw.index(b">", parser.CurrentByteIndex) + 1))
+                at = parser.CurrentByteIndex  # of an empty element: behind it
+                empty = raw.endswith(b"/>", begun, at) and raw.count(b"<", begun, at) == 1
+                cuts.append((begun, at if empty else raw.index(b">", at) + 1))
 
     def comment(_: str) -> None:
         if not since:

@@ -216,7 +216,9 @@ class _Reader:
             listed = alternative(self.schema, inner)
             if "items" in listed and "entry" not in listed.get(KEY, {}):
                 entry = self.element(listed["items"], child)
-                found[key] = [*_list(found.get(key)), entry]
+                if not isinstance(found.get(key), list):
+                    found[key] = _list(found.get(key))
+                found[key].append(entry)
             else:
                 _add(found, key, self.element(inner, child))
         if content := form.get("text"):
@@ -249,7 +251,12 @@ def _local(name: str) -> str:
 
 
 def _add(found: JSON, key: str, value: Any) -> None:
-    found[key] = [*_list(found[key]), value] if key in found else value
+    if key not in found:
+        found[key] = value
+    elif isinstance(found[key], list):
+        found[key].append(value)
+    else:
+        found[key] = [*_list(found[key]), value]
 
 
 def _list(value: Any) -> list[Any]:

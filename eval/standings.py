@@ -9,7 +9,7 @@ from typing import Any
 from agentlora.core import journal
 from agentlora.core.files import read_json
 from agentlora.core.run import Run
-from agentlora.eval.metrics import Aggregate, aggregate, may_be_share, paired_difference
+from agentlora.eval.metrics import Aggregate, aggregate, paired_difference
 from agentlora.eval.record import load_samples
 
 
@@ -73,12 +73,11 @@ def _figures(label: str, run: Run, headline: str) -> _Figures:
             values[sample["id"]] = (sample.get("scores") or {}).get(headline)
             groups[sample["id"]] = sample.get("group") or sample["id"]
     digest = str(record["data"].get("dev_digest"))
-    return _Figures(label, run, digest, values, groups, _figure(values, groups))
-
-
-def _figure(values: Mapping[str, float | None], groups: Mapping[str, str]) -> Aggregate:
-    beyond = not all(may_be_share(value) for value in values.values())
-    return aggregate(values.values(), groups=[groups[name] for name in values], unbounded=beyond)
+    unbounded = any(
+        (c["metrics"].get(headline) or {}).get("unbounded", False) for c in record.get("conditions", ())
+    )
+    figure = aggregate(values.values(), groups=[groups[name] for name in values], unbounded=unbounded)
+    return _Figures(label, run, digest, values, groups, figure)
 
 
 def _standing(mine: _Figures, best: _Figures | None, seed: int) -> Standing:

@@ -120,11 +120,8 @@ def _clusters(rows: Examples, seed: int) -> tuple[array[int], array[int]]:
     return order, sizes
 
 
-_GROUP, _MESSAGES, _NEARLY = (
-    b"g",
-    b"m",
-    b"n",
-)  # in this order: a group names its cluster, and then messages do
+# in this order: a group names its cluster, and then messages do
+_GROUP, _MESSAGES, _NEARLY = b"g", b"m", b"n"
 
 
 class _Joined:

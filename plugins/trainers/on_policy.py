@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from agentlora.core.config import RunConfig
-from agentlora.core.errors import ConfigError, needs_extra
+from agentlora.core.errors import ConfigError
 from agentlora.core.files import read_json, sha256_json
 from agentlora.core.manager import default_plugins
 from agentlora.core.run import Run
@@ -170,22 +170,12 @@ def _teachers_base(config: RunConfig, base: Base) -> Base:
 
 def _refuse_incomparable(config: RunConfig, base: Base, theirs: Base) -> None:
     """Raises ConfigError as `OnPolicy.check`."""
+    from agentlora.core.libraries import tokenizer_of
     from agentlora.core.pipeline import refuse_foreign_calls
-
-    with needs_extra("train", "training"):
-        from transformers import AutoTokenizer
-
     from agentlora.plugins.trainers.across import spelling_of
 
     for one in (base, theirs):
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(one.model_dir)
-        except (OSError, ValueError) as exc:
-            raise ConfigError(
-                f"model {one.name!r} has no tokenizer that can be read in {str(one.model_dir)!r}. Give a directory "
-                "that both model and tokenizer were saved into."
-            ) from exc
-        spelling_of(tokenizer, one.name)
+        spelling_of(tokenizer_of(one), one.name)
     if default_plugins().get("tasks", config.task).needs_tools:
         refuse_foreign_calls(theirs)
 

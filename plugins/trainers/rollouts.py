@@ -225,7 +225,8 @@ class Rollouts(ABC):
         # an answer ends where the engines end it
         model.generation_config.eos_token_id = stop_ids(model, tokenizer)
         checkpoint = last_whole(run.checkpoints_dir)
-        start(model, config, method)
+        if not checkpoint:
+            start(model, config, method)
         done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
         if checkpoint:
             run.note("train", "resumed", message=f"going on after update {done}", step=done)

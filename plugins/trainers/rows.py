@@ -37,13 +37,14 @@ class Row:
 
 class StoredRows(Sequence[Row]):
     """Rows on disk, read when they are asked for: an id takes four bytes there, and some thirty as a number in memory.
-    In memory are where each row ends and is trained from, its weight, and the group that it belongs to.
+    In memory are where each row ends and is trained from, its weight and difficulty, and the group that it belongs to.
     """
 
     def __init__(self) -> None:
         """Raises OSError: no file can be made."""
         self._ids = unnamed_records()
         self._starts, self._weights, self._groups = array("i"), array("d"), array("i")
+        self._difficulties = array("d")
         self._names: list[str] = []
         self._numbers: dict[str, int] = {}
 
@@ -52,6 +53,7 @@ class StoredRows(Sequence[Row]):
         self._ids.append(array("i", row.ids).tobytes())
         self._starts.append(row.start)
         self._weights.append(row.weight)
+        self._difficulties.append(row.difficulty)
         number = self._numbers.setdefault(row.group, len(self._names))
         if number == len(self._names):
             self._names.append(row.group)
@@ -72,7 +74,8 @@ class StoredRows(Sequence[Row]):
 
     def _read(self, number: int) -> Row:
         ids = tuple(array("i", self._ids[number]))
-        return Row(ids, self._starts[number], self._names[self._groups[number]], self._weights[number])
+        group = self._names[self._groups[number]]
+        return Row(ids, self._starts[number], group, self._weights[number], self._difficulties[number])
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def draw_number(
             value = round(value + rng.choice((0, 0.5, 0.25, 0.99, 0.9, rng.random())), 2)
     if step != 1 or (whole and not isinstance(value, int)):
         value = _in_steps(value, step, whole)
-    cents = not whole and bool(CENTS.search(words))
+    cents = not whole and bool(CENTS.search(words)) and round(value, 2) == value
     return number_said(value, rng, cents, money and bool(MONEY.search(words))), value
 
 

@@ -71,21 +71,21 @@ class SchemaTexts:
         wanted = read_schema(params.schema_)
         count = {"train": params.examples, "dev": params.dev_examples, "test": params.test_examples}[split]
         number = 0
-        for said, value, tags in self._written(wanted, split, count, params, seed):
-            yield _example(wanted, split, number, said, wanted.expected(value), tags, "schema-texts", params)
+        for said, expected, tags in self._written(wanted, split, count, params, seed):
+            yield _example(wanted, split, number, said, expected, tags, "schema-texts", params)
             number += 1
         if not params.pairs:
             return
         for pair in read_pairs(Path(params.pairs), wanted.schema, seed)[split]:
             tags = {"case": "extraction", "slice": "pairs"}
+            expected = wanted.expected(pair.value)
             for _ in range(params.pairs_repeated if split == "train" else 1):
-                expected = wanted.expected(pair.value)
                 yield _example(wanted, split, number, pair.text, expected, tags, "pairs", params)
                 number += 1
 
     def _written(
         self, wanted: Wanted, split: Split, count: int, params: SchemaTextParams, seed: int
-    ) -> Iterator[tuple[str, object, JSON]]:
+    ) -> Iterator[tuple[str, Expected, JSON]]:
         rng = random.Random(f"{seed}/{split}/{wanted.digest}")
         sampler = Sampler(wanted, split, seed)
         legend = legend_of(wanted.unfolded, sampler.root)
@@ -94,11 +94,11 @@ class SchemaTexts:
         while found < count:
             node = sampler.draw(rng)
             said = write(node, wanted.name, legend, split != "train", rng)
-            value = value_of(node)
+            expected = wanted.expected(value_of(node))
             why = ""
             if len(said.text) > params.text_chars_max:
                 why = "too long: raise data.params.text_chars_max"
-            elif _length(wanted.expected(value)) > params.answer_chars_max:
+            elif _length(expected) > params.answer_chars_max:
                 why = "of too long an answer: raise data.params.answer_chars_max"
             elif said.text in seen or not said.text:
                 few = "examples" if split == "train" else f"{split}_examples"
@@ -115,7 +115,7 @@ class SchemaTexts:
             seen.add(said.text)
             if _split_of(said.text) == split:
                 found += 1
-                yield said.text, value, {"case": said.case, "slice": said.style}
+                yield said.text, expected, {"case": said.case, "slice": said.style}
 
     def card(self, params: SchemaTextParams) -> JSON:
         """The schema by name and digest, what of it is never filled, and how to ask."""

@@ -244,6 +244,8 @@ def _facets(kind: str, said: str, line: int) -> Iterator[tuple[str, str]]:
             re.compile(found[2])
         except re.error as exc:
             raise _WrongError(line, f"the pattern /{found[2][:60]}/ is none: {exc}") from None
+        if found[2].startswith("^") or re.search(r"(?<!\\)\$$", found[2]):
+            raise _WrongError(line, "a pattern is of the whole text: write it without ^ and $")
         yield "pattern", found[2]
         said = said[: found.start()]
     for word in said.split():

@@ -204,6 +204,7 @@ class _Translation:
 
     def attributes(self, type_: Any, path: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, JSON, bool]]]:
         """(property, (name, schema, whether it is required)) of each attribute."""
+        seen: set[str] = set()
         for name, attribute in type_.attributes.items():
             if name is None:
                 self._note((*path, "@*"), "attributes of any name are never written")
@@ -211,6 +212,12 @@ class _Translation:
             if attribute.use == "prohibited":
                 continue
             where = (*path, f"@{attribute.local_name}")
+            if attribute.local_name in seen:  # in two namespaces
+                if attribute.is_required():
+                    raise Untaken(f"two attributes of it are called {attribute.local_name!r}")
+                self._note(where, "another attribute is called so too")
+                continue
+            seen.add(attribute.local_name)
             try:
                 part = simple_schema(attribute.type)
                 given = attribute.fixed if attribute.fixed is not None else attribute.default

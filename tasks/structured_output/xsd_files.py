@@ -76,12 +76,12 @@ def root_element(schema: Any, wanted: str, source: str) -> Any:
     }
     roots = [
         name for name, element in elements.items() if not element.abstract and element.name not in within
-    ]
+    ] or list(elements)  # of those that are all parts of others, any
     if len(roots) == 1:
         return elements[roots[0]]
     if not elements:
         raise DataError(f"{source} declares no element, only types; a document needs one.")
     raise DataError(
-        f"{source} has several elements that a document can be: {', '.join(roots or elements)}. Say which one: "
-        f"{source}:{(roots or list(elements))[0]}"
+        f"{source} has several elements that a document can be: {', '.join(roots)}. Say which one: "
+        f"{source}:{roots[0]}"
     )

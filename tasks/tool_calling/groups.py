@@ -97,7 +97,8 @@ class RequestParams(Strict):
         return (("none_fits_share", "missing_share", "two_calls_share", "steps_share"),)
 
     def further_cases(self) -> dict[str, float]:
-        """Shares of the cases that only some builders have, where there are any: the same in all splits."""
+        """Shares of the cases that only some builders have, where there are any; dev and test have them as
+        weights beside `HELD_OUT_CASES`."""
         return {"steps": self.steps_share} if self.steps_share else {}
 
     def cases(self) -> dict[str, float]:
@@ -190,7 +191,7 @@ def _group(
             weight=heavier.get(case, 1.0),
             tags={
                 "case": case,
-                "slice": f"{pool.slice}-long" if long else pool.slice,
+                "slice": f"{pool.slice}-long" if len(offered) > params.tools_max else pool.slice,
                 "tools": "trained" if pool.trained else "new",
                 "wants": "chat" if text in chat else "tool",
             },

@@ -74,10 +74,12 @@ def next_call(
     _, arguments = render(tool, phrasing, rng, invented)
     said = _pick(REFERENCES, held_out, rng).replace("<w>", " ".join(words_of(slot)))
     text = _alone(slot).sub(said, phrasing.text)
-    if f"{{{slot}}}" in text or str(arguments[slot]) in first[0]:  # the request would say it
+    if f"{{{slot}}}" in text:
         return None
     second = replace(phrasing, text=text, set={**phrasing.set, slot: arguments[slot]})
     asked, passed = render(tool, second, rng, invented)
+    if any(str(arguments[slot]) in words for words in (first[0], asked)):  # the request would say it
+        return None
     result = _result(rng, {slot: arguments[slot]})
     request = _pick(ORDERS, held_out, rng).replace("<a>", sentence(first[0])).replace("<b>", asked)
     if rng.random() < FIRST:

@@ -66,7 +66,7 @@ _TIME = Quantity(
         Unit("days", "86400000", (("day|days",), ()), "1 2 3 4 5 7 10 14 21 28 30", {"1": "a day"}),
         Unit("weeks", "604800000", (("week|weeks",), ("wk|wks",)), "1 2 3 4 5 6 8", {"1": "a week"}),
     ),
-    {"s": 1, "m": 2, "min": 2, "h": 3, "d": 4},
+    {"s": 1, "min": 2, "h": 3, "d": 4},  # "m" may be months
     ("timeout", "delay", "duration", "interval", "ttl", "wait", "period"),
     joined=True,
 )  # fmt: skip
@@ -179,9 +179,12 @@ QUANTITIES = (_TIME, _METRIC, _IMPERIAL, _MASS, _VOLUME, _BYTES, _SPEED, _EUROS,
 # what has the words of units and is no amount of them: moments, rates, areas; days that make up no week
 _MOMENTS = frozenset(
     ["start", "end", "begin", "from", "until", "at", "since", "epoch", "unix", "timestamp", "date", "clock", "business",
-     "working", "trading"]
+     "working", "trading", "deadline", "expiry", "seen", "created", "updated", "modified"]
 )  # fmt: skip
 _OTHERWISE = frozenset(("per", "square", "sq", "cubic"))
+_DIFFERENCES = frozenset(
+    ("delta", "difference", "diff", "change", "offset")
+)  # of temperatures: no zero to count from
 _MOMENT = re.compile(
     r"\b(epoch|unix|timestamp|since|1970|square|cubic|business days|working days"
     r"|per (milli)?second|of the (day|week|hour|month))\b",
@@ -224,7 +227,11 @@ def measured(param: Param) -> Measured | None:
     described = _by_description(param)
     if named and described and _names(named) != _names(described):
         return None
+    if named and named[0][0] is _PARTS and _FRACTION.search(param.description):
+        return None
     places = described if named and described and len(described) < len(named) else named or described
+    if places and places[0][0] is _HEAT and _DIFFERENCES & set(param.words):
+        return None
     if not places or (places[0][0] is _TIME and _MOMENTS & set(param.words)):
         return None
     if places[0][0] in (_EUROS, _DOLLARS) and len(places) > 1:
@@ -342,7 +349,7 @@ def _said(amount: str, form: str, rng: random.Random) -> str:
     number = Fraction(amount)
     if many and number.denominator == 1 and 1 <= number <= len(SMALL) and rng.random() < SPELT:
         return f"{SMALL[int(number) - 1]} {name}"
-    if form in ("€",):
+    if form == "€":
         return f"€{amount}" if number.denominator == 1 else f"€{float(number):.2f}"
     money = form.split("|")[0] in ("euro", "EUR", "dollar", "USD", "buck") and number.denominator > 1
     close = name == "%" or (

@@ -127,7 +127,7 @@ def other_words(values: Sequence[str], name: tuple[str, ...], held_out: bool) ->
         found += [
             (said, value)
             for said in (new if held_out else shared)
-            if not any(_close(said, o) for o in others)
+            if not any(_close(said, o) or _close(words, o) for o in others)
         ]
     return found
 

@@ -1,17 +1,17 @@
-"""A whole evaluation on the echo engine: conditions, cache, failures, record, reports."""
+"""A whole evaluation on the echo engine: conditions, failures, cache."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from eval_examples import example, light, make_examples
-from rich.console import Console
+from eval_runs import IDENTITY, SHOTS, Counting, perfect, run, shown
 
 from agentlora.core.errors import ConfigError, EvalError
 from agentlora.core.types import (
@@ -32,47 +32,10 @@ from agentlora.eval.conditions import (
     in_hermes,
     to_request,
 )
-from agentlora.eval.engines.echo import EchoEngine, EchoFactory
-from agentlora.eval.record import Record, load_samples, save_samples
-from agentlora.eval.report import html, markdown, terminal_table
-from agentlora.eval.runner import AnswerCache, Evaluation, evaluate
+from agentlora.eval.engines.echo import EchoFactory
+from agentlora.eval.report import html, markdown
+from agentlora.eval.runner import AnswerCache
 from agentlora.eval.scorers import ToolCallEvaluator, render_answer
-
-IDENTITY = {"base": {"name": "tiny", "digest": "b" * 64}, "adapter": "sha256:" + "a" * 64, "engine": "echo"}
-SHOTS = [dataclasses.replace(e, id=f"train-{e.id}", group="train") for e in make_examples(1)]
-
-
-class Counting(EchoEngine):
-    """An echo engine that remembers what it was asked."""
-
-    def __init__(
-        self, answers: Mapping[str, str] | None = None, errors: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(answers or {}, errors or {})
-        self.asked: list[GenerateRequest] = []
-
-    def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
-        self.asked += requests
-        return super().generate(requests)
-
-
-def run(engine: EchoEngine, examples: Sequence[Example], tmp_path: Path, **more: Any) -> Evaluation:
-    engine.add_adapter("skill", tmp_path)
-    settings: dict[str, Any] = {
-        "evaluator": ToolCallEvaluator(),
-        "task_name": "tool-calling",
-        "conditions": default_conditions("skill"),
-        "shots": SHOTS,
-        "identity": IDENTITY,
-    }
-    return evaluate(engine=engine, examples=examples, **(settings | more))
-
-
-def perfect(examples: Sequence[Example]) -> dict[str, str]:
-    """Answers of an adapter that is always right, and of a base that always refuses."""
-    right = {f"skill/{e.id}": render_answer(e.expected) for e in examples}
-    return right | {e.id: "I cannot do that." for e in examples}
-
 
 # --- conditions ---------------------------------------------------------------------------------
 
@@ -333,168 +296,6 @@ def test_a_file_that_is_no_cache_is_named(tmp_path: Path) -> None:
     assert cache.get(["k", "l"]) == {"k": Output("", "y\x00ü", prompt_tokens=3)}
     with sqlite3.connect(cache.path) as db:
         assert db.execute("SELECT count(*) FROM answers").fetchone() == (1,)
-
-
-# --- records and reports ------------------------------------------------------------------------
-
-
-def shown(record: Record) -> str:
-    console = Console(width=100, record=True, file=None, force_terminal=False)
-    with console.capture() as capture:
-        console.print(terminal_table(record))
-    return capture.get()
-
-
-def test_a_record_is_written_and_read_back(tmp_path: Path) -> None:
-    examples = make_examples(2)
-    record, samples = run(Counting(perfect(examples)), examples, tmp_path)
-    record.save(tmp_path / "record.json")
-    again = Record.load(tmp_path / "record.json")
-    assert again == record
-    assert again.digest == record.digest
-    assert json.loads((tmp_path / "record.json").read_text())["format"] == "agentlora.record/1"
-    save_samples(tmp_path / "samples.jsonl", samples)
-    assert list(load_samples(tmp_path / "samples.jsonl")) == samples
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda raw: raw | {"format": "agentlora.record/2"}, "format"),
-        (lambda raw: raw | {"surprise": 1}, "surprise"),
-        (lambda raw: {k: v for k, v in raw.items() if k != "task"}, "task"),
-    ],
-)
-def test_what_is_no_record_is_refused(
-    tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]], message: str
-) -> None:
-    record, _ = run(Counting(), make_examples(1), tmp_path)
-    path = tmp_path / "record.json"
-    path.write_text(json.dumps(change(record.to_dict())))
-    with pytest.raises(EvalError, match=message):
-        Record.load(path)
-    path.write_text("{")
-    with pytest.raises(EvalError, match=r"record\.json"):
-        Record.load(path)
-    with pytest.raises(EvalError, match="cannot be read"):
-        Record.load(tmp_path / "absent.json")
-
-
-def test_the_reports_say_the_figures_and_escape_what_models_write(tmp_path: Path) -> None:
-    examples = make_examples(10)
-    evil = "<script>alert('x')</script>"
-    answers = perfect(examples) | {"skill/g0-one": render_calls([ToolCall("set_light", {"room": evil})])}
-    record, samples = run(Counting(answers), examples, tmp_path)
-    page, text, table = html(record, samples), markdown(record), shown(record)
-    for report in (page, text, table):
-        assert "95.0 %" in report
-        assert "76–99" in report
-        assert "+95.0" in report
-    assert evil not in page
-    assert "&lt;script&gt;alert" in page
-    assert "<svg" in page
-    assert "<script" not in page
-    assert "http" not in page.replace("http-equiv", "")  # self-contained: nothing is fetched
-    assert "Two calls" in page
-    assert "Two calls" in text
-
-
-class Slow(ToolCallEvaluator):
-    """Also says how many seconds an answer took, under a name that is markup."""
-
-    metrics = (*ToolCallEvaluator.metrics, "<i>seconds")
-    lower_is_better = ToolCallEvaluator.lower_is_better | {"<i>seconds"}
-
-    def score(self, example: Example, output: Output) -> Score:
-        found = super().score(example, output)
-        return Score(dict(found.metrics) | {"<i>seconds": 7.0 + len(output.text) / 10}, why=found.why)
-
-
-def test_a_metric_need_not_be_a_share(tmp_path: Path) -> None:
-    examples = make_examples(8)
-    answers = {e.id: "No. " * n for n, e in enumerate(examples)}
-    record, samples = run(Counting(perfect(examples) | answers), examples, tmp_path, evaluator=Slow())
-    figure = record.condition("base").metrics["<i>seconds"]
-    assert figure.unbounded
-    assert figure.low is not None
-    assert figure.high is not None
-    assert figure.mean == pytest.approx(7 + 4 * 15.5 / 10)
-    assert 7 < figure.low < figure.mean < figure.high < 20
-    record.save(tmp_path / "record.json")
-    assert Record.load(tmp_path / "record.json") == record
-    raw = record.to_dict()["conditions"][0]["metrics"]
-    assert "unbounded" not in raw["exact_match"]  # so that the digest of a record from before stays
-    page, text, table = html(record, samples), markdown(record), shown(record)
-    for report in (page, text, table):
-        assert "13.2" in report
-        assert "1320" not in report  # no per cent
-    assert "<i>seconds" not in page.lower()
-
-
-def test_a_mean_of_groups_that_answer_alike_has_a_wider_interval(tmp_path: Path) -> None:
-    """The base is right on all of every other group, so that 20 examples that decide tell about as much as 10."""
-    examples = make_examples(10)
-    answers = {e.id: render_answer(e.expected) for e in examples if int(e.group[1:]) % 2}
-    record, _ = run(Counting(perfect(examples) | answers), examples, tmp_path)
-    figure = record.condition("base").metrics["exact_match"]
-    assert (figure.scored, figure.mean) == (20, 0.5)
-    assert (figure.low, figure.high) == pytest.approx((0.226, 0.774), abs=0.01)  # Wilson's of 20 * 9 / 19
-
-
-def found(low: float, mean: float, high: float, **more: Any) -> dict[str, Any]:
-    return {"low": low, "mean": mean, "high": high} | more
-
-
-def test_what_is_undecided_is_not_coloured_and_what_is_small_keeps_its_sign(tmp_path: Path) -> None:
-    examples = make_examples(8)
-    record, samples = run(Counting(perfect(examples)), examples, tmp_path)
-
-    def with_difference(**values: float) -> Record:
-        changed = tuple(d.model_copy(update=values) for d in record.differences)
-        return record.model_copy(update={"differences": changed})
-
-    undecided = with_difference(**found(-0.004, 0.05, 0.104))
-    assert '<div class="tile"><b>+5.0</b>' in html(undecided, samples)
-    assert '<div class="tile bad"><b>−5.0</b>' in html(with_difference(**found(-0.1, -0.05, -0.01)), samples)
-    assert '<div class="tile good"><b>+5.0</b>' in html(with_difference(**found(0.01, 0.05, 0.1)), samples)
-    assert "−0.4 to +10.4" in " ".join(shown(undecided).split())
-    tiny = with_difference(**found(-0.0004, 0.0, 0.104))
-    for report in (markdown(tiny), html(tiny)):
-        assert "−0.0 to +10.4" in report
-
-
-def test_names_cannot_end_the_code_that_they_stand_in(tmp_path: Path) -> None:
-    name = "tiny`<img src=x>`"
-    record, samples = run(
-        Counting(), make_examples(2), tmp_path, identity=IDENTITY | {"base": {"name": name}, "engine": "a`b"}
-    )
-    assert f"Base `` {name} ``" in markdown(record)
-    assert "engine `` a`b ``" in markdown(record)
-    assert "<img" not in html(record, samples)
-
-
-def test_failures_are_printed_too(tmp_path: Path) -> None:
-    examples = make_examples(2)
-    page = html(*run(Counting(), examples, tmp_path))
-    assert '<section class="failures">' in page
-    assert "display: none" not in page
-
-
-def test_a_constrained_answer_has_room_for_all_calls_that_are_expected(tmp_path: Path) -> None:
-    many = example("many", "Light everywhere", *(light(f"room {n}") for n in range(4)))
-    examples = [*make_examples(2), many]
-    engine = Counting(perfect(examples))
-    run(engine, examples, tmp_path)
-    room = {r.json_schema["maxItems"] for r in engine.asked if r.json_schema}
-    assert room == {4}  # the same for every example: none is told its own number
-
-
-def test_a_half_character_of_a_model_can_be_written(tmp_path: Path) -> None:
-    examples = make_examples(1)
-    answers, errors = {e.id: "\ud83d cut" for e in examples}, {examples[1].id: "half \ud83d"}
-    _, samples = run(Counting(answers, errors), examples, tmp_path, cache=AnswerCache(tmp_path / "cache"))
-    save_samples(tmp_path / "samples.jsonl", samples)
-    assert next(load_samples(tmp_path / "samples.jsonl"))["text"] == "? cut"
 
 
 # --- the echo engine ----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from rollout_runs import fit, fit_interrupted, new_run
+from rollout_runs import fit, fit_interrupted, learnt_by_heart, new_run
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from trl.trainer.distillation_trainer import _chunked_divergence_loss
@@ -36,10 +36,7 @@ TEXT = 'Dim the "hall": ünï 🛋️\n<tool_call>'
 @pytest.fixture(scope="module")
 def teacher(stranger_dir: Path, examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of the model with other tokens, which has learnt the answers by heart."""
-    directory = tmp_path_factory.mktemp("teacher") / "run"
-    run = new_run(stranger_dir, examples, directory, "sft", {}, batch_size=4, max_steps=40, lr=1e-2)
-    fit(run, examples)
-    return run
+    return learnt_by_heart(stranger_dir, examples, tmp_path_factory.mktemp("teacher") / "run", 40)
 
 
 @pytest.fixture

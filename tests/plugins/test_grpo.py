@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rollout_runs import fit, fit_interrupted, new_run
+from rollout_runs import fit, fit_interrupted, learnt_by_heart, new_run
 
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import ConfigError, DataError
@@ -36,11 +36,11 @@ def letters(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_rewarded_becomes_likelier(
     dtype: str, tiny_model_dir: Path, examples: list[Example], tmp_path: Path
 ) -> None:
-    settings = {"max_steps": 24, "batch_size": 4, "lr": 5e-2, "dtype": dtype}
+    settings = {"max_steps": 40, "batch_size": 4, "lr": 5e-2, "dtype": dtype}
     run = new_run(tiny_model_dir, examples, tmp_path / "run", "grpo", PARAMS | {"answers": 8}, **settings)
     rewards = [row["reward"] for row in fit(run, examples)]
-    assert len(rewards) == 24
-    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.08, rewards
+    assert len(rewards) == 40
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.2, rewards
     assert (run.adapter_dir / "adapter_model.safetensors").is_file()
     assert "reward, mean of all answers" in (run.directory / "loss.svg").read_text()
     assert '"warning"' not in (run.directory / "journal.jsonl").read_text()  # its loss never falls
@@ -85,10 +85,7 @@ def test_it_goes_on_from_what_another_run_has_learnt(
     tiny_model_dir: Path, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Right from the first answers on, where SFT has learnt the calls by heart: the reward is the evaluator's."""
-    learnt = new_run(
-        tiny_model_dir, examples, tmp_path / "learnt", "sft", {}, batch_size=4, max_steps=60, lr=1e-2
-    )
-    fit(learnt, examples)
+    learnt = learnt_by_heart(tiny_model_dir, examples, tmp_path / "learnt", 60)
     params = {"answers": 2, "max_new_tokens": 48, "temperature": 0.2}
     rewards = {}
     for name, more in (("anew", {}), ("on", {"start_from": str(learnt.directory)})):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rollout_runs import fit, fit_interrupted, new_run, rows_of
+from rollout_runs import fit, fit_interrupted, learnt_by_heart, new_run, rows_of
 
 from agentlora.core.data import build_data, needs_answers
 from agentlora.core.errors import ConfigError, DataError
@@ -23,10 +23,7 @@ PARAMS = {"max_new_tokens": 12}
 @pytest.fixture(scope="module")
 def teacher(tiny_model_dir: Path, examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that has learnt the answers by heart."""
-    directory = tmp_path_factory.mktemp("teacher") / "run"
-    run = new_run(tiny_model_dir, examples, directory, "sft", {}, batch_size=4, max_steps=60, lr=1e-2)
-    fit(run, examples)
-    return run
+    return learnt_by_heart(tiny_model_dir, examples, tmp_path_factory.mktemp("teacher") / "run", 60)
 
 
 @pytest.fixture

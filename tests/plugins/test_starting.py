@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rollout_runs import fit, fit_interrupted, new_run
+from rollout_runs import fit, fit_interrupted, learnt_by_heart, new_run
 
 from agentlora.core.config import RunConfig
 from agentlora.core.data import refuse_trained_before
@@ -21,10 +21,7 @@ from agentlora.plugins.bases.resolve import resolve_base
 @pytest.fixture(scope="module")
 def learnt(tiny_model_dir: Path, examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run that has learnt the answers by heart."""
-    directory = tmp_path_factory.mktemp("learnt") / "run"
-    run = new_run(tiny_model_dir, examples, directory, "sft", {}, batch_size=4, max_steps=40, lr=1e-2)
-    fit(run, examples)
-    return run
+    return learnt_by_heart(tiny_model_dir, examples, tmp_path_factory.mktemp("learnt") / "run", 40)
 
 
 def test_it_begins_where_the_other_ended(
@@ -109,4 +106,4 @@ def test_last_means_the_run_that_is_last_now(tiny_model_dir: Path, examples: lis
 
     config = RunConfig.model_validate({"task": "tool-calling", "training": {"start_from": "last"}})
     earlier = create_run(RunConfig(task="tool-calling"))
-    assert named(config).training.start_from == earlier.id
+    assert named(config).training.start_from == str(earlier.directory)

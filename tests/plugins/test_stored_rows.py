@@ -28,7 +28,7 @@ def made(count: int, seed: int = 0) -> list[Row]:
     for number in range(count):
         shared = range(1000 * (number // 8), 1000 * (number // 8) + TOKENS // 2)
         own = rng.choices(range(150_000), k=TOKENS // 2 - number % 7)
-        rows.append(Row((*shared, *own), TOKENS - 30, f"g{number // 8}", 0.5 + number % 2))
+        rows.append(Row((*shared, *own), TOKENS - 30, f"g{number // 8}", 0.5 + number % 2, float(number % 5)))
     return rows
 
 
@@ -47,7 +47,8 @@ def test_they_are_the_rows_that_were_put_there() -> None:
     assert (found[0], found[-1], found[3:40:7]) == (rows[0], rows[-1], (*rows[3:40:7],))
     with pytest.raises(IndexError):
         found[50]
-    assert training_passes(found, 16, 4, 3, 96) == training_passes(rows, 16, 4, 3, 96)
+    for order in ("shuffled", "easy-first"):
+        assert training_passes(found, 16, 4, 3, 96, order) == training_passes(rows, 16, 4, 3, 96, order)
     assert computed_tokens(found) == computed_tokens(rows)
     found.append(rows[0])
     assert found[50] == rows[0]

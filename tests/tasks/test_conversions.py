@@ -153,6 +153,10 @@ def test_what_somebody_would_say_is_among_it(
         ("working_days", WHOLE),
         ("hour", WHOLE),
         ("plan_m", WHOLE),
+        ("period_m", WHOLE),
+        ("deadline_ms", WHOLE),
+        ("temperature_delta_celsius", NUMBER),
+        ("percentage", {"type": "number", "description": "Between 0 and 1"}),
         ("min", WHOLE),
         ("size_mb", WHOLE),
         ("amount", {"type": "integer", "description": "In EUR cents"}),
@@ -330,6 +334,7 @@ def test_a_synonym_is_no_word_of_another_value() -> None:
     assert ("every day", "daily") in other_words(["daily", "WEEKLY"], ("schedule",), False)
     # "finished" is said for both, and "minor" is a value of its own
     assert not other_words(["done", "completed"], ("status",), False)
+    assert "not decided yet" not in dict(other_words(["pending", "pending_review"], ("status",), False))
     assert "minor" not in dict(other_words(["low", "minor", "high"], ("severity",), False))
     assert "hidden from others" not in dict(other_words(["private", "hidden"], ("visibility",), False))
 

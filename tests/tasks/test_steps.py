@@ -39,8 +39,8 @@ def build(split: Split = "train", **settings: Any) -> list[Example]:
 
 
 def test_the_next_call_takes_from_the_result_what_the_request_does_not_say() -> None:
-    examples = [e for e in build() if e.tags["case"] == "steps"]
-    assert len(examples) > 240
+    examples = [e for e in build(examples=800) if e.tags["case"] == "steps"]
+    assert len(examples) > 480
     calls = [e for e in examples if e.expected.calls and e.messages[-1]["role"] == "tool"]
     begun = [e for e in examples if e.expected.calls and e.messages[-1]["role"] == "user"]
     assert 0.25 < len(calls) / len(examples) < 0.6

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from schema_lines import trained_and_evaluated
 
 from agentlora.core import schema as json_schema
 from agentlora.core.cli import cli
@@ -443,29 +444,7 @@ def test_the_options_of_a_schema(zoo: str) -> None:
 
 def test_a_schema_is_trained_and_evaluated(zoo: str, tiny_model_dir: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    settings = {
-        "data.params.examples": 16, "data.params.dev_examples": 4, "data.params.test_examples": 6,
-        "training.max_steps": 2, "training.batch_size": 8, "training.eval_steps": 0, "eval.max_new_tokens": 8,
-        "training.max_len": 4096,
-    }  # fmt: skip
-    command = [
-        "train",
-        "structured-output",
-        "--schema",
-        zoo,
-        "--model",
-        str(tiny_model_dir),
-        "--output",
-        str(run),
-    ]
-    for key, value in settings.items():
-        command += ["--set", f"{key}={value}"]
-    runner = CliRunner()
-    trained = runner.invoke(cli, command)
-    assert trained.exit_code == 0, trained.output
-    evaluated = runner.invoke(cli, ["eval", str(run), "--engine", "transformers"])
-    assert evaluated.exit_code == 0, evaluated.output
-    record = json.loads((run / "eval" / "record.json").read_text())
+    _, record = trained_and_evaluated(zoo, tiny_model_dir, run)
     assert record["headline"] == "field_accuracy"
     assert record["n"] == 6
     shots = record["shots"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+
+from pydantic.alias_generators import to_camel, to_pascal, to_snake
 
 from agentlora.core.errors import needs_extra
 from agentlora.core.types import JSON
@@ -15,6 +16,7 @@ from agentlora.tasks.tool_calling.importing.hints import (
     Class,
     Hints,
     Scope,
+    assigned,
     expression,
     members,
     of_values,
@@ -25,11 +27,7 @@ ENUMS = ("Enum", "StrEnum", "IntEnum")
 RECORDS = ("BaseModel", "TypedDict", "NamedTuple", "SQLModel", "BaseSettings")
 # bases that bring no fields
 EMPTY = ("Generic", "Protocol", "object", "ABC", "RootModel", "str", "int", "float", "Hashable", "Exception")
-CASES: Mapping[str, Any] = {
-    "to_pascal": lambda name: _pascal(name),
-    "to_camel": lambda name: _pascal(name)[:1].lower() + _pascal(name)[1:],
-    "to_snake": lambda name: name,
-}
+CASES = {make.__name__: make for make in (to_pascal, to_camel, to_snake)}
 
 
 @dataclass(frozen=True)
@@ -182,15 +180,8 @@ def _settings(statement: ast.stmt) -> dict[str, ast.expr]:
     if isinstance(statement, ast.ClassDef) and statement.name == "Config":
         return {part.targets[0].id: part.value for part in statement.body
                 if isinstance(part, ast.Assign) and isinstance(part.targets[0], ast.Name)}  # fmt: skip
-    target = (
-        statement.targets[0]
-        if isinstance(statement, ast.Assign)
-        else statement.target
-        if isinstance(statement, ast.AnnAssign)
-        else None
-    )
-    value = statement.value if isinstance(statement, ast.Assign | ast.AnnAssign) else None
-    if not isinstance(target, ast.Name) or target.id != "model_config":
+    name, value = assigned(statement)
+    if name != "model_config":
         return {}
     if isinstance(value, ast.Call):
         return {part.arg: part.value for part in value.keywords if part.arg}
@@ -209,7 +200,7 @@ def _renamed(name: str, generator: ast.expr | None, found: Class, hints: Hints) 
         return _renamed(name, chosen, found, hints)
     is_ = hints.find(generator, found.scope)
     if isinstance(is_, str) and is_ in CASES and is_ not in _functions(found):
-        return str(CASES[is_](name))
+        return CASES[is_](name)
     raise Unusable(
         f"the keys of the class {found.name} are made by {ast.unparse(generator)[:40]}, which is not run; known are "
         f"pydantic's {', '.join(CASES)}"
@@ -218,10 +209,6 @@ def _renamed(name: str, generator: ast.expr | None, found: Class, hints: Hints) 
 
 def _functions(found: Class) -> set[str]:
     return {part.name for part in found.scope.module.tree.body if isinstance(part, ast.FunctionDef)}
-
-
-def _pascal(name: str) -> str:
-    return "".join(part.title() for part in name.split("_"))
 
 
 def _variables(found: Class, given: list[JSON], hints: Hints, depth: int) -> dict[str, JSON]:

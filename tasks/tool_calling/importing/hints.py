@@ -271,6 +271,7 @@ class Hints:
         """The values of ``Literal[…]``, of which some may be such again."""
         found: list[Any] = []
         for node in nodes:
+            self.step()
             named = self.find(node, scope) if isinstance(node, ast.Name) else None
             node = named.node if isinstance(named, Alias) else node
             if isinstance(node, ast.Subscript) and depth < DEEPEST:
@@ -341,22 +342,25 @@ def members(node: ast.ClassDef) -> dict[str, Any]:
     texts = any(isinstance(base, ast.Name | ast.Attribute) and ast.unparse(base).endswith("StrEnum")
                 for base in node.bases)  # fmt: skip
     for part in node.body:
-        target = (
-            part.targets[0]
-            if isinstance(part, ast.Assign)
-            else part.target
-            if isinstance(part, ast.AnnAssign)
-            else None
-        )
-        value = part.value if isinstance(part, ast.Assign | ast.AnnAssign) else None
-        if not isinstance(target, ast.Name) or target.id.startswith("_") or value is None:
+        name, value = assigned(part)
+        if not name or name.startswith("_") or value is None:
             continue
         if called(value) == "auto":
             numbers = [known for known in found.values() if isinstance(known, int)]
-            found[target.id] = target.id.lower() if texts else max(numbers, default=0) + 1
+            found[name] = name.lower() if texts else max(numbers, default=0) + 1
         else:
-            found[target.id] = literal(value)
+            found[name] = literal(value)
     return found
+
+
+def assigned(statement: ast.stmt) -> tuple[str, ast.expr | None]:
+    """The name that a statement gives a value to, and that value; no name for what assigns none."""
+    if isinstance(statement, ast.Assign):
+        target: ast.expr | None = statement.targets[0]
+    else:
+        target = statement.target if isinstance(statement, ast.AnnAssign) else None
+    value = statement.value if isinstance(statement, ast.Assign | ast.AnnAssign) else None
+    return (target.id, value) if isinstance(target, ast.Name) else ("", None)
 
 
 def of_values(values: list[Any], what: str) -> JSON:

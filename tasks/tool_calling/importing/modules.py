@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def parsed(path: Path) -> Module:
         if path.stat().st_size > LARGEST:
             raise DataError(f"{path} is larger than {LARGEST:,} bytes, and is not read as Python")
         tree = ast.parse(path.read_bytes(), str(path))
+        body = list(_statements(tree.body))
     except OSError as exc:
         raise DataError(f"{path} cannot be read: {exc.strerror}") from exc
     except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
@@ -46,7 +48,7 @@ def parsed(path: Path) -> Module:
     aliases: dict[str, ast.expr] = {}
     imports: dict[str, tuple[str, str]] = {}
     stars: list[str] = []
-    for node in _statements(tree.body):
+    for node in body:
         if isinstance(node, ast.ClassDef):
             classes[node.name] = node
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -62,7 +64,7 @@ def parsed(path: Path) -> Module:
             where = "." * node.level + (node.module or "")
             stars += [where for name in node.names if name.name == "*"]
             imports |= {name.asname or name.name: (where, name.name) for name in node.names}
-    return Module(path, tree, classes, aliases, imports, tuple(stars))
+    return Module(path, tree, classes, aliases, imports, tuple(dict.fromkeys(stars))[:MOST_FILES])
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -90,8 +92,9 @@ def module_file(name: str) -> Path | None:
 def _file(root: Path, parts: list[str]) -> Path | None:
     place = root.joinpath(*parts)
     for file in (*([place.with_suffix(".py")] if parts else []), place / "__init__.py"):
-        if file.is_file():
-            return file
+        with suppress(OSError):  # a name that is too long, a folder that is closed
+            if file.is_file():
+                return file
     return None
 
 
@@ -111,13 +114,22 @@ class Files:
         return self._modules[path]
 
     def imported(self, dotted: str, by: Module) -> Module | None:
-        """The module that `by` calls `dotted` (``.models``, ``shop.models``), if it is one beside it."""
+        """The module that `by` calls `dotted` (``.models``, ``shop.models``), if it is one beside it.
+
+        Raises:
+            Unusable: it cannot be read.
+        """
         folders = _folders(by.path)
         level = len(dotted) - len(dotted.lstrip("."))
         parts = [part for part in dotted.lstrip(".").split(".") if part]
+        if not all(part.isidentifier() for part in parts):
+            return None
         for folder in folders[level - 1 : level] if level else folders:
             if file := _file(folder, parts):
-                return self.add(file)
+                try:
+                    return self.add(file)
+                except DataError as exc:
+                    raise Unusable(str(exc)) from exc
         return None
 
     def origin(

@@ -13,14 +13,21 @@ from agentlora.tasks.tool_calling.importing.fields import default_of, says_requi
 from agentlora.tasks.tool_calling.importing.hints import Class, Hints, Scope, expression, literal
 from agentlora.tasks.tool_calling.importing.modules import Files
 from agentlora.tasks.tool_calling.importing.schemas import References, without_null
-from agentlora.tasks.tool_calling.importing.types import Collector, Imported, ImportedTool, Unusable
+from agentlora.tasks.tool_calling.importing.types import (
+    MALFORMED,
+    Collector,
+    Imported,
+    ImportedTool,
+    Unusable,
+)
 
 
 def import_python(path: Path) -> Imported:
     """The public functions of a file: signature, type hints and docstring.
 
-    A class in the same file that is an enumeration, a dataclass, a pydantic model, a typed dict or a named tuple
-    becomes a schema as well. Private functions, methods and what ``__all__`` does not name are no tools.
+    A class that is an enumeration, a dataclass, a pydantic model, a typed dict or a named tuple, in this file or in one
+    beside it that it imports from, becomes a schema as well. Private functions, methods and what ``__all__`` does not
+    name are no tools.
 
     Raises:
         DataError: it cannot be read, or is no Python of this version.
@@ -49,7 +56,7 @@ def import_class(path: Path, name: str) -> JSON:
         if not isinstance(found, Class):
             raise DataError(f"{path} has no class {name!r}.{nearest(name, reader.module.classes)}")
         schema = reader.hints.class_(found, [], 0)
-    except Unusable as exc:
+    except (Unusable, *MALFORMED) as exc:
         raise DataError(f"{path}: {name}: {exc}") from exc
     about = " ".join((ast.get_docstring(found.node) or "").split())
     parts = {"$defs": reader.hints.parts} if reader.hints.parts else {}
@@ -64,7 +71,7 @@ class _Reader:
         self.scope = Scope(self.module)
         listed = self.module.aliases.get("__all__")
         names = literal(listed) if listed is not None else None
-        self.listed = set(names) if isinstance(names, list | tuple) else None
+        self.listed = {n for n in names if isinstance(n, str)} if isinstance(names, list | tuple) else None
 
     def public(self, name: str) -> bool:
         return name in self.listed if self.listed is not None else not name.startswith("_")
