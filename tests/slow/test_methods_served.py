@@ -66,8 +66,14 @@ def test_vllm_answers_as_transformers_does(name: str, base: Base, engine: VllmEn
     from transformers import AutoModelForCausalLM
 
     tokenizer, _ = exported(default_plugins().get("peft_methods", name), base, tmp_path / "adapter")
-    plain = AutoModelForCausalLM.from_pretrained(base.model_dir, dtype=torch.float32)
-    model = PeftModelForCausalLM.from_pretrained(plain, tmp_path / "adapter").eval()
+    exact, rounded = (
+        PeftModelForCausalLM.from_pretrained(
+            AutoModelForCausalLM.from_pretrained(base.model_dir, dtype=torch.float32), tmp_path / "adapter"
+        )
+        .eval()
+        .to(dtype)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
     engine.add_adapter(f"{name}@1", tmp_path / "adapter")
     effects = []
     for text in ASKED:
@@ -77,13 +83,15 @@ def test_vllm_answers_as_transformers_does(name: str, base: Base, engine: VllmEn
         )
         with torch.no_grad():
             ids = torch.tensor([tokenizer(prompt, add_special_tokens=False)["input_ids"]])
-            logprobs = torch.log_softmax(model(ids).logits[0, -1], -1)
+            logprobs, in_bfloat16 = (
+                torch.log_softmax(model(ids).logits[0, -1].float(), -1) for model in (exact, rounded)
+            )
         served = first_token(engine.client, f"{name}@1", request)
-        expected = {
-            token: float(logprobs[tokenizer.convert_tokens_to_ids(piece)])
-            for token, piece in pieces(tokenizer, served)
-        }
-        assert distance(expected, served) < 0.3  # bfloat16 there, float32 here
+        places = {token: tokenizer.convert_tokens_to_ids(piece) for token, piece in pieces(tokenizer, served)}
+        expected = {token: float(logprobs[place]) for token, place in places.items()}
+        # bfloat16 moves them in transformers too, most where two large factors cancel (pissa, by up to 0.4)
+        moved = distance(expected, {token: float(in_bfloat16[place]) for token, place in places.items()})
+        assert distance(expected, served) < 0.2 + moved
         effects.append(distance(first_token(engine.client, engine.base, request), served))
     assert max(effects) > 0.9  # what would be missed by the first comparison if the base had answered
 
