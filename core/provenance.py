@@ -23,6 +23,7 @@ _SECRET_WORD = (
 # PGPASSWORD, secretAccessKey: these need nothing that sets them off
 _SECRET_ENDING = r"((?:api|access|private|secret)[_\-]?key|secret|password|passwd|passphrase|credential)s?"
 _SECRET_KEY = re.compile(rf"(?i)(?:(?:^|[_\-.]){_SECRET_WORD}|{_SECRET_ENDING})$")
+_DIRECTORIES = {"PWD", "OLDPWD"}  # the shell's, no passwords
 # a.password=x, --api-key=x, {token: x}, "Authorization: Bearer x": what follows is cut off to the argument's end
 _SECRET_ARGUMENT = re.compile(rf"(?is)((?:^|[^a-z0-9]){_SECRET_WORD}[\"']?\s*[=:]\s*)(.+)")
 _SECRET_VALUE = re.compile(
@@ -82,7 +83,7 @@ def redact_text(text: str) -> str:
     text = _URL_PASSWORD.sub(rf"\1{REDACTED}", _SECRET_VALUE.sub(REDACTED, text))
     text = _URL_TOKEN.sub(REDACTED, text)
     for key, secret in os.environ.items():
-        if _SECRET_KEY.search(key) and len(secret) >= 8:
+        if key not in _DIRECTORIES and _SECRET_KEY.search(key) and len(secret) >= 8:
             text = text.replace(secret, REDACTED)
     return text
 

@@ -181,6 +181,15 @@ def test_secrets_by_their_shape(text: str, kept: str) -> None:
     assert redact(text) == kept
 
 
+def test_the_shells_directories_are_no_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PWD", "/home/ann/project")
+    monkeypatch.setenv("OLDPWD", "/home/ann/data")
+    monkeypatch.setenv("DB_PWD", "hunter2hunter2")
+    paths = ["/home/ann/project/tools.json", "/home/ann/data/rows.jsonl"]
+    assert redact(paths) == paths
+    assert redact("at hunter2hunter2") == f"at {REDACTED}"
+
+
 def test_values_are_redacted_by_their_key() -> None:
     assert redact({"max_new_tokens": 64, "token": "abc"}) == {"max_new_tokens": 64, "token": REDACTED}
     assert redact({"password": 12345678, "api_keys": ["abc"]}) == {"password": REDACTED, "api_keys": REDACTED}
