@@ -1,15 +1,17 @@
 """Every method and preset on the same data and the same updates: what it trains, needs, learns and forgets.
 
 Dev is the loss on a sample of dev after the last update (nats a token); forgetting is what the loss on general text
-(the Python reference that comes with Python) rose by. Each row is a training of the starter model in its own process.
+(the Python reference that comes with Python) rose by. Each row is a training of the starter model in its own process,
+on the same rows, which are built once. Memory is that of the process, or of the GPU where there is one.
 
-    .venv/bin/python benchmarks/methods.py [--updates 40] [--only lora,full] [--json]
+    .venv/bin/python benchmarks/methods.py [--updates 40] [--only lora,full] [--data DIRECTORY] [--json]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,11 +41,34 @@ def general_loss(model: Any, tokenizer: Any) -> float:
     return sum(losses) / len(losses)
 
 
-def one(name: str, updates: int) -> dict[str, Any]:
+def settings(name: str, updates: int) -> list[dict[str, Any]]:
+    """Layers of configuration of a method or a preset."""
+    method = {} if name in PRESETS else {"method": {"name": name}}
+    training = {"max_steps": updates, "eval_steps": updates, **({"lr": RATES[name]} if name in RATES else {})}
+    return [
+        {"preset": f"starter+{name}" if name in PRESETS else "starter", "serve_on": "none", **method},
+        {"data": {"params": {"examples": 16 * updates}}, "eval": {"engine": "transformers"}},
+        {"training": training},
+    ]
+
+
+def build(updates: int, directory: Path) -> Path:
+    """The rows that every method is trained on: a directory of splits."""
+    from agentlora.core.data import build_data
+    from agentlora.core.manager import default_plugins
+    from agentlora.core.resolving import resolve_config
+    from agentlora.core.run import create_run
+
+    plugins = default_plugins()
+    run = create_run(resolve_config(plugins, "tool-calling", *settings("lora", updates)), directory / "run")
+    build_data(run, plugins)
+    return run.directory / "data"
+
+
+def one(name: str, updates: int, data: Path) -> dict[str, Any]:
     """Train with a method or a preset, and measure."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from agentlora.core.data import build_data
     from agentlora.core.home import home
     from agentlora.core.libraries import prepare_libraries
     from agentlora.core.manager import default_plugins
@@ -55,23 +80,10 @@ def one(name: str, updates: int) -> dict[str, Any]:
 
     prepare_libraries()
     plugins = default_plugins()
-    method = {} if name in PRESETS else {"method": {"name": name}}
-    config = resolve_config(
-        plugins,
-        "tool-calling",
-        {"preset": f"starter+{name}" if name in PRESETS else "starter", "serve_on": "none", **method},
-        {"data": {"params": {"examples": 16 * updates}}, "eval": {"engine": "transformers"}},
-        {
-            "training": {
-                "max_steps": updates,
-                "eval_steps": updates,
-                **({"lr": RATES[name]} if name in RATES else {}),
-            }
-        },
-    )
+    config = resolve_config(plugins, "tool-calling", *settings(name, updates))
     with tempfile.TemporaryDirectory() as directory:
         run = create_run(config, Path(directory) / "run")
-        build_data(run, plugins)
+        shutil.copytree(data, run.directory / "data", dirs_exist_ok=True)
         train(run, plugins)
         rows = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
         base = resolve_base(config.model, plugins, home())
@@ -97,11 +109,14 @@ def main() -> None:
     )
     parser.add_argument("--updates", type=int, default=40)
     parser.add_argument("--only", help="methods and presets, with commas between")
+    parser.add_argument(
+        "--data", type=Path, help="`data` of a run of that preset, in place of rows built here"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(one(args.one, args.updates)))
+        print(json.dumps(one(args.one, args.updates, args.data)))
         return
     from agentlora.core.manager import default_plugins
     from agentlora.core.provenance import this_machine
@@ -111,20 +126,31 @@ def main() -> None:
         args.only.split(",") if args.only else [*default_plugins().catalog.names("peft_methods"), *PRESETS]
     )
     table = []
-    for name in sorted(names, key=lambda name: (name != "full", name in PRESETS, name)):
-        command = [sys.executable, __file__, "--one", name, "--updates", str(args.updates)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            print(f"{name} failed:\n{done.stderr[-2000:]}", file=sys.stderr)
-            continue
-        table.append(row := json.loads(done.stdout.splitlines()[-1]))
-        if not args.json:
-            print(
-                f"{row['name']:16} {row['trainable_percent']:8.3f} % trained  {row['peak_gb']:5.2f} GB  "
-                f"{row['seconds']:6.2f} s an update  dev {row['dev_loss']:6.3f}  forgotten {row['forgotten']:+6.3f}  "
-                f"{row['megabytes']:7.1f} MB",
-                flush=True,
-            )
+    with tempfile.TemporaryDirectory() as directory:
+        data = args.data or build(args.updates, Path(directory))
+        for name in sorted(names, key=lambda name: (name != "full", name in PRESETS, name)):
+            command = [
+                sys.executable,
+                __file__,
+                "--one",
+                name,
+                "--updates",
+                str(args.updates),
+                "--data",
+                str(data),
+            ]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                print(f"{name} failed:\n{done.stderr[-2000:]}", file=sys.stderr)
+                continue
+            table.append(row := json.loads(done.stdout.splitlines()[-1]))
+            if not args.json:
+                print(
+                    f"{row['name']:16} {row['trainable_percent']:8.3f} % trained  {row['peak_gb']:5.2f} GB  "
+                    f"{row['seconds']:6.2f} s an update  dev {row['dev_loss']:6.3f}  "
+                    f"forgotten {row['forgotten']:+6.3f}  {row['megabytes']:7.1f} MB",
+                    flush=True,
+                )
     if args.json:
         print(json.dumps(table, indent=2))
 

@@ -2,8 +2,8 @@
 
 Stock is TRL's own SFTTrainer on token rows with labels (loss on the answers only), or its DPOTrainer on token rows with
 the reference computed before; its LoRA by PEFT, no checkpointing. An update has two forward passes of eight examples.
-Every variant runs in a process of its own (peak RSS), in turn for a few rounds, so that a machine whose speed drifts
-slows all of them. Quote the ratios.
+Every variant runs in a process of its own (peak RSS; on a GPU what torch held there), in turn for a few rounds, so that
+a machine whose speed drifts slows all of them. Quote the ratios.
 
     .venv/bin/python benchmarks/shared_prefix.py --rounds 2 --updates 3 [--json]
 """
@@ -39,6 +39,7 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
     "ours": {"dtype": "float32"},
     "ours, bfloat16": {"dtype": "bfloat16"},
     "ours, bfloat16, nothing fused": {"dtype": "bfloat16"},
+    "ours, bfloat16, flex": {"dtype": "bfloat16", "attention": "flex"},  # on a GPU only
 }
 
 
@@ -163,7 +164,9 @@ def unfuse() -> None:
 
 
 def one(case: str, variant: str, updates: int) -> None:
-    """Run a variant and print a JSON line: seconds and loss of every update, peak RSS in bytes."""
+    """Run a variant and print a JSON line: seconds and loss of every update, peak memory in bytes."""
+    import torch
+
     from agentlora.core.home import home
     from agentlora.core.libraries import prepare_libraries
     from agentlora.core.manager import default_plugins
@@ -187,6 +190,8 @@ def one(case: str, variant: str, updates: int) -> None:
             unfuse()
         found = ours(base, made, updates, trainer, {**settings, "max_len": 4096})
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated()
     print(json.dumps({"updates": found, "peak": peak}))
 
 
@@ -247,7 +252,10 @@ def main() -> None:
     from agentlora.core.provenance import this_machine
 
     print(this_machine(), file=sys.stderr, flush=True)
-    variants = ["stock TRL", args.variant] if args.variant else list(VARIANTS)
+    import torch
+
+    here = [name for name in VARIANTS if torch.cuda.is_available() or not name.endswith("flex")]
+    variants = ["stock TRL", args.variant] if args.variant else here
     table = measure([args.case] if args.case else list(CASES), variants, args.rounds, args.updates)
     if args.json:
         print(json.dumps(table, indent=2))

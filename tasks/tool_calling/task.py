@@ -41,7 +41,7 @@ TASK = Task(
         "starter": {
             "data": {
                 "params": {
-                    "examples": 24000,
+                    "examples": 20000,
                     "catalogue_share": 0.65,
                     "composed_share": 0.13,
                     # a list of tools is computed once for all that share it
