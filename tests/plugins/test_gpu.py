@@ -98,7 +98,7 @@ def test_memory_that_runs_out_is_explained(
         TrainError, match=r"memory ran out during training, with .*CUDA out of memory.*Change "
     ):
         train(run, default_plugins())
-    assert run.status() == "failed"
+    assert run.status() == "train failed"
 
 
 def test_the_run_says_where_it_was_trained(

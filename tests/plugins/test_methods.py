@@ -78,9 +78,10 @@ class Trained:
 
 def logits_of(model: Any, ids: torch.Tensor) -> torch.Tensor:
     model.eval()
+    ids = ids.to(model.device)
     with torch.no_grad():
         logits: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
-    return logits[-ids.shape[1] :].float()
+    return logits[-ids.shape[1] :].float().cpu()
 
 
 @pytest.fixture(scope="module", params=sorted(METHODS))
