@@ -12,9 +12,10 @@ from typing import Any
 from agentlora.core.errors import EvalError
 from agentlora.core.files import sha256_bytes, sha256_file, sha256_json
 from agentlora.core.types import JSON, Evaluator, Example, Output, Score
-from agentlora.core.xml_values import in_xml
+from agentlora.core.xml_text import parse_xml
+from agentlora.core.xml_values import in_xml, read_value
 from agentlora.eval.asking import Digests
-from agentlora.eval.calls import MISSING, parse_answer, parse_value
+from agentlora.eval.calls import MISSING, parse_answer, parse_value, unfenced
 from agentlora.eval.conditions import Condition, in_hermes
 from agentlora.eval.record import EvaluatorRecord
 from agentlora.eval.samples import Asked, Sample
@@ -84,26 +85,28 @@ def kept(sample: JSON, example: Example) -> Judged:
 
 def parsed(evaluator: Evaluator, example: Example, output: Output) -> JSON | None:
     """What can be read in an answer, as the evaluator reads it (its ``parse``): calls with the text around them where
-    tools are offered, the value where one is asked for; else None, for the text says all.
+    tools are offered, the value where one is asked for; else None, for the text says all. Never raises: the answer is
+    judged by others.
     """
     own = getattr(evaluator, "parse", None)
-    if own is not None:
-        try:
-            found = own(example, output)
-            sha256_json(found)  # what is no JSON cannot be written
-        except Exception:  # it has judged already: that it cannot show what it read is no judgement
-            return None
-        return found if isinstance(found, dict) else None
-    if example.tools:
-        answer = parse_answer(output.text)
-        return {
-            "calls": [{"name": call.name, "arguments": dict(call.arguments)} for call in answer.calls],
-            "text": answer.text,
-            "malformed": answer.malformed,
-        }
-    if (example.schema is None and example.expected.value is None) or in_xml(example.schema):
+    try:
+        found = own(example, output) if own is not None else _read(example, output.text)
+        sha256_json(found)  # what is no JSON cannot be written
+    except Exception:
         return None
-    value = parse_value(output.text)
+    return found if isinstance(found, dict) else None
+
+
+def _read(example: Example, text: str) -> JSON | None:
+    if example.tools:
+        answer = parse_answer(text)
+        calls = [{"name": call.name, "arguments": dict(call.arguments)} for call in answer.calls]
+        return {"calls": calls, "text": answer.text, "malformed": answer.malformed}
+    if example.schema is not None and in_xml(example.schema):
+        return {"value": read_value(example.schema, parse_xml(unfenced(text, "xml").strip()))}
+    if example.schema is None and example.expected.value is None:
+        return None
+    value = parse_value(text)
     return None if value is MISSING else {"value": value}
 
 

@@ -24,6 +24,13 @@ from agentlora.eval.schemas import SCHEMAS
 from agentlora.eval.scorers import ToolCallEvaluator
 
 ROOT = Path(__file__).parents[2]
+XML = {
+    "x-xml": {"root": "a", "prefixes": {}, "files": {"a.xsd": "unused"}},
+    "$ref": "#/$defs/a",
+    "$defs": {
+        "a": {"type": "object", "properties": {"b": {"type": "integer"}}, "x-xml": {"elements": {"b": "b"}}}
+    },
+}
 FIXTURES = ROOT / "tests" / "fixtures"
 
 
@@ -147,12 +154,15 @@ def test_a_sample_shows_what_was_read(tmp_path: Path) -> None:
         ),
         Example("null", ({"role": "user", "content": "Nothing"},), Expected(value=2), schema={}),
         Example("words", ({"role": "user", "content": "A number?"},), Expected(value=1), schema={}),
+        Example("xml", ({"role": "user", "content": "XML"},), Expected(text="<a/>"), schema=XML),
+        Example("torn", ({"role": "user", "content": "XML!"},), Expected(text="<a/>"), schema=XML),
         Example("text", ({"role": "user", "content": "Hi"},), Expected(text="Hi")),
     ]
     said = {
         "calls": 'Well: <tool_call>\n{"name": "x", "arguments": {"a": 1}}\n</tool_call><tool_call>{',
         "text": "Hi",
     }
+    said |= {"xml": "```xml\n<a><b> 7 </b></a>\n```", "torn": "<a><b>"}
     said |= {"value": "```json\n7\n```", "null": "null", "words": "seven"}
     _, samples = run(Counting(said), asked, tmp_path)
     found = {s["id"]: s["parsed"] for s in samples if s["condition"] == "base"}
@@ -161,6 +171,8 @@ def test_a_sample_shows_what_was_read(tmp_path: Path) -> None:
         "value": {"value": 7},
         "null": {"value": None},
         "words": None,
+        "xml": {"value": {"b": 7}},
+        "torn": None,
         "text": None,
     }
 
