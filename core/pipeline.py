@@ -203,8 +203,9 @@ def evaluate(
 ) -> Any:
     """Put the run's adapter and the baselines to the examples of a split; returns the `Record`.
 
-    Writes ``eval/record.json``, ``samples.jsonl``, ``report.html`` and ``report.md`` (for dev: ``eval-dev/``).
-    Reading test is counted, across runs, by the digest of its examples, when it begins.
+    Writes ``eval/record.json``, ``samples.jsonl``, ``report.html`` and ``report.md`` (for dev: ``eval-dev/``); while it
+    is under way, ``samples.part.jsonl``, from which one that was killed goes on.
+    Reading test is counted, across runs, by the digest of its examples, when it begins; going on is no new reading.
 
     Raises:
         ConfigError: the run has no adapter, the split is empty, fewer examples would replace a test record of more, or
@@ -214,6 +215,7 @@ def evaluate(
     from agentlora.core.provenance import provenance
     from agentlora.core.teacher import rank_of
     from agentlora.eval.conditions import Condition, choose_shots, default_conditions
+    from agentlora.eval.kept import FILE
     from agentlora.eval.runner import AnswerCache, evaluate
     from agentlora.plugins.bases.resolve import resolve_base
 
@@ -256,6 +258,12 @@ def evaluate(
             options=dict(options or {}),
         )
 
+        def begin(kept: int, changed: Sequence[str]) -> dict[str, Any]:
+            _note_kept(run, kept, changed)
+            if split == "test" and not kept:
+                _count_reading(run)  # before it begins: a reading that is killed was one
+            return _data_facts(run, split)
+
         def progress(condition: str, done: int, total: int) -> None:
             run.tell("step", f"eval {condition}", {"step": done, "total_steps": total})
 
@@ -264,8 +272,6 @@ def evaluate(
             values = any(e.schema and not e.tools and not in_xml(e.schema) for e in examples)
             conditions = default_conditions(served_as, strict=engine.capabilities.json_schema, values=values)
             conditions += tuple(Condition(name, "given") for name in given)
-            if split == "test":
-                _count_reading(run)  # before it begins: a reading that is killed was one
             record, samples = evaluate(
                 engine=engine,
                 evaluator=evaluator,
@@ -280,10 +286,11 @@ def evaluate(
                     "base": base_facts(base),
                     "adapter": digest,
                     "engine": name,
-                    "data": _data_facts(run, split),
                     "provenance": provenance(config.seed),
                 },
+                on_begin=begin,
                 on_progress=progress,
+                keep_in=run.directory / eval_folder(split) / FILE,
                 headline=task.headline,
                 headline_where=task.headline_where,
                 lower_is_better=task.lower_is_better,
@@ -292,6 +299,16 @@ def evaluate(
         _write_evaluation(run.directory / eval_folder(split), record, samples)
         run.note("eval", "recorded", record=record.digest, split=split, figures=figures_of(record))
     return record
+
+
+def _note_kept(run: Run, kept: int, changed: Sequence[str]) -> None:
+    """Say what is left of an evaluation that was ended before it was whole."""
+    if kept:
+        said = f"{kept} answers of an evaluation that was ended are kept; only what is missing is asked for."
+        run.note("eval", "continued", kept=kept, message=said)
+    elif changed:
+        said = f"the answers of an evaluation that was ended are of no use: since then changed: {', '.join(changed)}."
+        run.note("eval", "begun anew", changed=list(changed), message=said)
 
 
 def _teachers(run: Run, plugins: Plugins, examples: Sequence[Example], split: Split) -> dict[str, Any]:
@@ -370,6 +387,7 @@ def _write_evaluation(directory: Path, record: Any, samples: list[Any]) -> None:
     """The record goes first and comes last: where it lies, the samples and reports that belong to it lie too. An older
     one stays until the new one is rendered.
     """
+    from agentlora.eval.kept import FILE
     from agentlora.eval.record import save_samples
     from agentlora.eval.report import html, markdown
 
@@ -379,6 +397,7 @@ def _write_evaluation(directory: Path, record: Any, samples: list[Any]) -> None:
     write_atomic(directory / "report.html", page)
     write_atomic(directory / "report.md", text)
     record.save(directory / "record.json")
+    (directory / FILE).unlink(missing_ok=True)
 
 
 def eval_folder(split: Split) -> str:

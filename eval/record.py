@@ -2,40 +2,112 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from agentlora.core.errors import EvalError
-from agentlora.core.files import sha256_json, write_atomic, write_json
+from agentlora.core.files import sha256_json, write_json
 from agentlora.core.types import JSON
+from agentlora.eval.samples import load_samples, save_samples
 
-FORMAT: Final = "agentlora.record/1"
+__all__ = ["Record", "load_samples", "save_samples"]
+
+FORMAT: Final = "agentlora.record/2"
+FIRST: Final = "agentlora.record/1"  # is still read, and keeps its digest
+SINCE_2 = ("seed", "decoding", "evaluator", "template", "engine_version")
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+def _is_empty(value: Any) -> bool:
+    return not value
+
+
+def _facts(**known: JSON) -> WithJsonSchema:
+    """Of an object whose members are said by others: what is known of them."""
+    return WithJsonSchema({"type": "object", "properties": known, "additionalProperties": True})
+
+
+_TEXT: JSON = {"type": "string"}
+_TEXT_OR_NONE: JSON = {"type": ["string", "null"]}
+_DIGEST: JSON = {"type": "string", "description": "sha256 (hex)"}
+_GIT: JSON = {
+    "type": ["object", "null"],
+    "description": "Of the checkout that the code ran from; null for an installed package.",
+    "properties": {"commit": _TEXT, "dirty": {"type": "boolean"}},
+    "required": ["commit", "dirty"],
+}
+Base = Annotated[
+    dict[str, Any],
+    _facts(
+        name=_TEXT,
+        **dict.fromkeys(("digest", "weights", "config", "tokenizer", "template", "template_digest"), _DIGEST),
+        tool_call_parser=_TEXT,
+    ),
+]
+Data = Annotated[
+    dict[str, Any],
+    _facts(
+        examples=_DIGEST | {"description": "sha256 (hex) of the examples that were put, in their order"},
+        split=_TEXT,
+        **{f"{split}_digest": _DIGEST for split in ("train", "dev", "test")},
+        test_readings={"type": "integer", "description": "How often test was read, with this reading."},
+        reference=_TEXT_OR_NONE,
+        left_out={"type": ["integer", "null"]},
+    ),
+]
+Provenance = Annotated[
+    dict[str, Any],
+    _facts(
+        git=_GIT,
+        packages={"type": "object", "additionalProperties": _TEXT},
+        python=_TEXT,
+        platform=_TEXT,
+        device=_TEXT | {"description": "GPU and CPU"},
+        cpus={"type": ["integer", "null"]},
+        seed={"type": "integer"},
+        argv={"type": "array", "items": _TEXT},
+    ),
+]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, json_schema_serialization_defaults_required=True
+    )
 
 
 class _Measured(_Strict):
     """`unbounded`: it is no share of 0 to 1. It stands in the JSON where it is true: other records' digests stay."""
 
-    unbounded: bool = False
+    unbounded: bool = Field(False, exclude_if=_is_empty)
 
-    @model_serializer(mode="wrap")
-    def _as_ever(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        raw: dict[str, Any] = serialize(self)
-        return {key: value for key, value in raw.items() if key != "unbounded" or value}
+
+class Statuses(_Strict):
+    """How many of all answers were judged, could not be judged, and are not there. Unscored and errored are no 0."""
+
+    scored: int
+    unscored: int
+    errored: int
+
+
+class Decoding(_Strict):
+    """How answers were written. `max_calls` is the room of an answer that is an array of calls."""
+
+    temperature: float
+    max_tokens: int
+    max_calls: int
+
+
+class EvaluatorRecord(_Strict):
+    """Who judged: its class, and the sha256 (hex) of the source that it judges with."""
+
+    name: str
+    digest: str
 
 
 class Figure(_Measured):
@@ -56,7 +128,8 @@ class Figure(_Measured):
 
 class ConditionRecord(_Strict):
     """One system's figures. `slices` has, by tag name and tag value, the headline metric, and for examples
-    about which that says nothing whether the answer was right.
+    about which that says nothing whether the answer was right. `statuses` counts all answers, `metrics` those to
+    examples that decide; records of the first format have none.
     """
 
     name: str
@@ -69,6 +142,7 @@ class ConditionRecord(_Strict):
     truncated: int
     cached: int
     first_error: str | None = None
+    statuses: Statuses | None = Field(None, exclude_if=_is_none)
 
 
 class DifferenceRecord(_Measured):
@@ -99,22 +173,25 @@ class SliceDifference(_Strict):
 class Record(_Strict):
     """Everything that an evaluation found.
 
-    `base` is a `BaseIdentity` as a dict, `adapter` the adapter's digest, `data` the digests of the examples
-    and how often test was read. `n` and `groups` count the examples that decide (those with the tags of
-    `headline_where`); `n_all` counts all: the others show in the slices only. `skipped` maps the conditions
-    that could not be evaluated to the reason. `best_baseline` is the condition without an adapter that is
-    best by `headline`.
+    Asked: `task`, `data` (the digests of the examples, how often test was read), `shots`, `seed`, `decoding`, and who
+    judged (`evaluator`). Answered: `base` (a `BaseIdentity` as a dict), `adapter` (its digest), `template` (the digest
+    of the chat template), `engine` and `engine_version` (what else than the model decides its answers). Where:
+    `provenance`.
+
+    `n` and `groups` count the examples that decide (those with the tags of `headline_where`); `n_all` counts all: the
+    others show in the slices only. `skipped` maps the conditions that could not be evaluated to the reason.
+    `best_baseline` is the condition without an adapter that is best by `headline`.
     """
 
-    format: Literal["agentlora.record/1"] = FORMAT
+    format: Literal["agentlora.record/1", "agentlora.record/2"] = FORMAT
     task: str
     headline: str
     metrics: tuple[str, ...]
     lower_is_better: tuple[str, ...]
-    base: dict[str, Any]
+    base: Base
     adapter: str | None
     engine: str
-    data: dict[str, Any]
+    data: Data
     n: int
     groups: int
     headline_where: dict[str, str] = Field(default_factory=dict)
@@ -123,11 +200,24 @@ class Record(_Strict):
     conditions: tuple[ConditionRecord, ...]
     skipped: dict[str, str] = Field(default_factory=dict)
     differences: tuple[DifferenceRecord, ...]
-    slice_differences: tuple[SliceDifference, ...] = ()
+    slice_differences: tuple[SliceDifference, ...] = Field((), exclude_if=_is_empty)
     best_baseline: str | None
-    shots: tuple[dict[str, Any], ...] = ()
-    provenance: dict[str, Any] = Field(default_factory=dict)
+    shots: tuple[JSON, ...] = ()
+    provenance: Provenance = Field(default_factory=dict)
     created_at: str
+    seed: int | None = Field(None, exclude_if=_is_none)
+    decoding: Decoding | None = Field(None, exclude_if=_is_none)
+    evaluator: EvaluatorRecord | None = Field(None, exclude_if=_is_none)
+    template: str | None = Field(None, exclude_if=_is_none)
+    engine_version: str | None = Field(None, exclude_if=_is_none)
+
+    @model_validator(mode="after")
+    def _says_all(self) -> Record:
+        missing = [name for name in SINCE_2 if getattr(self, name) is None]
+        missing += [f"conditions.{c.name}.statuses" for c in self.conditions if c.statuses is None]
+        if self.format == FORMAT and missing:
+            raise ValueError(f"a record of format {FORMAT!r} says also: {', '.join(missing)}")
+        return self
 
     @property
     def digest(self) -> str:
@@ -135,8 +225,8 @@ class Record(_Strict):
         return sha256_json(self.to_dict())
 
     def to_dict(self) -> JSON:
-        # without a field that older records lack: their digest stays
-        return self.model_dump(mode="json", exclude=None if self.slice_differences else {"slice_differences"})
+        """As it is written: without what older records lack, where that says nothing, so that their digest stays."""
+        return self.model_dump(mode="json")
 
     def condition(self, name: str) -> ConditionRecord:
         """Raises EvalError when the record has no such condition."""
@@ -161,29 +251,21 @@ class Record(_Strict):
 
     @classmethod
     def load(cls, path: Path) -> Record:
-        """Raises EvalError when the file is absent, is no JSON, or is no record of this version."""
+        """Raises EvalError when the file is absent, is no JSON, or is no record of a format that is read."""
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as exc:
             raise EvalError(f"the record {str(path)!r} cannot be read: {exc}") from exc
         except ValidationError as exc:
-            first = exc.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise EvalError(
-                f"{str(path)!r} is no record of format {FORMAT!r}: {where}: {first['msg']}"
-            ) from exc
+            raise EvalError(f"{str(path)!r} is no record that can be read: {_reason(exc)}") from exc
 
 
-def save_samples(path: Path, samples: Iterable[JSON]) -> None:
-    """One JSON object a line, whole or not at all."""
-    write_atomic(path, "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in samples))
-
-
-def load_samples(path: Path) -> Iterator[JSON]:
-    """Raises EvalError naming the line that is not JSON."""
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                yield json.loads(line)
-            except ValueError as exc:
-                raise EvalError(f"{str(path)!r}, line {number}, is not JSON: {exc}") from exc
+def _reason(exc: ValidationError) -> str:
+    first = exc.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the file"
+    if where == "format":
+        return (
+            f"its format is {first['input']!r}, and this version of agentlora reads {FIRST!r} and {FORMAT!r}. Use a "
+            "newer one, or run `agentlora eval` again."
+        )
+    return f"{where}: {first['msg']}"

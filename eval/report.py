@@ -17,6 +17,7 @@ from agentlora.eval.wording import (
     interval,
     label,
     mean_text,
+    statuses,
     summary,
 )
 
@@ -116,6 +117,7 @@ def _notes(record: Record) -> Iterator[str]:
         yield "↓ lower is better."
     for name, why in record.skipped.items():
         yield f"{name!r} was left out: {why}."
+    yield from statuses(record)
     for c in record.conditions:
         figure = c.metrics[record.headline]
         if figure.errored:

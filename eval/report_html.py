@@ -24,6 +24,7 @@ from agentlora.eval.wording import (
     mean_text,
     reason,
     sample_failed,
+    statuses,
     summary,
 )
 
@@ -67,6 +68,7 @@ def _head(record: Record) -> str:
     ]
     for name, why in record.skipped.items():
         parts.append(f'<p class="note warn">{escape(name)} was left out: {escape(why)}.</p>')
+    parts += [f'<p class="note">{escape(line)}</p>' for line in statuses(record)]
     for c in record.conditions:
         figure = c.metrics[record.headline]
         if figure.errored:

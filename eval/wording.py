@@ -133,6 +133,18 @@ def summary(record: Record) -> str:
     return " ".join(sentences) or f"The best baseline is {best!r}: {name} {base}."
 
 
+def statuses(record: Record) -> list[str]:
+    """How many answers were judged, could not be judged, and are not there: one line; none of a record of the first
+    format, which does not say.
+    """
+    counts = [
+        f"{c.name!r} {s.scored} scored, {s.unscored} unscored, {s.errored} errored"
+        for c in record.conditions
+        if (s := c.statuses) is not None
+    ]
+    return [f"Answers: {'; '.join(counts)}."] if counts else []
+
+
 def sample_failed(sample: JSON, record: Record) -> bool:
     """Whether an answer errored, could not be judged, or is not right: by the headline metric, and by the
     evaluator's own word where that metric says nothing.

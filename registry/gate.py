@@ -14,7 +14,7 @@ from typing import Any
 from agentlora.core.types import JSON, Kind, MethodCard, ServeOn, Task
 from agentlora.registry.servable import MAX_RANK, rank_of, tensor_problems, value_problems, vllm_problems
 
-RECORD_FORMAT = "agentlora.record/1"
+RECORD_FORMATS = ("agentlora.record/1", "agentlora.record/2")
 MAX_DIVERGENCE = 0.02  # nats a token: more than that, and it is another adapter
 MAX_UNJUDGED = 0.1  # of the examples: a record that leaves out more says too little about the rest
 MIN_GROUPS = 6  # with fewer, even a gain in every one may be chance: 2 · 2⁻⁵ = 6 % (a sign test)
@@ -99,9 +99,9 @@ def _judge_record(
     if record is None:
         yield f"There is no evaluation record. {again}"
         return
-    if record.get("format") != RECORD_FORMAT:
+    if record.get("format") not in RECORD_FORMATS:
         found = record.get("format")
-        yield f"The record's format is {found!r} and this gate reads {RECORD_FORMAT!r}. {again}"
+        yield f"The record's format is {found!r} and this gate reads {' and '.join(map(repr, RECORD_FORMATS))}. {again}"
         return
     if record["task"] != task.name:
         yield f"The record is about task {record['task']!r}, not {task.name!r}. {again}"

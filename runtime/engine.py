@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from agentlora.core.errors import ConfigError, unknown
 from agentlora.core.grammar import calls_tag
 from agentlora.core.messages import api_messages
+from agentlora.core.parallel import as_they_come
 from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest, Output
 from agentlora.runtime.backend import ServerSettings, VllmServer, computes_with
 from agentlora.runtime.client import VllmClient
@@ -101,11 +103,18 @@ class VllmEngine:
         with ThreadPoolExecutor(max_workers=self._concurrency) as pool:
             return list(pool.map(self._one, requests))
 
+    def stream(self, requests: Sequence[GenerateRequest]) -> Iterator[Output]:
+        """As `generate`, in the order in which answers arrive."""
+        with ThreadPoolExecutor(max_workers=self._concurrency) as pool:
+            yield from as_they_come(pool, self._one, requests)
+
     def _one(self, request: GenerateRequest) -> Output:
+        started = time.perf_counter()
         try:
-            return read_answer(request.id, self.client.chat(chat_body(request, self.base)))
+            found = read_answer(request.id, self.client.chat(chat_body(request, self.base)))
         except Exception as exc:  # whatever a server answers to one request, the others count
-            return Output(request.id, "", "error", error=f"{type(exc).__name__}: {exc}")
+            found = Output(request.id, "", "error", error=f"{type(exc).__name__}: {exc}")
+        return replace(found, latency_s=round(time.perf_counter() - started, 4))
 
     def __enter__(self) -> VllmEngine:
         return self

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,35 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.F
     """Fast tests never see the user's home; slow ones share the one that `make` prepared."""
     if "slow" not in request.keywords:
         monkeypatch.setenv("AGENTLORA_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _records_fit_their_schemas() -> Iterator[None]:
+    """Every record and every sample that a test has written is what the published schemas say."""
+    import jsonschema_rs
+
+    from agentlora.eval import samples, schemas
+    from agentlora.eval.record import FORMAT, Record
+
+    record_fits, sample_fits = (
+        jsonschema_rs.Draft202012Validator(of()) for of in (schemas.record_schema, schemas.sample_schema)
+    )
+    save, write = Record.save, samples.write_atomic
+
+    def save_fitting(record: Record, path: Path) -> None:
+        if record.format == FORMAT:
+            record_fits.validate(record.to_dict())
+        save(record, path)
+
+    def write_fitting(path: Path, data: str) -> None:
+        for line in data.splitlines():
+            sample_fits.validate(json.loads(line))
+        write(path, data)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Record, "save", save_fitting)
+        patched.setattr(samples, "write_atomic", write_fitting)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,27 @@ from agentlora.core.cli.options import show_json
 from agentlora.core.types import Split
 
 
+def _print_schema(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    if value is None or context.resilient_parsing:
+        return
+    import json
+
+    from agentlora.eval.schemas import SCHEMAS
+
+    click.echo(json.dumps(SCHEMAS[value](), indent=2, ensure_ascii=False))
+    context.exit()
+
+
 @click.command()
 @click.argument("target")
+@click.option(
+    "--schema",
+    type=click.Choice(["record", "sample"]),
+    is_eager=True,
+    expose_value=False,
+    callback=_print_schema,
+    help="Print the JSON Schema of record.json, or of a line of samples.jsonl, and do nothing else.",
+)
 @click.option("--engine", help="vllm, transformers, or another engine; default: the one that will serve.")
 @click.option("--url", help="Attach to a running engine at this address instead of starting one.")
 @click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True)
@@ -19,6 +38,8 @@ def eval(
     target: str, engine: str | None, url: str | None, split: str, limit: int | None, as_json: bool
 ) -> None:
     """Evaluate TARGET (a run's id or directory, or `last`) against its baselines.
+
+    An evaluation that was ended before it was whole goes on where it was: give the same command again.
 
     dev is for looking and tuning; test decides, and every reading of it is counted in the record.
     """

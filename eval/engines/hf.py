@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,17 +150,11 @@ class TransformersEngine:
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
         """Answer in order; a request that does not fit or fails is an Output with `error`."""
-        outputs: list[Output | None] = [None] * len(requests)
-        prompts = []
-        for place, request in enumerate(requests):
-            try:
-                prompts.append(_Prompt(place, request, self._render(request)))
-            except Exception as exc:  # a template may raise anything at all
-                outputs[place] = _failed(request, f"{type(exc).__name__}: {exc}")
-        for batch in _batches(prompts, self._batch_size, self._batch_tokens, self._unpadded):
-            for prompt, output in zip(batch, self._try(batch), strict=True):
-                outputs[prompt.place] = output
-        return [o for o in outputs if o is not None]
+        return [output for _, output in sorted(self._answers(requests), key=lambda found: found[0])]
+
+    def stream(self, requests: Sequence[GenerateRequest]) -> Iterator[Output]:
+        """As `generate`, batch by batch: those with the longest prompts first."""
+        return (output for _, output in self._answers(requests))
 
     def __enter__(self) -> TransformersEngine:
         return self
@@ -168,6 +163,21 @@ class TransformersEngine:
         self._model = None
         self._models.clear()
         gc.collect()
+
+    def _answers(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, Output]]:
+        """(place in `requests`, output), as they are there."""
+        prompts = []
+        for place, request in enumerate(requests):
+            try:
+                prompts.append(_Prompt(place, request, self._render(request)))
+            except Exception as exc:  # a template may raise anything at all
+                yield place, _failed(request, f"{type(exc).__name__}: {exc}")
+        for batch in _batches(prompts, self._batch_size, self._batch_tokens, self._unpadded):
+            started = time.perf_counter()
+            outputs = self._try(batch)
+            latency = round(time.perf_counter() - started, 4)
+            for prompt, output in zip(batch, outputs, strict=True):
+                yield prompt.place, replace(output, latency_s=latency)
 
     # --- one batch ---
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentlora.core.errors import ConfigError, needs_extra
 from agentlora.core.messages import api_messages
+from agentlora.core.parallel import as_they_come
 from agentlora.core.provenance import redact_text
 from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest, Output
 from agentlora.eval.calls import render_block
@@ -71,7 +72,11 @@ class OpenAIFactory:
 
 
 class OpenAIEngine:
-    """Sends requests side by side; `tool_calls` in an answer are written back as Hermes text."""
+    """Sends requests side by side; `tool_calls` in an answer are written back as Hermes text.
+
+    Attributes:
+        identity: the model and where it answers.
+    """
 
     def __init__(
         self,
@@ -88,6 +93,7 @@ class OpenAIEngine:
         self._client, self._model, self._retries = client, model, retries
         url = client.base_url
         self._url = url.copy_with(userinfo=b"", query=None)  # what may be told of it
+        self.identity = f"{model} at {self._url}"
         self._secrets = [found for found in (secret, url.password) if found]
         self._more = dict(body or {})
         self._pool = ThreadPoolExecutor(max_workers=concurrency)
@@ -102,6 +108,10 @@ class OpenAIEngine:
     def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
         return list(self._pool.map(self._answer, requests))
 
+    def stream(self, requests: Sequence[GenerateRequest]) -> Iterator[Output]:
+        """As `generate`, in the order in which answers arrive."""
+        return as_they_come(self._pool, self._answer, requests)
+
     def __enter__(self) -> OpenAIEngine:
         return self
 
@@ -112,6 +122,7 @@ class OpenAIEngine:
     def _answer(self, request: GenerateRequest) -> Output:
         if request.adapter is not None:
             return _failed(request, f"unknown adapter {request.adapter!r}: this engine serves none")
+        started = time.perf_counter()
         try:
             body = {**_body(request, self._model), **self._more}
             found = _output(
@@ -123,6 +134,7 @@ class OpenAIEngine:
             found = _failed(
                 request, f"the endpoint's answer is no chat completion: {type(exc).__name__}: {exc}"
             )
+        found = replace(found, latency_s=round(time.perf_counter() - started, 4))
         return self._without_secrets(found)
 
     def _without_secrets(self, output: Output) -> Output:

@@ -51,6 +51,7 @@ def test_a_reading_of_test_that_is_killed_was_a_reading(run: Run, monkeypatch: p
         patched.setattr(EchoEngine, "generate", killed)
         with pytest.raises(KeyboardInterrupt):
             evaluate(run, plugins)
+    assert evaluate(run, plugins).data["test_readings"] == 2  # it goes on, and reads what it read
     assert evaluate(run, plugins).data["test_readings"] == 3
 
 

@@ -81,6 +81,7 @@ def record(adapter: str, base: dict[str, Any]) -> Record:
         )  # fmt: skip
 
     return Record(
+        format="agentlora.record/1",
         task="tool-calling", headline="exact_match", metrics=("exact_match",), lower_is_better=(), base=base,
         adapter=adapter, engine="transformers", data={"split": "test"}, n=100, groups=10, n_all=100, max_tokens=64,
         conditions=(

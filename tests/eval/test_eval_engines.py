@@ -225,6 +225,49 @@ def test_an_evaluation_on_a_real_model(engine: TransformersEngine) -> None:
     assert all(s["error"] is None for s in samples)
 
 
+def test_answers_come_batch_by_batch_with_their_seconds(engine: TransformersEngine) -> None:
+    requests = [say(str(n), text) for n, text in enumerate((*SAID, "{{ too much }}" * 4000))]
+    arrived = list(engine.stream(requests))
+    assert arrived[0].id == "3"  # it fits nowhere, which is known first
+    assert arrived[0].error is not None
+    assert sorted(arrived, key=lambda o: o.id) == engine.generate(requests)
+    assert all(o.latency_s is not None and o.latency_s > 0 for o in arrived[1:])
+
+
+def test_an_ended_evaluation_of_a_real_model_goes_on(engine: TransformersEngine, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "engine": engine,
+        "evaluator": ToolCallEvaluator(),
+        "task_name": "tool-calling",
+        "examples": make_examples(5),  # of two batches
+        "conditions": (Condition("adapter", adapter="skill@0.0"),),
+        "max_tokens": 4,
+        "identity": {"engine": "transformers"},
+    }
+    whole = evaluate(**settings)
+
+    def ended(condition: str, done: int, total: int) -> None:
+        if done == 17:
+            raise KeyboardInterrupt
+
+    begun: list[int] = []
+
+    def begin(kept: int, changed: Any) -> dict[str, int]:
+        begun.append(kept)
+        return {"test_readings": kept}
+
+    kept_in = tmp_path / "part.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(**settings, keep_in=kept_in, on_begin=begin, on_progress=ended)
+    record, samples = evaluate(**settings, keep_in=kept_in, on_begin=begin)
+    assert begun == [0, 17]
+    assert record.data["test_readings"] == 17
+    unequal = {"latency_s": None}
+    assert [s | unequal for s in samples] == [s | unequal for s in whole.samples]
+    assert record.conditions == whole.record.conditions
+    assert all(s["latency_s"] > 0 for s in samples)
+
+
 def test_another_number_format_is_another_answerer(engine: TransformersEngine, tiny_model_dir: Path) -> None:
     """Else the answers of a base in float32 would stand beside an adapter's in bfloat16."""
     with TransformersFactory().open(spec_of(tiny_model_dir, device="cpu", dtype="bfloat16")) as other:

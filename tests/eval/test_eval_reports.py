@@ -32,7 +32,7 @@ def test_a_record_is_written_and_read_back(tmp_path: Path) -> None:
     again = Record.load(tmp_path / "record.json")
     assert again == record
     assert again.digest == record.digest
-    assert json.loads((tmp_path / "record.json").read_text())["format"] == "agentlora.record/1"
+    assert json.loads((tmp_path / "record.json").read_text())["format"] == "agentlora.record/2"
     save_samples(tmp_path / "samples.jsonl", samples)
     assert list(load_samples(tmp_path / "samples.jsonl")) == samples
 
@@ -40,7 +40,7 @@ def test_a_record_is_written_and_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda raw: raw | {"format": "agentlora.record/2"}, "format"),
+        (lambda raw: raw | {"format": "agentlora.record/3"}, "record/3.*newer"),
         (lambda raw: raw | {"surprise": 1}, "surprise"),
         (lambda raw: {k: v for k, v in raw.items() if k != "task"}, "task"),
     ],

@@ -83,6 +83,7 @@ def difference(baseline: str, metric: str, mean: float | None, low: float | None
 def record(adapter: Any = None, **fields: Any) -> dict[str, Any]:
     """base 0.1, few-shot 0.2, adapter 0.6; the differences are those of a clear gain."""
     values: dict[str, Any] = {
+        "format": "agentlora.record/1",
         "task": "calls",
         "headline": "exact",
         "metrics": ("exact", "false_calls"),
@@ -170,6 +171,7 @@ def test_no_record_another_adapters_and_another_tasks_are_refused() -> None:
     assert "none" in only_reason(verdict(record(adapter=None) | {"adapter": None}))
     assert "'other'" in only_reason(verdict(record(task="other")))
     assert "agentlora.record/0" in only_reason(verdict(record() | {"format": "agentlora.record/0"}))
+    assert verdict(record() | {"format": "agentlora.record/2"}).passed
     assert "not whole" in only_reason(
         verdict({"format": "agentlora.record/1", "task": "calls", "adapter": ADAPTER})
     )

@@ -40,6 +40,15 @@ def test_answers_keep_their_order_and_run_together(factory: Any, backend: FakeVl
     assert (outputs[0].prompt_tokens, outputs[0].output_tokens) == (7, 3)
 
 
+def test_answers_arrive_one_by_one_with_their_seconds(factory: Any, backend: FakeVllm) -> None:
+    with factory.open(spec(url=backend.url, concurrency=4)) as engine:
+        outputs = list(engine.stream([request(n, "break" if n == 3 else "hi") for n in range(20)]))
+    assert {o.id for o in outputs} == {str(n) for n in range(20)}
+    assert [o.id for o in outputs if o.error] == ["3"]
+    assert all(o.latency_s is not None and o.latency_s > 0 for o in outputs)
+    assert 2 <= backend.most_in_flight <= 4
+
+
 def test_tools_are_sent_but_calls_come_back_as_text(factory: Any, backend: FakeVllm, tools: Any) -> None:
     with factory.open(spec(url=backend.url)) as engine:
         (output,) = engine.generate([request(0, tools=tuple(tools))])

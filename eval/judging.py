@@ -1,0 +1,175 @@
+"""Judging answers: each becomes a sample, whatever it does to its evaluator."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from agentlora.core.errors import EvalError
+from agentlora.core.files import sha256_bytes, sha256_file, sha256_json
+from agentlora.core.types import JSON, Evaluator, Example, Output, Score
+from agentlora.core.xml_text import parse_xml
+from agentlora.core.xml_values import in_xml, read_value
+from agentlora.eval.asking import Digests
+from agentlora.eval.calls import MISSING, parse_answer, parse_value, unfenced
+from agentlora.eval.conditions import Condition, in_hermes
+from agentlora.eval.record import EvaluatorRecord
+from agentlora.eval.samples import Asked, Sample
+
+MOST_FAILED = 0.9  # of a condition's answers; with more, there is nothing to report on
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One answer with its score, which is None when the engine failed, and the sample that says it all."""
+
+    example: Example
+    output: Output
+    score: Score | None
+    cached: bool
+    sample: JSON
+
+
+def judge(
+    evaluator: Evaluator,
+    example: Example,
+    condition: Condition,
+    output: Output,
+    digests: Digests,
+    cached: bool,
+) -> Judged:
+    """Never raises for what an answer does to the evaluator: it is unscored then."""
+    output = _clean(output)
+    read = in_hermes(output, example, condition)
+    score = None if output.error is not None else _scored(evaluator, example, read)
+    found = None if output.error is not None else parsed(evaluator, example, read)
+    expected = {**asdict(example.expected), "calls": [asdict(c) for c in example.expected.calls]}
+    sample = Sample(
+        id=example.id,
+        condition=condition.name,
+        status="errored" if score is None else "scored" if score.unscored is None else "unscored",
+        example_digest=digests.example,
+        prompt_digest=digests.prompt,
+        text=output.text,
+        parsed=found,
+        scores=dict(score.metrics) if score else {},
+        why=_whole(str(score.why)) if score else "",
+        unscored=score.unscored if score else None,
+        error=output.error,
+        finish_reason=output.finish_reason,
+        prompt_tokens=output.prompt_tokens,
+        output_tokens=output.output_tokens,
+        latency_s=output.latency_s,
+        cached=cached,
+        group=example.group,
+        tags={name: str(value) for name, value in example.tags.items()},
+        expected=expected,
+        request=Asked(messages=list(example.messages), tools=list(example.tools)),
+    )
+    return Judged(example, output, score, cached, sample.model_dump(mode="json"))
+
+
+def kept(sample: JSON, example: Example) -> Judged:
+    """What a stored sample says, which `judge` made of the same example."""
+    names = ("text", "finish_reason", "prompt_tokens", "output_tokens", "error", "latency_s")
+    output = Output(example.id, **{name: sample[name] for name in names})
+    score = None
+    if output.error is None:
+        score = Score(sample["scores"], unscored=sample["unscored"], why=sample["why"])
+    return Judged(example, output, score, sample["cached"], sample)
+
+
+def parsed(evaluator: Evaluator, example: Example, output: Output) -> JSON | None:
+    """What can be read in an answer, as the evaluator reads it (its ``parse``): calls with the text around them where
+    tools are offered, the value where one is asked for; else None, for the text says all. Never raises: the answer is
+    judged by others.
+    """
+    own = getattr(evaluator, "parse", None)
+    try:
+        found = own(example, output) if own is not None else _read(example, output.text)
+        sha256_json(found)  # what is no JSON cannot be written
+    except Exception:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _read(example: Example, text: str) -> JSON | None:
+    if example.tools:
+        answer = parse_answer(text)
+        calls = [{"name": call.name, "arguments": dict(call.arguments)} for call in answer.calls]
+        return {"calls": calls, "text": answer.text, "malformed": answer.malformed}
+    if example.schema is not None and in_xml(example.schema):
+        return {"value": read_value(example.schema, parse_xml(unfenced(text, "xml").strip()))}
+    if example.schema is None and example.expected.value is None:
+        return None
+    value = parse_value(text)
+    return None if value is MISSING else {"value": value}
+
+
+def _scored(evaluator: Evaluator, example: Example, output: Output) -> Score:
+    try:
+        score = evaluator.score(example, output)
+        odd = next((name for name, value in score.metrics.items() if not _is_figure(value)), None)
+    except Exception as exc:  # whatever an answer does to a scorer, the others count
+        return Score(unscored=_whole(f"the evaluator failed: {type(exc).__name__}: {exc}"))
+    if odd is not None:
+        value = f"{score.metrics[odd]!r:.80}"
+        return Score(unscored=f"the evaluator's {odd} is {value}, which is no finite Python number")
+    return score if score.unscored is None else replace(score, unscored=_whole(str(score.unscored)))
+
+
+def _is_figure(value: Any) -> bool:
+    """Whether it can stand in a record: None where the metric says nothing about the example."""
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
+
+
+def _clean(output: Output) -> Output:
+    error = None if output.error is None else _whole(output.error)
+    return replace(output, text=_whole(output.text), error=error)
+
+
+def _whole(text: str) -> str:
+    """Half a surrogate pair, which some servers send for a cut-off character, cannot be written to a file."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def refuse_failed(condition: Condition, results: Sequence[Judged]) -> None:
+    """Raises EvalError when (nearly) all of a condition's answers failed."""
+    failures = [
+        str(j.output.error if j.score is None else j.score.unscored)
+        for j in results
+        if j.score is None or j.score.unscored is not None
+    ]
+    if len(failures) > MOST_FAILED * len(results):
+        raise EvalError(
+            f"{len(failures)} of the {len(results)} answers of condition {condition.name!r} failed or could not be "
+            f"judged. The first time because: {failures[0]}"
+        )
+
+
+# --- who judges ---------------------------------------------------------------------------------
+
+
+def evaluator_record(evaluator: Evaluator) -> EvaluatorRecord:
+    """Its digest is that of the source beside it and of ours that judges, and of its ``identity``."""
+    kind = type(evaluator)
+    sources = {name: sha256_file(path) for name, path in _sources(kind.__module__, __name__)}
+    facts = {"identity": str(getattr(evaluator, "identity", "")), "sources": sources}
+    return EvaluatorRecord(name=f"{kind.__module__}:{kind.__qualname__}", digest=sha256_json(facts))
+
+
+def _sources(*modules: str) -> Iterator[tuple[str, Path]]:
+    """(name, file) of the modules and what lies beside them in their packages; and of what ours is built on."""
+    for name in (*modules, sha256_bytes.__module__):
+        file, package = getattr(sys.modules.get(name), "__file__", None), name.rpartition(".")[0]
+        if file is None:
+            continue
+        if not package:
+            yield name, Path(file)
+            continue
+        for path in sorted(Path(file).parent.glob("*.py")):
+            yield f"{package}.{path.stem}", path
