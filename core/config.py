@@ -146,6 +146,9 @@ class EvalConfig(Strict):
     limit: int | None = Field(None, ge=1)
     """Examples of the test split; all when not given."""
     max_new_tokens: int = Field(64, ge=1)
+    constrained: bool = False
+    """Evaluate the adapter also the other way: its values held to their schema, or its calls written freely where they
+    are held to the tools' schemas. It is shown beside, and decides nothing."""
 
 
 class RunConfig(Strict):

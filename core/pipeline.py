@@ -213,7 +213,7 @@ def evaluate(
     """
     from agentlora.core.provenance import provenance
     from agentlora.core.teacher import rank_of
-    from agentlora.eval.conditions import Condition, choose_shots, default_conditions
+    from agentlora.eval.conditions import Condition, choose_shots, default_conditions, other_way
     from agentlora.eval.runner import AnswerCache, evaluate
     from agentlora.plugins.bases.resolve import resolve_base
 
@@ -262,7 +262,12 @@ def evaluate(
         with factory.open(spec) as engine:
             engine.add_adapter(served_as, run.adapter_dir)
             values = any(e.schema and not e.tools and not in_xml(e.schema) for e in examples)
-            conditions = default_conditions(served_as, strict=engine.capabilities.json_schema, values=values)
+            conditions = default_conditions(
+                served_as,
+                strict=engine.capabilities.json_schema,
+                values=values,
+                again=other_way(examples) if config.eval.constrained else None,
+            )
             conditions += tuple(Condition(name, "given") for name in given)
             if split == "test":
                 _count_reading(run)  # before it begins: a reading that is killed was one

@@ -123,7 +123,10 @@ class GenerateRequest:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What an engine wrote: `text` is the raw completion, tool-call marks included, end-of-turn mark not."""
+    """What an engine wrote: `text` is the raw completion, tool-call marks included, end-of-turn mark not.
+
+    `seconds`: how long the answer took; in process, that of its whole batch. None: not measured.
+    """
 
     id: str
     text: str
@@ -131,6 +134,7 @@ class Output:
     prompt_tokens: int = 0
     output_tokens: int = 0
     error: str | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from agentlora.core.types import JSON, Example, Output
 from agentlora.core.xml_schema import problems_of
 from agentlora.core.xml_values import in_xml, read_value, value_schema
 from agentlora.eval.answer_form import Fault, json_form, value_within, xml_form
-from agentlora.eval.calls import MISSING, blocks, parse_answer, read_json, unfenced
+from agentlora.eval.calls import MISSING, blocks, parse_answer, parse_constrained, read_json, unfenced
 from agentlora.eval.nearest import closest, given_and_nearest
 
 FORMS = {
@@ -81,7 +81,10 @@ class Problem:
         if self.case is None:
             return self
         schema, value, finding = self.case
-        given, nearest = given_and_nearest(schema, value, finding)
+        try:
+            given, nearest = given_and_nearest(schema, value, finding)
+        except DataError:  # a pattern that is not decided
+            given, nearest = None, None
         return replace(self, given=_cut(given), nearest=_cut(nearest), case=None)
 
     def to_dict(self) -> JSON:
@@ -119,6 +122,8 @@ def judge(example: Example, output: Output, *, array: bool = False) -> Complianc
             found = list(_of_value(example.schema or {}, output))
     except AgentLoraError as exc:
         return Compliance(None, undecided=str(exc))
+    except Exception as exc:  # whatever an answer does to what reads it, the others count
+        return Compliance(None, undecided=f"{type(exc).__name__}: {exc}"[:200])
     problems = _merged(found)
     nothing = example.tools and not example.expected.calls and not _calls_begun(output.text, array)
     return Compliance(None if nothing else not any(p.counts for p in problems), tuple(problems))
@@ -207,11 +212,10 @@ def _of_calls(example: Example, output: Output, array: bool) -> Iterator[Problem
     if not example.expected.calls and not begun and not output.text.strip():
         yield Problem("empty", "(answer)", FORMS["empty"], counts=False)
     if not example.expected.calls and begun:
-        names = [call.name for call in parse_answer(output.text).calls] if not array else []
-        given = ", ".join(names) or None
-        yield Problem(
-            "unwanted_call", "(answer)", DECISIONS["unwanted_call"], counts=False, given=_cut(given)
-        )
+        answer = parse_constrained(output.text) if array else parse_answer(output.text)
+        names = ", ".join(call.name for call in answer.calls)
+        said = "called, and no call was wanted"
+        yield Problem("unwanted_call", "(answer)", said, counts=False, given=_cut(names))
 
 
 def _written_blocks(text: str, cut: bool) -> Iterator[tuple[Any, list[Fault]]]:
@@ -262,7 +266,7 @@ def _of_call(raw: Any, offered: dict[str, JSON], *, wanted: bool) -> Iterator[Pr
 
 def _without_call(example: Example, text: str, offered: dict[str, JSON], array: bool) -> Problem:
     names = ", ".join(call.name for call in example.expected.calls)
-    said = f"no call; {names} was wanted"
+    said = f"no call of {names}"
     found = None if array else value_within(text)
     call = found[0] if found else None
     call = call[0] if isinstance(call, list) and call else call

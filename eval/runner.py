@@ -13,10 +13,14 @@ from agentlora.core.files import sha256_json
 from agentlora.core.types import JSON, Engine, Evaluator, Example, GenerateRequest, Output, Score
 from agentlora.core.xml_values import in_xml
 from agentlora.eval.cache import AnswerCache, answer_key
+from agentlora.eval.compliance import Compliance, judge
+from agentlora.eval.compliance_summary import Answered, side_by_side, summarise
 from agentlora.eval.conditions import (
     CONSTRAINED,
     FEW_SHOT,
     Condition,
+    as_array,
+    constrained_pairs,
     in_hermes,
     most_calls,
     shot_messages,
@@ -48,6 +52,7 @@ class _Judged:
     output: Output
     score: Score | None
     cached: bool
+    compliance: Compliance | None = None
 
 
 def evaluate(
@@ -118,7 +123,7 @@ def evaluate(
                 results.append(_judge(evaluator, example, condition, output, cached))
             if on_progress:
                 on_progress(condition.name, len(results), len(ordered))
-        if condition.adapter or not judged:  # of a later baseline the record tells
+        if (condition.adapter and not condition.aside) or not judged:  # of a later baseline the record tells
             _refuse_failed(condition, results)
         judged[condition.name] = results
     lower = getattr(evaluator, "lower_is_better", ()) if lower_is_better is None else lower_is_better
@@ -154,6 +159,16 @@ def evaluate(
         differences=tuple(_differences(done, deciding, evaluator.metrics, unbounded, seed)),
         slice_differences=tuple(
             _slice_differences(done, best, deciding, judged, headline, headline in unbounded, seed)
+        ),
+        constraints=tuple(
+            side_by_side(
+                free,
+                held,
+                {c.name: [_answered(j, headline) for j in judged[c.name]] for c in (free, held)},
+                headline in unbounded,
+                seed,
+            )
+            for free, held in constrained_pairs(done, calls=any(e.tools for e in ordered))
         ),
         best_baseline=best,
         shots=shot_messages(shots) if any(c.kind in FEW_SHOT for c in done) else (),
@@ -270,6 +285,7 @@ def _judge(
 ) -> _Judged:
     if output.error is not None:
         return _Judged(example, output, None, cached)
+    compliance = judge(example, output, array=as_array(condition, example))
     try:
         score = evaluator.score(example, in_hermes(output, example, condition))
         odd = next((name for name, value in score.metrics.items() if not _is_figure(value)), None)
@@ -279,7 +295,7 @@ def _judge(
         if odd is not None:
             value = f"{score.metrics[odd]!r:.80}"
             score = Score(unscored=f"the evaluator's {odd} is {value}, which is no finite Python number")
-    return _Judged(example, output, score, cached)
+    return _Judged(example, output, score, cached, compliance)
 
 
 def _is_figure(value: Any) -> bool:
@@ -333,7 +349,15 @@ def _condition_record(
         truncated=sum(j.output.finish_reason == "length" for j in results),
         cached=sum(j.cached for j in results),
         first_error=next((j.output.error for j in results if j.output.error), None),
+        compliance=summarise([_answered(j, headline) for j in results]),
+        aside=condition.aside,
     )
+
+
+def _answered(judged: _Judged, headline: str) -> Answered:
+    """What the summary of compliance reads of one answer."""
+    right = _values(_right([judged], headline), headline).get(judged.example.id)
+    return Answered(judged.example, judged.output, judged.compliance, right)
 
 
 def _slices(
@@ -358,7 +382,7 @@ def _slice_differences(
     if best is None:
         return
     theirs = {(tag, value): members for tag, value, members in _slices(deciding[best], judged[best])}
-    for system in (c.name for c in conditions if c.adapter):
+    for system in (c.name for c in conditions if c.adapter and not c.aside):
         for tag, value, members in _slices(deciding[system], judged[system]):
             ours, others = (
                 _values(_right(found, headline), headline) for found in (members, theirs[tag, value])
@@ -411,7 +435,7 @@ def _differences(
     seed: int,
 ) -> Iterator[DifferenceRecord]:
     """Every adapter against every baseline, in every metric."""
-    for system in (c for c in conditions if c.adapter):
+    for system in (c for c in conditions if c.adapter and not c.aside):
         groups = {j.example.id: j.example.group for j in judged[system.name]}
         for baseline in (c for c in conditions if not c.adapter):
             for metric in metrics:
@@ -453,6 +477,8 @@ def _sample(condition: str, judged: _Judged) -> JSON:
         "prompt_tokens": output.prompt_tokens,
         "output_tokens": output.output_tokens,
         "cached": judged.cached,
+        "seconds": output.seconds,
+        "problems": [p.to_dict() for p in judged.compliance.problems] if judged.compliance else [],
         "group": example.group,
         "tags": dict(example.tags),
         "expected": {**asdict(example.expected), "calls": [asdict(c) for c in example.expected.calls]},
