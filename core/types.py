@@ -125,7 +125,8 @@ class GenerateRequest:
 class Output:
     """What an engine wrote: `text` is the raw completion, tool-call marks included, end-of-turn mark not.
 
-    `seconds`: how long the answer took; in process, that of its whole batch. None: not measured.
+    `latency_s` are the seconds from asking to the whole answer (of a batch: to all of its answers), None where nobody
+    measured them; outputs that differ in nothing else are equal.
     """
 
     id: str
@@ -134,7 +135,7 @@ class Output:
     prompt_tokens: int = 0
     output_tokens: int = 0
     error: str | None = None
-    seconds: float | None = None
+    latency_s: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

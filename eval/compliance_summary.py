@@ -28,13 +28,14 @@ MOST_OUTPUT = 300  # characters of an answer that is shown
 
 class Answered(NamedTuple):
     """One answer. `compliance`: None where there is nothing to fit, or the engine failed; `right`: None where it could
-    not be judged.
+    not be judged; `cached`: it was known, and took no time.
     """
 
     example: Example
     output: Output
     compliance: Compliance | None
     right: float | None
+    cached: bool
 
 
 @dataclass(slots=True)
@@ -147,7 +148,7 @@ def side_by_side(
         ("valid", lambda a: _share(a.compliance.valid) if a.compliance else None, False),
         ("right", lambda a: a.right, unbounded),
         ("output_tokens", lambda a: float(a.output.output_tokens) or None, True),
-        ("seconds", lambda a: a.output.seconds, True),
+        ("seconds", lambda a: None if a.cached else a.output.latency_s, True),
     )
     rows = (
         _row(name, measure, (answers[free.name], answers[held.name]), (held.name, free.name), wide, seed)

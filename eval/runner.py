@@ -357,7 +357,7 @@ def _condition_record(
 def _answered(judged: _Judged, headline: str) -> Answered:
     """What the summary of compliance reads of one answer."""
     right = _values(_right([judged], headline), headline).get(judged.example.id)
-    return Answered(judged.example, judged.output, judged.compliance, right)
+    return Answered(judged.example, judged.output, judged.compliance, right, judged.cached)
 
 
 def _slices(
@@ -477,7 +477,6 @@ def _sample(condition: str, judged: _Judged) -> JSON:
         "prompt_tokens": output.prompt_tokens,
         "output_tokens": output.output_tokens,
         "cached": judged.cached,
-        "seconds": output.seconds,
         "problems": [p.to_dict() for p in judged.compliance.problems] if judged.compliance else [],
         "group": example.group,
         "tags": dict(example.tags),
