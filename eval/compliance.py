@@ -252,7 +252,9 @@ def _of_call(raw: Any, offered: dict[str, JSON], *, wanted: bool) -> Iterator[Pr
         inner = read_json(raw["arguments"])  # as a JSON text of an object they are taken too
         raw = raw | ({"arguments": inner} if isinstance(inner, dict) else {})
     broken = findings(_ENVELOPE, raw)
-    yield from (_problem(_ENVELOPE, raw, finding, "call") for finding in broken)
+    for finding in broken:
+        path = "call" if finding.path == "(root)" else f"call.{finding.path}"
+        yield replace(_problem(_ENVELOPE, raw, finding, None), path=path)
     name = raw.get("name") if isinstance(raw, dict) else None
     if not isinstance(name, str):
         return

@@ -162,7 +162,10 @@ def _proposals(finding: Finding, given: Any) -> Iterator[Any]:
     elif kind == "maxLength" or kind == "maxItems":
         yield given[:asked]
     elif kind == "uniqueItems":
-        yield list({canonical(entry): entry for entry in reversed(given)}.values())[::-1]
+        first: dict[str, Any] = {}
+        for entry in given:
+            first.setdefault(canonical(entry), entry)
+        yield list(first.values())
     elif isinstance(given, str):
         yield from _respelt(given)
 
