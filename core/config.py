@@ -147,8 +147,8 @@ class EvalConfig(Strict):
     """Examples of the test split; all when not given."""
     max_new_tokens: int = Field(64, ge=1)
     constrained: bool = False
-    """Evaluate the adapter also the other way: its values held to their schema, or its calls written freely where they
-    are held to the tools' schemas. It is shown beside, and decides nothing."""
+    """Evaluate the adapter with and without a grammar: its values held to their schema too, or its calls written freely
+    too where they are held to their tools. The second way is shown beside the first, and decides nothing."""
 
 
 class RunConfig(Strict):

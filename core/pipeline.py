@@ -200,8 +200,10 @@ def evaluate(
     split: Split = "test",
     limit: int | None = None,
     options: Mapping[str, Any] | None = None,
+    constrained: bool = False,
 ) -> Any:
-    """Put the run's adapter and the baselines to the examples of a split; returns the `Record`.
+    """Put the run's adapter and the baselines to the examples of a split; returns the `Record`. `constrained`: the
+    adapter with and without a grammar, as ``eval.constrained`` says too.
 
     Writes ``eval/record.json``, ``samples.jsonl``, ``report.html`` and ``report.md`` (for dev: ``eval-dev/``).
     Reading test is counted, across runs, by the digest of its examples, when it begins.
@@ -266,7 +268,7 @@ def evaluate(
                 served_as,
                 strict=engine.capabilities.json_schema,
                 values=values,
-                again=other_way(examples) if config.eval.constrained else None,
+                again=other_way(examples) if constrained or config.eval.constrained else None,
             )
             conditions += tuple(Condition(name, "given") for name in given)
             if split == "test":

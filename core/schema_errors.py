@@ -118,7 +118,7 @@ def _findings(schema: JSON, value: Any, error: Any) -> Iterator[Finding]:
     elif kind == "contains":
         yield Finding(str(at[-1]) if at else kind, steps, path_text(shown))
     else:
-        asked = None if kind == "unevaluatedItems" else error.kind.value
+        asked: Any = None if kind == "unevaluatedItems" else error.kind.value
         yield Finding(kind, steps, path_text(shown), tuple(asked) if kind in ("type", "enum") else asked)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from agentlora.core.types import Example, Output
 from agentlora.eval.compliance import Compliance, Problem
-from agentlora.eval.conditions import Condition
+from agentlora.eval.conditions import Condition, constrained_pairs
 from agentlora.eval.metrics import aggregate, paired_difference
 from agentlora.eval.record import (
     ComplianceRecord,
@@ -135,15 +135,28 @@ def _path(key: tuple[str, str, str], tally: _Tally) -> PathCount:
 
 
 def side_by_side(
+    conditions: Sequence[Condition],
+    answers: Mapping[str, Sequence[Answered]],
+    unbounded: bool,
+    seed: int = 0,
+) -> tuple[ConstraintRecord, ...]:
+    """Conditions that differ in being held to a schema, two and two, on the same examples; none where nothing has to
+    fit one. `unbounded`: the headline metric is no share of 0 to 1.
+    """
+    examples = [a.example for answered in answers.values() for a in answered]
+    if not any(e.tools or e.schema is not None for e in examples):
+        return ()
+    pairs = constrained_pairs(conditions, calls=any(e.tools for e in examples))
+    return tuple(_pair(free, held, answers, unbounded, seed) for free, held in pairs)
+
+
+def _pair(
     free: Condition,
     held: Condition,
     answers: Mapping[str, Sequence[Answered]],
     unbounded: bool,
-    seed: int = 0,
+    seed: int,
 ) -> ConstraintRecord:
-    """Two conditions that differ in being held to a schema, on the same examples. `unbounded`: the headline metric is
-    no share of 0 to 1.
-    """
     measures: tuple[tuple[str, Callable[[Answered], float | None], bool], ...] = (
         ("valid", lambda a: _share(a.compliance.valid) if a.compliance else None, False),
         ("right", lambda a: a.right, unbounded),

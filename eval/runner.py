@@ -20,7 +20,6 @@ from agentlora.eval.conditions import (
     FEW_SHOT,
     Condition,
     as_array,
-    constrained_pairs,
     in_hermes,
     most_calls,
     shot_messages,
@@ -160,15 +159,11 @@ def evaluate(
         slice_differences=tuple(
             _slice_differences(done, best, deciding, judged, headline, headline in unbounded, seed)
         ),
-        constraints=tuple(
-            side_by_side(
-                free,
-                held,
-                {c.name: [_answered(j, headline) for j in judged[c.name]] for c in (free, held)},
-                headline in unbounded,
-                seed,
-            )
-            for free, held in constrained_pairs(done, calls=any(e.tools for e in ordered))
+        constraints=side_by_side(
+            done,
+            {name: [_answered(j, headline) for j in results] for name, results in judged.items()},
+            headline in unbounded,
+            seed,
         ),
         best_baseline=best,
         shots=shot_messages(shots) if any(c.kind in FEW_SHOT for c in done) else (),
