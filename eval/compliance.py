@@ -288,6 +288,7 @@ def _problem(schema: JSON, value: Any, finding: Finding, tool: str | None) -> Pr
     path = finding.path
     if tool is not None:
         path = f"{tool}({'' if path == '(root)' else path})"
+    path = _cut(path) or ""
     return Problem(finding.keyword, path, _said(finding), finding.branch, case=(schema, value, finding))
 
 
@@ -343,4 +344,5 @@ def _json(value: Any) -> str:
 
 
 def _cut(text: str | None) -> str | None:
+    """For a record: not longer than anybody reads."""
     return text if text is None or len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"

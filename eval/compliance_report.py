@@ -268,18 +268,18 @@ def _pair(pair: ConstraintRecord, record: Record, table: Table) -> str:
         figures = "".join(
             f"<td>{mean_text(f)}<small>{interval(f)}</small></td>" for f in (row.free, row.constrained)
         )
-        rows.append(f"<tr><th>{escape(measure(row, record))}</th>{figures}{_difference(row)}</tr>")
+        rows.append(f"<tr><th>{escape(measure(row, record))}</th>{figures}{_difference(row, record)}</tr>")
     return table(("", pair.free, pair.constrained, "difference"), rows)
 
 
-def _difference(row: ConstraintRow) -> str:
+def _difference(row: ConstraintRow, record: Record) -> str:
     found = row.difference
     if found.mean is None:
         return f"<td>{NOTHING}</td>"
     if found.low is None or found.high is None:
         return f"<td>{gain(found.mean, found)}</td>"
     better, worse = found.low > 0, found.high < 0
-    if row.metric in LOWER:
+    if row.metric in LOWER or (row.metric == "right" and record.headline in record.lower_is_better):
         better, worse = worse, better
     kind = "up" if better else "down" if worse else ""
     ends = f"{gain(found.low, found)} to {gain(found.high, found)}"

@@ -19,6 +19,7 @@ from agentlora.core.schema import is_valid
 from agentlora.core.types import EngineSpec, GenerateRequest, Output
 from agentlora.eval.calls import parse_answer
 from agentlora.eval.conditions import Condition, default_conditions, to_request
+from agentlora.eval.engines import grammars
 from agentlora.eval.engines.hf import TransformersEngine, TransformersFactory
 from agentlora.eval.engines.openai_compat import OpenAIEngine, OpenAIFactory
 from agentlora.eval.runner import evaluate
@@ -237,6 +238,17 @@ def test_a_call_that_is_begun_is_held_to_its_tool(engine: TransformersEngine) ->
     assert not matcher.accept_string('"20"')
     assert matcher.accept_string("20}}\n</tool_call>")
     assert engine._grammars.of(say("free", "Hi", tools=(SET_LIGHT,))) is None
+
+
+def test_without_xgrammar_answers_are_free_only(
+    engine: TransformersEngine, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grammars, "available", lambda: False)
+    held, free = engine.generate([say("held", "Hi", json_schema={"const": 1}), say("free", "Hi")])
+    assert "comes with vLLM" in str(held.error)
+    assert free.error is None
+    with TransformersFactory().open(spec_of(tiny_model_dir, device="cpu")) as other:
+        assert not other.capabilities.json_schema
 
 
 def test_an_evaluation_on_a_real_model(engine: TransformersEngine) -> None:
