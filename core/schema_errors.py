@@ -140,9 +140,7 @@ def _unexpected(kind: str, at: Sequence[str | int], value: Any, error: Any) -> l
     if kind in ("additionalProperties", "unevaluatedProperties"):
         return [str(name) for name in error.kind.unexpected]
     if kind == "falseSchema" and at and at[-1] == "additionalProperties":
-        return list(
-            value_at(value, error.instance_path)
-        )  # no key is named: said once, of the object as a whole
+        return list(value_at(value, error.instance_path))  # said once, of the object: the schema names no key
     return []
 
 
@@ -176,7 +174,7 @@ def _of_choice(
     schema: JSON, value: Any, error: Any, kind: str, steps: tuple[str | int, ...], shown: Sequence[str | int]
 ) -> Iterator[Finding]:
     branches = [
-        [part for inner in branch[:MOST] if not given_up(inner) for part in _findings(schema, value, inner)]
+        [part for inner in branch[:MOST] for part in _findings(schema, value, inner)]
         for branch in error.kind.context
     ]
     fitting = sum(not branch for branch in branches)
@@ -184,9 +182,7 @@ def _of_choice(
         yield Finding(kind, steps, path_text(shown), fitting)
         return
     best = min(branches, key=lambda branch: _distance(branch, steps))
-    if _other_kind(
-        best, steps
-    ):  # no alternative is of its kind: what all of them ask for is what is asked for
+    if _other_kind(best, steps):  # no alternative is of its kind: all that they ask for is asked for
         yield _merged(kind, steps, path_text(shown), [part for branch in branches for part in branch])
         return
     nearest = _distance(best, steps)
@@ -196,20 +192,18 @@ def _of_choice(
 
 
 def _shared(branches: Sequence[Sequence[Finding]]) -> list[Finding]:
-    """What is wrong in each of some alternatives: nothing says that one of them was meant rather than another."""
+    """What is wrong in each of some alternatives: nothing says that one of them was meant rather than another. Of their
+    marks, all are the options.
+    """
     found = []
     for part in branches[0]:
-        same = [
-            next((p for p in branch if (p.leaf, p.steps) == (part.leaf, part.steps)), None)
-            for branch in branches
-        ]
-        if all(same):
-            marks = [p.asked for p in same if p and part.leaf == "const"]
-            known = tuple(dict.fromkeys(name for p in same if p for name in p.known))
-            one = len(marks) < 2
-            found.append(
-                replace(part, known=known) if one else replace(part, branch="enum", asked=tuple(marks))
-            )
+        same = part.leaf, part.steps
+        alike = [p for branch in branches for p in [q for q in branch if (q.leaf, q.steps) == same][:1]]
+        if len(alike) < len(branches):
+            continue
+        if part.leaf == "const" and len(alike) > 1:
+            part = replace(part, branch="enum", asked=tuple(p.asked for p in alike))
+        found.append(replace(part, known=tuple(dict.fromkeys(name for p in alike for name in p.known))))
     return found
 
 

@@ -124,9 +124,8 @@ def judge(example: Example, output: Output, *, array: bool = False) -> Complianc
         return Compliance(None, undecided=str(exc))
     except Exception as exc:  # whatever an answer does to what reads it, the others count
         return Compliance(None, undecided=f"{type(exc).__name__}: {exc}"[:200])
-    problems = _merged(found)
     nothing = example.tools and not example.expected.calls and not _calls_begun(output.text, array)
-    return Compliance(None if nothing else not any(p.counts for p in problems), tuple(problems))
+    return Compliance(None if nothing else not any(p.counts for p in found), tuple(_merged(found)))
 
 
 def _merged(found: Sequence[Problem]) -> list[Problem]:
@@ -170,11 +169,8 @@ def _of_document(schema: JSON, output: Output) -> Iterator[Problem]:
         return
     told = problems_of(schema, root)
     inner = value_schema(schema)
-    found = [
-        _problem(inner, value, f, None)
-        for value in [read_value(schema, root)]
-        for f in findings(inner, value)
-    ]
+    value = read_value(schema, root)
+    found = [_problem(inner, value, finding, None) for finding in findings(inner, value)]
     yield from (replace(problem, counts=bool(told)) for problem in found)  # the XML Schema decides
     if told and not found:
         path, _, said = told[0].partition(": ")
@@ -197,7 +193,7 @@ def _of_calls(example: Example, output: Output, array: bool) -> Iterator[Problem
         begun += 1
         yield from (_of_fault(fault) for fault in faults)
         if value is not MISSING:
-            yield from _of_call(value, offered, wanted=bool(example.expected.calls))
+            yield from _of_call(value, offered)
     if example.expected.calls and not begun:
         yield _without_call(example, output.text, offered, array)
         if cut:
@@ -246,13 +242,12 @@ def _calls_begun(text: str, array: bool) -> bool:
     return any(True for _ in blocks(text))
 
 
-def _of_call(raw: Any, offered: dict[str, JSON], *, wanted: bool) -> Iterator[Problem]:
+def _of_call(raw: Any, offered: dict[str, JSON]) -> Iterator[Problem]:
     """What is wrong with one call that could be read as JSON."""
     if isinstance(raw, dict) and isinstance(raw.get("arguments"), str):
         inner = read_json(raw["arguments"])  # as a JSON text of an object they are taken too
         raw = raw | ({"arguments": inner} if isinstance(inner, dict) else {})
-    broken = findings(_ENVELOPE, raw)
-    for finding in broken:
+    for finding in findings(_ENVELOPE, raw):
         path = "call" if finding.path == "(root)" else f"call.{finding.path}"
         yield replace(_problem(_ENVELOPE, raw, finding, None), path=path)
     name = raw.get("name") if isinstance(raw, dict) else None

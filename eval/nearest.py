@@ -46,6 +46,8 @@ def given_and_nearest(schema: JSON, value: Any, finding: Finding) -> tuple[str |
         return _given(value, finding), None
     if finding.leaf in _KEYS:
         return _key(schema, value, finding)
+    if finding.leaf == "propertyNames":
+        return _text(finding.steps[-1]), None
     try:
         given = value_at(value, finding.steps)
     except (KeyError, IndexError, TypeError):
@@ -154,8 +156,9 @@ def _proposals(finding: Finding, given: Any) -> Iterator[Any]:
         for name in asked:
             yield from _AS.get(name, _nothing)(given)
     elif kind in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
-        yield asked
-        if isinstance(asked, int | float) and float(asked).is_integer():
+        if isinstance(asked, int | float):  # a number too large for either is no proposal
+            yield asked
+        if isinstance(asked, int) or (isinstance(asked, float) and asked.is_integer()):
             yield int(asked) + (1 if kind == "exclusiveMinimum" else -1)
     elif kind == "multipleOf":
         yield from _multiples(given, asked)
