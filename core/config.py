@@ -146,6 +146,9 @@ class EvalConfig(Strict):
     limit: int | None = Field(None, ge=1)
     """Examples of the test split; all when not given."""
     max_new_tokens: int = Field(64, ge=1)
+    constrained: bool = False
+    """Evaluate the adapter with and without a grammar: its values held to their schema too, or its calls written freely
+    too where they are held to their tools. The second way is shown beside the first, and decides nothing."""
 
 
 class RunConfig(Strict):

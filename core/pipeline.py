@@ -200,8 +200,10 @@ def evaluate(
     split: Split = "test",
     limit: int | None = None,
     options: Mapping[str, Any] | None = None,
+    constrained: bool = False,
 ) -> Any:
-    """Put the run's adapter and the baselines to the examples of a split; returns the `Record`.
+    """Put the run's adapter and the baselines to the examples of a split; returns the `Record`. `constrained`: the
+    adapter with and without a grammar, as ``eval.constrained`` says too.
 
     Writes ``eval/record.json``, ``samples.jsonl``, ``report.html`` and ``report.md`` (for dev: ``eval-dev/``); while it
     is under way, ``samples.part.jsonl``, from which one that was killed goes on.
@@ -214,7 +216,7 @@ def evaluate(
     """
     from agentlora.core.provenance import provenance
     from agentlora.core.teacher import rank_of
-    from agentlora.eval.conditions import Condition, choose_shots, default_conditions
+    from agentlora.eval.conditions import Condition, choose_shots, default_conditions, other_way
     from agentlora.eval.kept import FILE
     from agentlora.eval.runner import AnswerCache, evaluate
     from agentlora.plugins.bases.resolve import resolve_base
@@ -270,7 +272,12 @@ def evaluate(
         with factory.open(spec) as engine:
             engine.add_adapter(served_as, run.adapter_dir)
             values = any(e.schema and not e.tools and not in_xml(e.schema) for e in examples)
-            conditions = default_conditions(served_as, strict=engine.capabilities.json_schema, values=values)
+            conditions = default_conditions(
+                served_as,
+                strict=engine.capabilities.json_schema,
+                values=values,
+                again=other_way(examples) if constrained or config.eval.constrained else None,
+            )
             conditions += tuple(Condition(name, "given") for name in given)
             record, samples = evaluate(
                 engine=engine,

@@ -7,11 +7,15 @@ it to); it is imported on first use. Non-finite numbers are not JSON and never v
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from agentlora.core.errors import DataError
 from agentlora.core.types import JSON
+
+TOO_MANY_STEPS = "a pattern of the schema takes too many steps on this value"
 
 
 class UndecidedError(DataError):
@@ -29,10 +33,10 @@ def errors(schema: JSON, instance: Any) -> list[str]:
     if problem:
         return [problem]
     found, undecided = [], []
-    for error in _found(schema, instance):
+    for error in errors_of(schema, instance):
         path = "/".join(str(part) for part in error.instance_path) or "(root)"
-        if _given_up(error):
-            undecided.append(f"{path}: a pattern of the schema takes too many steps on this value")
+        if given_up(error):
+            undecided.append(f"{path}: {TOO_MANY_STEPS}")
         else:
             found.append(f"{path}: {error.message}")
     if undecided and not found:
@@ -58,19 +62,31 @@ def check_schema(schema: Any) -> list[str]:
     return []
 
 
-def _found(schema: JSON, instance: Any) -> list[Any]:
-    validator = _validator(_canonical(schema))
+def errors_of(
+    schema: JSON, instance: Any, *, formats: bool | None = None, most: int | None = None
+) -> Iterator[Any]:
+    """The validator's own errors (``jsonschema_rs.ValidationError``) of a JSON value, at most `most`.
+
+    Args:
+        formats: whether ``format`` counts; None: as the schema's draft has it (draft 2019-09 and later take it as a
+            note).
+
+    Raises:
+        DataError: `schema` is not a usable JSON Schema.
+        UndecidedError: `instance` is nested too deeply.
+    """
+    validator = _validator(_canonical(schema), formats)
     try:
-        return list(validator.iter_errors(instance))
+        yield from islice(validator.iter_errors(instance), most)
     except ValueError as exc:  # it recurses, and stops at 255 levels
         raise UndecidedError(f"(root): {exc}") from exc
 
 
-def _given_up(error: Any) -> bool:
+def given_up(error: Any) -> bool:
     """Whether an error, or one of the alternatives that it is made of, says only that a pattern was not decided."""
     if type(error.kind).__name__.endswith(("BacktrackLimitExceeded", "RegexEngineFailure")):
         return True
-    return any(_given_up(inner) for branch in getattr(error.kind, "context", ()) for inner in branch)
+    return any(given_up(inner) for branch in getattr(error.kind, "context", ()) for inner in branch)
 
 
 def _canonical(schema: Any) -> str:
@@ -86,7 +102,7 @@ def _not_json(instance: Any) -> str | None:
 
 
 @lru_cache(maxsize=4096)
-def _validator(schema_json: str) -> Any:
+def _validator(schema_json: str, formats: bool | None = None) -> Any:
     import jsonschema_rs
 
     schema = json.loads(schema_json)
@@ -97,6 +113,6 @@ def _validator(schema_json: str) -> Any:
         raise ValueError(f"$ref to {uri!r} is outside the schema; references are never fetched")
 
     try:
-        return jsonschema_rs.validator_for(schema, retriever=refuse)
+        return jsonschema_rs.validator_for(schema, retriever=refuse, validate_formats=formats)
     except Exception as exc:  # jsonschema_rs raises several unrelated classes here
         raise DataError(f"not a usable JSON Schema: {exc}") from exc

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from agentlora.core.types import Evaluator, Example
+from agentlora.eval.compliance_summary import Answered, side_by_side, summarise
 from agentlora.eval.conditions import Condition
 from agentlora.eval.judging import Judged
 from agentlora.eval.metrics import aggregate, may_be_share, paired_difference
@@ -54,6 +55,12 @@ def figures(
         "slice_differences": tuple(
             slice_differences(conditions, best, deciding, judged, headline, headline in unbounded, seed)
         ),
+        "constraints": side_by_side(
+            conditions,
+            {name: [_answered(j, headline) for j in results] for name, results in judged.items()},
+            headline in unbounded,
+            seed,
+        ),
         "best_baseline": best,
         "seed": seed,
     }
@@ -85,7 +92,15 @@ def condition_record(
         cached=sum(j.cached for j in results),
         first_error=next((j.output.error for j in results if j.output.error), None),
         statuses=Statuses(**{name: sum(j.sample["status"] == name for j in results) for name in STATUSES}),
+        compliance=summarise([_answered(j, headline) for j in results]),
+        aside=condition.aside,
     )
+
+
+def _answered(judged: Judged, headline: str) -> Answered:
+    """What the summary of compliance reads of one answer."""
+    right = _values(_right([judged], headline), headline).get(judged.example.id)
+    return Answered(judged.example, judged.output, judged.compliance, right, judged.cached)
 
 
 def _slices(deciding: Sequence[Judged], results: Sequence[Judged]) -> Iterator[tuple[str, str, list[Judged]]]:
@@ -108,7 +123,7 @@ def slice_differences(
     if best is None:
         return
     theirs = {(tag, value): members for tag, value, members in _slices(deciding[best], judged[best])}
-    for system in (c.name for c in conditions if c.adapter):
+    for system in (c.name for c in conditions if c.adapter and not c.aside):
         for tag, value, members in _slices(deciding[system], judged[system]):
             ours, others = (
                 _values(_right(found, headline), headline) for found in (members, theirs[tag, value])
@@ -163,7 +178,7 @@ def differences(
     seed: int,
 ) -> Iterator[DifferenceRecord]:
     """Every adapter against every baseline, in every metric."""
-    for system in (c for c in conditions if c.adapter):
+    for system in (c for c in conditions if c.adapter and not c.aside):
         groups = {j.example.id: j.example.group for j in judged[system.name]}
         for baseline in (c for c in conditions if not c.adapter):
             for metric in metrics:

@@ -56,6 +56,11 @@ def parse_answer(text: str) -> Answer:
     return Answer(tuple(calls), around, malformed)
 
 
+def blocks(text: str) -> Iterable[tuple[str, bool]]:
+    """What stands between the marks of each call that a Hermes answer begins, and whether its closing mark is there."""
+    return ((block[1], bool(block[2])) for block in _BLOCK.finditer(text))
+
+
 def parse_constrained(text: str) -> Answer:
     """Read the JSON array that `calls_schema` asks for; anything but an array is one malformed call."""
     raw = read_json(text)

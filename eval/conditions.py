@@ -54,11 +54,14 @@ SHOTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One system: how the request is put, and which adapter of the engine answers (None: the base)."""
+    """One system: how the request is put, and which adapter of the engine answers (None: the base). One that stands
+    `aside` is shown beside the others, and decides nothing.
+    """
 
     name: str
     kind: Kind = "plain"
     adapter: str | None = None
+    aside: bool = False
 
 
 BASELINES = (
@@ -72,14 +75,50 @@ BOTH = Condition("base + both", "few_shot_constrained")  # a longer name does no
 
 
 def default_conditions(
-    adapter: str | None = None, *, strict: bool = False, values: bool = False
+    adapter: str | None = None,
+    *,
+    strict: bool = False,
+    values: bool = False,
+    again: Literal["calls", "values"] | None = None,
 ) -> tuple[Condition, ...]:
     """The three baselines, and the adapter known to the engine as `adapter`, its calls held to their schemas
     where the engine can (`strict`). Where answers are `values` of a schema, a fourth baseline has both of what helps.
+
+    `again`: the adapter once more, aside: its calls written freely where they are held, its values held to their
+    schema.
     """
     kind: Kind = "strict" if strict else "plain"
     baselines = (*BASELINES, BOTH) if values else BASELINES
-    return (*baselines, Condition("adapter", kind, adapter)) if adapter else baselines
+    if not adapter:
+        return baselines
+    adapted = Condition("adapter", kind, adapter)
+    if again is None:
+        return (*baselines, adapted)
+    if again == "calls" and strict:
+        return (*baselines, adapted, Condition("adapter, free", "plain", adapter, aside=True))
+    return (*baselines, adapted, Condition("adapter + schema", "constrained", adapter, aside=True))
+
+
+def other_way(examples: Sequence[Example]) -> Literal["calls", "values"]:
+    """What of an adapter's answers can be held to a schema."""
+    return "calls" if any(e.tools for e in examples) else "values"
+
+
+def constrained_pairs(conditions: Sequence[Condition], *, calls: bool) -> list[tuple[Condition, Condition]]:
+    """The conditions that are the same system without and with a grammar: (free, constrained). Where `calls` are what
+    is answered, ``strict`` is a grammar too; values it leaves free.
+    """
+    free: dict[Kind, tuple[Kind, ...]] = {
+        "constrained": ("plain",) if calls else ("plain", "strict"),
+        "few_shot_constrained": ("few_shot",),
+        "strict": ("plain",) if calls else (),
+    }
+    return [
+        (other, condition)
+        for condition in conditions
+        for other in conditions
+        if other.adapter == condition.adapter and other.kind in free.get(condition.kind, ())
+    ]
 
 
 def choose_shots(examples: Sequence[Example]) -> list[Example]:
@@ -164,12 +203,17 @@ def most_calls(examples: Sequence[Example]) -> int:
     return max([2, *(len(e.expected.calls) for e in examples)])
 
 
+def as_array(condition: Condition, example: Example) -> bool:
+    """Whether calls are written as the JSON array that `calls_schema` asks for."""
+    return condition.kind == "constrained" and bool(example.tools)
+
+
 def in_hermes(output: Output, example: Example, condition: Condition) -> Output:
     """The output as an evaluator reads it: a constrained array of calls is rewritten into Hermes text.
 
     The grammar leaves no room for words, so that an empty array counts as saying that no tool fits.
     """
-    if condition.kind != "constrained" or not example.tools or output.error is not None:
+    if not as_array(condition, example) or output.error is not None:
         return output
     answer = parse_constrained(output.text)
     if answer.malformed:

@@ -14,9 +14,11 @@ from agentlora.core.files import sha256_bytes, sha256_file, sha256_json
 from agentlora.core.types import JSON, Evaluator, Example, Output, Score
 from agentlora.core.xml_text import parse_xml
 from agentlora.core.xml_values import in_xml, read_value
+from agentlora.eval import compliance
 from agentlora.eval.asking import Digests
 from agentlora.eval.calls import MISSING, parse_answer, parse_value, unfenced
-from agentlora.eval.conditions import Condition, in_hermes
+from agentlora.eval.compliance import Compliance
+from agentlora.eval.conditions import Condition, as_array, in_hermes
 from agentlora.eval.record import EvaluatorRecord
 from agentlora.eval.samples import Asked, Sample
 
@@ -25,13 +27,16 @@ MOST_FAILED = 0.9  # of a condition's answers; with more, there is nothing to re
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One answer with its score, which is None when the engine failed, and the sample that says it all."""
+    """One answer with its score, which is None when the engine failed, and the sample that says it all. `compliance`:
+    None where there is nothing to fit, or the engine failed.
+    """
 
     example: Example
     output: Output
     score: Score | None
     cached: bool
     sample: JSON
+    compliance: Compliance | None = None
 
 
 def judge(
@@ -47,6 +52,7 @@ def judge(
     read = in_hermes(output, example, condition)
     score = None if output.error is not None else _scored(evaluator, example, read)
     found = None if output.error is not None else parsed(evaluator, example, read)
+    fits = fit_of(example, output, condition)
     expected = {**asdict(example.expected), "calls": [asdict(c) for c in example.expected.calls]}
     sample = Sample(
         id=example.id,
@@ -65,22 +71,30 @@ def judge(
         output_tokens=output.output_tokens,
         latency_s=output.latency_s,
         cached=cached,
+        problems=[p.to_dict() for p in fits.problems] if fits else [],
         group=example.group,
         tags={name: str(value) for name, value in example.tags.items()},
         expected=expected,
         request=Asked(messages=list(example.messages), tools=list(example.tools)),
     )
-    return Judged(example, output, score, cached, sample.model_dump(mode="json"))
+    return Judged(example, output, score, cached, sample.model_dump(mode="json"), fits)
 
 
-def kept(sample: JSON, example: Example) -> Judged:
+def fit_of(example: Example, output: Output, condition: Condition) -> Compliance | None:
+    """How an answer fits its schemas; None where the engine failed."""
+    if output.error is not None:
+        return None
+    return compliance.judge(example, output, array=as_array(condition, example))
+
+
+def kept(sample: JSON, example: Example, condition: Condition) -> Judged:
     """What a stored sample says, which `judge` made of the same example."""
     names = ("text", "finish_reason", "prompt_tokens", "output_tokens", "error", "latency_s")
     output = Output(example.id, **{name: sample[name] for name in names})
     score = None
     if output.error is None:
         score = Score(sample["scores"], unscored=sample["unscored"], why=sample["why"])
-    return Judged(example, output, score, sample["cached"], sample)
+    return Judged(example, output, score, sample["cached"], sample, fit_of(example, output, condition))
 
 
 def parsed(evaluator: Evaluator, example: Example, output: Output) -> JSON | None:

@@ -126,6 +126,52 @@ class Figure(_Measured):
     high: float | None
 
 
+class KeywordCount(_Strict):
+    """How many `answers` fail a keyword, and at how many `paths`. `branch`: of a choice (``anyOf``, ``oneOf``), the
+    keyword that failed in the alternative that comes nearest. `counts`: whether that makes an answer invalid.
+    """
+
+    keyword: str
+    branch: str = ""
+    counts: bool
+    answers: int
+    times: int
+    paths: int
+    samples: tuple[str, ...]
+
+
+class PathCount(_Strict):
+    """How many `answers` fail a keyword at a path (indices generalised: ``items[*].price``), and one of them: what is
+    wrong, what was `given`, the `nearest` valid value (both as JSON), and the beginning of the `output`.
+    """
+
+    keyword: str
+    branch: str = ""
+    path: str
+    counts: bool
+    answers: int
+    times: int
+    said: str
+    given: str | None
+    nearest: str | None
+    samples: tuple[str, ...]
+    output: str
+
+
+class ComplianceRecord(_Strict):
+    """Why answers do not fit their schemas (`eval.compliance`). `faulty`: how many have any fault; `undecided`: those
+    that it could not be found out of, for the first of these reasons. `paths` has the worst, `more_paths` counts the
+    others.
+    """
+
+    valid: Figure
+    faulty: int
+    undecided: str | None = None
+    keywords: tuple[KeywordCount, ...]
+    paths: tuple[PathCount, ...]
+    more_paths: int
+
+
 class ConditionRecord(_Strict):
     """One system's figures. `slices` has, by tag name and tag value, the headline metric, and for examples
     about which that says nothing whether the answer was right. `statuses` counts all answers, `metrics` those to
@@ -143,6 +189,9 @@ class ConditionRecord(_Strict):
     cached: int
     first_error: str | None = None
     statuses: Statuses | None = Field(None, exclude_if=_is_none)
+    compliance: ComplianceRecord | None = Field(None, exclude_if=_is_none)
+    aside: bool = Field(False, exclude_if=_is_empty)
+    """Shown beside the others, and decides nothing."""
 
 
 class DifferenceRecord(_Measured):
@@ -158,6 +207,25 @@ class DifferenceRecord(_Measured):
     high: float | None
     higher: int
     lower: int
+
+
+class ConstraintRow(_Strict):
+    """One figure of the same system with and without a grammar: ``valid`` (the answer fits its schema), ``right`` (the
+    headline metric; where that says nothing, whether the answer is right), ``output_tokens`` and ``seconds`` an answer.
+    """
+
+    metric: Literal["valid", "right", "output_tokens", "seconds"]
+    free: Figure
+    constrained: Figure
+    difference: DifferenceRecord
+
+
+class ConstraintRecord(_Strict):
+    """What holding answers to a schema while they are written brings and costs: two conditions side by side."""
+
+    free: str
+    constrained: str
+    rows: tuple[ConstraintRow, ...]
 
 
 class SliceDifference(_Strict):
@@ -201,6 +269,7 @@ class Record(_Strict):
     skipped: dict[str, str] = Field(default_factory=dict)
     differences: tuple[DifferenceRecord, ...]
     slice_differences: tuple[SliceDifference, ...] = Field((), exclude_if=_is_empty)
+    constraints: tuple[ConstraintRecord, ...] = Field((), exclude_if=_is_empty)
     best_baseline: str | None
     shots: tuple[JSON, ...] = ()
     provenance: Provenance = Field(default_factory=dict)

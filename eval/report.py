@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from agentlora.eval import compliance_report
 from agentlora.eval.record import DifferenceRecord, Record
 from agentlora.eval.report_html import html
 from agentlora.eval.wording import (
@@ -40,7 +41,7 @@ def terminal_table(record: Record) -> RenderableType:
     for condition in record.conditions:
         table.add_column(Text(condition.name), justify="right", style="green" if condition.adapter else "")
     best = record.best_baseline
-    compared = [c.name for c in record.conditions if c.adapter and best is not None]
+    compared = [c.name for c in record.conditions if c.adapter and not c.aside and best is not None]
     for system in compared:
         name = system if len(compared) > 1 else "points"
         table.add_column(Text(f"{name} against\n{best}"), justify="right")
@@ -53,7 +54,7 @@ def terminal_table(record: Record) -> RenderableType:
         cells += [_gain(record.difference(system, best or "", metric)) for system in compared]
         table.add_row(name, *cells, style="bold" if metric == record.headline else None, end_section=True)
     notes = [Text(line) for line in (summary(record), *_notes(record))]
-    return Group(table, *notes)
+    return Group(table, *notes, *compliance_report.terminal(record))
 
 
 def _gain(found: DifferenceRecord | None) -> str:
@@ -86,6 +87,7 @@ def markdown(record: Record) -> str:
             for d in record.differences
         ]
         parts += ["## Paired differences", _table(["", "metric", "difference", "n", "groups"], compared)]
+    parts += compliance_report.markdown(record, _table)
     notes = [f"- {_cell(note)}" for note in _notes(record)]
     parts += ["\n".join(notes)] if notes else []
     base, digest = record.base.get("name", NOTHING), str(record.base.get("digest", NOTHING))[:12]

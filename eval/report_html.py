@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from agentlora.core.types import JSON
+from agentlora.eval import compliance_report
 from agentlora.eval.plot import bar_chart
 from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Record
 from agentlora.eval.wording import (
@@ -43,6 +44,7 @@ def html(record: Record, samples: Iterable[JSON] = ()) -> str:
         _figures(record),
         *(_slices(record, tag) for tag in ("slice", "case")),
         _differences(record),
+        compliance_report.html(record, _table),
         _failures(record, samples),
         _origin(record),
     )
@@ -87,7 +89,7 @@ def _head(record: Record) -> str:
 def _tiles(record: Record) -> Iterator[str]:
     name = label(record.headline)
     for c in record.conditions:
-        if c.adapter or c.name == record.best_baseline:
+        if (c.adapter and not c.aside) or c.name == record.best_baseline:
             figure = c.metrics[record.headline]
             note = f"{name}, {c.name}" + ("" if c.adapter else " (best baseline)")
             yield _tile(mean_text(figure), f"{note}<br>95 % interval {interval(figure)}", bool(c.adapter))

@@ -116,7 +116,7 @@ def evaluate(
                 judged[c.name] = desk.given(questions[c.name], c, (given or {})[c.name])
                 continue
             found = desk.ask(questions[c.name], c, left[c.name])
-            if c.adapter or not judged:  # of a later baseline the record tells
+            if (c.adapter and not c.aside) or not judged:  # of a later baseline the record tells
                 refuse_failed(c, found)
             judged[c.name] = found
     lower = getattr(evaluator, "lower_is_better", ()) if lower_is_better is None else lower_is_better
@@ -178,7 +178,7 @@ class _Desk:
         for question in questions:
             sample = self.store.known.get((condition.name, question.example.id))
             if sample and (sample["example_digest"], sample["prompt_digest"]) == question.digests:
-                found[question.example.id] = kept(sample, question.example)
+                found[question.example.id] = kept(sample, question.example, condition)
         return found
 
     def given(

@@ -69,6 +69,10 @@ class Sample(BaseModel):
         description="Seconds from asking to the whole answer; null where the engine does not tell or was not asked."
     )
     cached: bool = Field(description="The answer was known from an earlier evaluation and was not asked for.")
+    problems: list[JSON] = Field(
+        default_factory=list,
+        description="What does not fit its schema: keyword, path and more (docs/evaluation.md, Schema compliance).",
+    )
     group: str
     tags: dict[str, str]
     expected: JSON = Field(description="The right answer: calls, text, value.")

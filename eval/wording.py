@@ -123,7 +123,7 @@ def summary(record: Record) -> str:
         return f"{name.capitalize()}: {'; '.join(figures)}."
     base = figure_text(record.condition(best).metrics[record.headline])
     sentences = []
-    for system in (c for c in record.conditions if c.adapter):
+    for system in (c for c in record.conditions if c.adapter and not c.aside):
         found = record.difference(system.name, best)
         if found:
             sentences.append(

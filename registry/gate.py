@@ -291,8 +291,8 @@ def _judge_serving(
 
 
 def adapter_condition(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The condition that used the adapter, when there is exactly one."""
-    found = [condition for condition in record["conditions"] if condition["adapter"]]
+    """The condition that used the adapter, when there is exactly one; what stands aside decides nothing."""
+    found = [c for c in record["conditions"] if c["adapter"] and not c.get("aside")]
     return found[0] if len(found) == 1 else None
 
 

@@ -33,9 +33,16 @@ def _print_schema(context: click.Context, option: click.Parameter, value: str | 
 @click.option("--url", help="Attach to a running engine at this address instead of starting one.")
 @click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Examples, taken evenly from the slices.")
+@click.option("--constrained", is_flag=True, help="The adapter with and without a grammar; decides nothing.")
 @show_json
 def eval(
-    target: str, engine: str | None, url: str | None, split: str, limit: int | None, as_json: bool
+    target: str,
+    engine: str | None,
+    url: str | None,
+    split: str,
+    limit: int | None,
+    constrained: bool,
+    as_json: bool,
 ) -> None:
     """Evaluate TARGET (a run's id or directory, or `last`) against its baselines.
 
@@ -55,7 +62,15 @@ def eval(
         run = open_run(target, emit)
         options = {"url": url} if url else {}
         chosen: Split = "test" if split == "test" else "dev"
-        record = evaluate(run, plugins, engine_name=engine, split=chosen, limit=limit, options=options)
+        record = evaluate(
+            run,
+            plugins,
+            engine_name=engine,
+            split=chosen,
+            limit=limit,
+            options=options,
+            constrained=constrained,
+        )
     if as_json:
         click.echo(json.dumps(record.to_dict(), indent=2))
         return

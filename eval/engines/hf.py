@@ -15,6 +15,7 @@ from agentlora.core.files import read_json
 from agentlora.core.libraries import prepare_libraries, stop_ids
 from agentlora.core.provenance import cpu_name, package_version
 from agentlora.core.types import METHOD_FILE, Capabilities, EngineSpec, GenerateRequest, Output
+from agentlora.eval.engines import grammars
 from agentlora.eval.engines.options import check_options
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class _Prompt:
     place: int
     request: GenerateRequest
     ids: list[int]
+    grammar: Any = None  # compiled, where the answer is held to one
 
 
 class TransformersEngine:
@@ -77,15 +79,17 @@ class TransformersEngine:
     """
 
     def __init__(self, model: Any, tokenizer: Any, spec: EngineSpec) -> None:
-        self.capabilities = Capabilities(adapters=True, json_schema=False)
+        self.capabilities = Capabilities(adapters=True, json_schema=grammars.available())
         self._model, self._tokenizer, self._spec = model, tokenizer, spec
         libraries = " ".join(f"{name} {package_version(name)}" for name in ("torch", "transformers"))
+        libraries += f" xgrammar {package_version('xgrammar')}" if grammars.available() else ""
         self.identity = f"{model.dtype} {_device_name(model.device)} {libraries}"
         self._adapters: dict[str, tuple[str, Path]] = {}  # name → (peft's name, directory)
         self._models: dict[str, Any] = {}  # of adapters that PEFT does not load
         self._unpadded: set[str] = set()  # adapters whose prompts are not padded
         self._loads = 0  # from the first one on the model is wrapped by peft
         self._stops = stop_ids(model, tokenizer)
+        self._grammars = grammars.Grammars(tokenizer, model.config.get_text_config().vocab_size, self._stops)
         self._batch_size = int(spec.options.get("batch_size", BATCH_SIZE))
         self._batch_tokens = int(spec.options.get("batch_tokens", BATCH_TOKENS))
 
@@ -169,7 +173,7 @@ class TransformersEngine:
         prompts = []
         for place, request in enumerate(requests):
             try:
-                prompts.append(_Prompt(place, request, self._render(request)))
+                prompts.append(_Prompt(place, request, self._render(request), self._grammars.of(request)))
             except Exception as exc:  # a template may raise anything at all
                 yield place, _failed(request, f"{type(exc).__name__}: {exc}")
         for batch in _batches(prompts, self._batch_size, self._batch_tokens, self._unpadded):
@@ -185,8 +189,6 @@ class TransformersEngine:
         """The prompt's token ids. Raises ValueError when it cannot be answered here."""
         if request.adapter is not None and request.adapter not in self._adapters:
             raise ValueError(f"unknown adapter {request.adapter!r}")
-        if request.json_schema is not None:
-            raise ValueError("the engine 'transformers' cannot constrain its output to a JSON schema")
         text = self._tokenizer.apply_chat_template(
             list(request.messages),
             tools=list(request.tools) or None,
@@ -240,6 +242,7 @@ class TransformersEngine:
                 input_ids=torch.tensor(rows, device=device),  # [batch, width]
                 attention_mask=torch.tensor(mask, device=device),
                 generation_config=config,
+                logits_processor=grammars.held([p.grammar for p in batch]),
             )
         new: torch.Tensor = generated[:, width:]  # [batch, at most max_new_tokens]
         return [self._output(p, ids) for p, ids in zip(batch, new.tolist(), strict=True)]

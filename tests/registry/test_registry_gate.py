@@ -216,6 +216,8 @@ def test_a_record_without_baseline_value_or_interval_is_refused() -> None:
     assert "no interval" in only_reason(verdict(record(differences=one_group)))
     two = (condition("a", "x", 0.6, 0.05), condition("b", "y", 0.6, 0.05))
     assert "exactly one adapter" in only_reason(verdict(record(conditions=two)))
+    aside = condition("adapter + schema", "skill", 0.1, 0.9).model_copy(update={"aside": True})
+    assert verdict(record(conditions=(*record()["conditions"], aside))).passed  # it decides nothing
     reasons = verdict(record(condition("adapter", "skill", None, 0.05))).reasons
     assert any("no value of exact" in reason for reason in reasons)
 

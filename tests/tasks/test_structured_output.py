@@ -455,6 +455,29 @@ def test_a_schema_is_trained_and_evaluated(zoo: str, tiny_model_dir: Path, tmp_p
     assert {s["condition"] for s in samples} >= {"base", "base + 3 examples", "adapter"}
 
 
+def test_an_adapter_is_evaluated_with_and_without_a_grammar(
+    zoo: str, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    """In eight tokens a model of random weights completes no value, and under a grammar it always begins one."""
+    pytest.importorskip("xgrammar")
+    run = tmp_path / "run"
+    trained_and_evaluated(zoo, tiny_model_dir, run)
+    command = ["eval", str(run), "--engine", "transformers", "--split", "dev", "--constrained", "--json"]
+    said = CliRunner().invoke(cli, command)
+    assert said.exit_code == 0, said.output
+    record = json.loads((run / "eval-dev" / "record.json").read_text())
+    assert record["skipped"] == {}
+    assert [c["name"] for c in record["conditions"] if c.get("aside")] == ["adapter + schema"]
+    pairs = [(p["free"], p["constrained"]) for p in record["constraints"]]
+    assert ("adapter", "adapter + schema") in pairs
+    samples = [json.loads(line) for line in (run / "eval-dev" / "samples.jsonl").read_text().splitlines()]
+    held = [s for s in samples if s["condition"] == "adapter + schema"]
+    assert len(held) == record["n"]
+    assert {p["keyword"] for s in held for p in s["problems"]} == {"truncated"}
+    assert {s["finish_reason"] for s in held} == {"length"}
+    assert not {d["system"] for d in record["differences"]} & {"adapter + schema"}
+
+
 def test_entries_are_named_in_the_singular() -> None:
     leaf = Leaf(("tags", ""), "red", "red", {})
     entries = Entries(("tags",), (leaf,), {})

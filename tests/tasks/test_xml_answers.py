@@ -14,6 +14,7 @@ import pytest
 from agentlora.core.types import Example, Expected, Output
 from agentlora.core.xml_text import parse_xml
 from agentlora.core.xml_values import read_value, write_xml
+from agentlora.eval.compliance import judge
 from agentlora.tasks.structured_output.schemas import read_schema
 from agentlora.tasks.structured_output.scoring import JsonFields
 
@@ -209,6 +210,37 @@ def test_answers_are_judged_field_by_field(schema: Any, why: str) -> None:
     assert found.metrics["field_accuracy"] == pytest.approx(right / fields), found.why
     assert found.metrics["exact_match"] == (valid and right == fields)
     assert bool(found.why) == (not found.metrics["exact_match"])
+
+
+@pytest.mark.parametrize("why", [*JUDGED, *NO_DOCUMENT])
+def test_an_answer_that_is_not_valid_has_its_faults(schema: Any, why: str) -> None:
+    text, valid = JUDGED[why][:2] if why in JUDGED else (NO_DOCUMENT[why], False)
+    found = judge(Example("x", (), Expected(text=GOLD), schema=schema), Output("x", text))
+    assert found is not None
+    assert (found.valid, found.undecided) == (valid, None)
+    assert any(problem.counts for problem in found.problems) is not valid
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        (GOLD.replace("EUR", "GBP"), [("enum", "items[*].price.currency")]),
+        (GOLD.replace("0042", "42"), [("pattern", "card")]),
+        (GOLD.replace(">two<", ">x<").replace(">2<", ">two<"), [("type", "items[*].quantity")]),
+        (GOLD.replace("<note>ring twice</note>", ""), [("required", "note")]),
+        (GOLD.replace(">2<", ">2.0<"), [("xsd", "order.items.item[*].quantity")]),  # of a value that fits
+        (GOLD.replace("o:order", "order"), [("xsd", "(root)")]),
+        (f"Here: {GOLD}", [("extra_text", "(answer)")]),
+        (GOLD[:80], [("truncated", "(answer)")]),
+        (GOLD.replace("</customer>", ""), [("not_xml", "(answer)")]),
+        ("No order.", [("not_xml", "(answer)")]),
+        ("", [("empty", "(answer)")]),
+    ],
+)
+def test_faults_of_a_document_are_those_of_its_value(schema: Any, text: str, faults: Any) -> None:
+    found = judge(Example("x", (), Expected(text=GOLD), schema=schema), Output("x", text))
+    assert found is not None
+    assert [(p.branch or p.keyword, p.path) for p in found.problems] == faults
 
 
 def test_what_is_wrong_is_told(schema: Any) -> None:

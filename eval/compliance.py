@@ -1,0 +1,343 @@
+"""Why an answer does not fit: every fault, by the keyword of the schema that failed and the place where it did.
+
+What is judged is what the evaluators call ``schema_valid``: calls against the parameters of the tools that are offered,
+values against their schema, documents against their XML Schema. Beside the keywords of JSON Schema there are faults of
+form (`FORMS`) and of whether to call (`DECISIONS`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agentlora.core.errors import AgentLoraError, DataError
+from agentlora.core.grammar import function_of, parameters_of
+from agentlora.core.schema import check_schema
+from agentlora.core.schema_errors import Finding, findings
+from agentlora.core.types import JSON, Example, Output
+from agentlora.core.xml_schema import problems_of
+from agentlora.core.xml_values import in_xml, read_value, value_schema
+from agentlora.eval.answer_form import Fault, json_form, value_within, xml_form
+from agentlora.eval.calls import MISSING, blocks, parse_answer, parse_constrained, read_json, unfenced
+from agentlora.eval.nearest import closest, given_and_nearest
+
+FORMS = {
+    "empty": "nothing was written",
+    "not_json": "not JSON",
+    "not_xml": "not XML",
+    "truncated": "cut off",
+    "too_large": "too large or too deep",
+    "extra_text": "other text around",
+}
+DECISIONS = {
+    "unknown_tool": "tool that is not offered",
+    "no_call": "no call where one was wanted",
+    "unwanted_call": "call where none was wanted",
+}
+XSD = "xsd"  # what only the XML Schema says, not the JSON Schema of the document's value
+MOST_PROBLEMS = 200  # of one answer, that differ
+MOST_SHOWN = 240  # characters of what was given
+_ENVELOPE: JSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "arguments": {"type": "object"}},
+    "required": ["name", "arguments"],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault of an answer.
+
+    Attributes:
+        keyword: of the schema, or one of `FORMS`, `DECISIONS`, `XSD`.
+        path: where, generalised: ``items[*].price``, of a call ``set_light(brightness)``.
+        branch: of ``anyOf`` and ``oneOf``, the keyword that failed in the alternative that comes nearest.
+        said: what is wrong, in words.
+        counts: whether it makes the answer invalid. What does not: text beside calls, a call that is not wanted, and a
+            ``format`` that the schema's draft takes as a note.
+        times: how often in this answer.
+        given, nearest: what stands there, and the valid value that comes nearest; see `with_nearest`.
+    """
+
+    keyword: str
+    path: str
+    said: str
+    branch: str = ""
+    counts: bool = True
+    times: int = 1
+    given: str | None = None
+    nearest: str | None = None
+    case: tuple[JSON, Any, Finding] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.keyword, self.branch, self.path
+
+    def with_nearest(self) -> Problem:
+        """The same with what was given and the nearest valid value, which takes some judging."""
+        if self.case is None:
+            return self
+        schema, value, finding = self.case
+        try:
+            given, nearest = given_and_nearest(schema, value, finding)
+        except DataError:  # a pattern that is not decided
+            given, nearest = None, None
+        return replace(self, given=_cut(given), nearest=_cut(nearest), case=None)
+
+    def to_dict(self) -> JSON:
+        """As it stands beside a sample: what is the same for every one is left out."""
+        raw: JSON = {"keyword": self.keyword, "path": self.path, "said": self.said}
+        raw |= {"branch": self.branch} if self.branch else {}
+        raw |= {} if self.counts else {"counts": False}
+        return raw | ({"times": self.times} if self.times > 1 else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Compliance:
+    """What one answer is. `valid`: None where there was nothing to hold against a schema (no call, and none wanted), or
+    where it is not decided, for the reason in `undecided`.
+    """
+
+    valid: bool | None
+    problems: tuple[Problem, ...] = ()
+    undecided: str | None = None
+
+
+def judge(example: Example, output: Output, *, array: bool = False) -> Compliance | None:
+    """Every fault of an answer; None where nothing says what it has to look like (neither tools nor a schema).
+
+    `array`: calls are written as the JSON array of the constrained baseline, not in Hermes marks.
+    """
+    if not example.tools and example.schema is None:
+        return None
+    try:
+        if example.tools:
+            found = list(_of_calls(example, output, array))
+        elif in_xml(example.schema):
+            found = list(_of_document(example.schema or {}, output))
+        else:
+            found = list(_of_value(example.schema or {}, output))
+    except AgentLoraError as exc:
+        return Compliance(None, undecided=str(exc))
+    except Exception as exc:  # whatever an answer does to what reads it, the others count
+        return Compliance(None, undecided=f"{type(exc).__name__}: {exc}"[:200])
+    nothing = example.tools and not example.expected.calls and not _calls_begun(output.text, array)
+    return Compliance(None if nothing else not any(p.counts for p in found), tuple(_merged(found)))
+
+
+def _merged(found: Sequence[Problem]) -> list[Problem]:
+    """Those at one path and of one keyword as one, in order."""
+    merged: dict[tuple[str, str, str], Problem] = {}
+    for problem in found:
+        first = merged.get(problem.key)
+        if first is not None:
+            counts = first.counts or problem.counts
+            merged[problem.key] = replace(first, times=first.times + problem.times, counts=counts)
+        elif len(merged) < MOST_PROBLEMS:
+            merged[problem.key] = problem
+    return list(merged.values())
+
+
+# --- values -------------------------------------------------------------------------------------
+
+
+def _of_value(schema: JSON, output: Output) -> Iterator[Problem]:
+    value, faults = json_form(unfenced(output.text, "json"), cut=output.finish_reason == "length")
+    yield from (_of_fault(fault) for fault in faults)
+    if value is not MISSING:
+        yield from _of_schema(schema, value)
+
+
+def _of_schema(schema: JSON, value: Any, tool: str | None = None) -> Iterator[Problem]:
+    """What is wrong with a value by its schema, and formats that its draft takes as notes."""
+    found = findings(schema, value)
+    yield from (_problem(schema, value, finding, tool) for finding in found)
+    if '"format"' in json.dumps(schema):
+        known = {(finding.leaf, finding.steps) for finding in found}
+        for finding in findings(schema, value, formats=True):
+            if finding.leaf == "format" and (finding.leaf, finding.steps) not in known:
+                yield replace(_problem(schema, value, finding, tool), counts=False)
+
+
+def _of_document(schema: JSON, output: Output) -> Iterator[Problem]:
+    root, faults = xml_form(output.text, cut=output.finish_reason == "length")
+    yield from (_of_fault(fault) for fault in faults)
+    if root is None:
+        return
+    told = problems_of(schema, root)
+    inner = value_schema(schema)
+    value = read_value(schema, root)
+    found = [_problem(inner, value, finding, None) for finding in findings(inner, value)]
+    yield from (replace(problem, counts=bool(told)) for problem in found)  # the XML Schema decides
+    if told and not found:
+        path, _, said = told[0].partition(": ")
+        known = path.startswith("/")
+        place = re.sub(r"\[[0-9]+\]", "[*]", path.strip("/")).replace("/", ".") if known else ""
+        yield Problem(XSD, place or "(root)", (said if known else told[0])[:200])
+
+
+# --- calls --------------------------------------------------------------------------------------
+
+
+def _of_calls(example: Example, output: Output, array: bool) -> Iterator[Problem]:
+    offered = {str(function_of(t).get("name")): parameters_of(function_of(t)) for t in example.tools}
+    for name, parameters in offered.items():
+        for problem in check_schema(parameters):
+            raise DataError(f"tool {name!r}: {problem}")
+    cut = output.finish_reason == "length"
+    begun = 0
+    for value, faults in _written_array(output.text, cut) if array else _written_blocks(output.text, cut):
+        begun += 1
+        yield from (_of_fault(fault) for fault in faults)
+        if value is not MISSING:
+            yield from _of_call(value, offered)
+    if example.expected.calls and not begun:
+        yield _without_call(example, output.text, offered, array)
+        if cut:
+            yield Problem(
+                "truncated", "(answer)", "ends at the token limit before any call", given=output.text[-60:]
+            )
+    if not array and begun:
+        around = unfenced(parse_answer(output.text).text, "").strip()
+        if around:
+            said = f"{len(around):,} characters beside the calls"
+            yield Problem("extra_text", "(answer)", said, counts=False, given=around[:MOST_SHOWN])
+    if not example.expected.calls and not begun and not output.text.strip():
+        yield Problem("empty", "(answer)", FORMS["empty"], counts=False)
+    if not example.expected.calls and begun:
+        answer = parse_constrained(output.text) if array else parse_answer(output.text)
+        names = ", ".join(call.name for call in answer.calls)
+        said = "called, and no call was wanted"
+        yield Problem("unwanted_call", "(answer)", said, counts=False, given=_cut(names))
+
+
+def _written_blocks(text: str, cut: bool) -> Iterator[tuple[Any, list[Fault]]]:
+    for body, closed in blocks(text):
+        if not closed:
+            value, faults = json_form(body, cut=cut)
+            kinds = {fault.kind for fault in faults}
+            if "truncated" not in kinds:
+                faults = [*faults, Fault("truncated", "a call without its closing mark", body.strip()[-60:])]
+            yield value, faults
+        else:
+            yield json_form(body, cut=False, closed=True)
+
+
+def _written_array(text: str, cut: bool) -> Iterator[tuple[Any, list[Fault]]]:
+    value, faults = json_form(text, cut=cut)
+    if faults or not isinstance(value, list):
+        said = [] if faults else [Fault("type", "is no array of calls", json.dumps(value)[:MOST_SHOWN])]
+        yield MISSING, faults or said
+        return
+    yield from ((item, []) for item in value)
+
+
+def _calls_begun(text: str, array: bool) -> bool:
+    if array:
+        value = read_json(text)
+        return not isinstance(value, list) or bool(value)
+    return any(True for _ in blocks(text))
+
+
+def _of_call(raw: Any, offered: dict[str, JSON]) -> Iterator[Problem]:
+    """What is wrong with one call that could be read as JSON."""
+    if isinstance(raw, dict) and isinstance(raw.get("arguments"), str):
+        inner = read_json(raw["arguments"])  # as a JSON text of an object they are taken too
+        raw = raw | ({"arguments": inner} if isinstance(inner, dict) else {})
+    for finding in findings(_ENVELOPE, raw):
+        path = "call" if finding.path == "(root)" else f"call.{finding.path}"
+        yield replace(_problem(_ENVELOPE, raw, finding, None), path=path)
+    name = raw.get("name") if isinstance(raw, dict) else None
+    if not isinstance(name, str):
+        return
+    if name not in offered:
+        nearest = closest(name, list(offered))
+        said = f"calls {name[:60]!r}, which is not offered"
+        yield Problem("unknown_tool", name[:60], said, given=_cut(name), nearest=nearest)
+    elif isinstance(raw.get("arguments"), dict):
+        yield from _of_schema(offered[name], raw["arguments"], name)
+
+
+def _without_call(example: Example, text: str, offered: dict[str, JSON], array: bool) -> Problem:
+    names = ", ".join(call.name for call in example.expected.calls)
+    said = f"no call of {names}"
+    found = None if array else value_within(text)
+    call = found[0] if found else None
+    call = call[0] if isinstance(call, list) and call else call
+    if isinstance(call, dict) and call.get("name") in offered:
+        said = "a call is written without the marks that make it one"
+    return Problem("no_call", example.expected.calls[0].name, said, given=text[:MOST_SHOWN])
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+def _of_fault(fault: Fault) -> Problem:
+    return Problem(fault.kind, "(answer)", fault.said, given=fault.given[:MOST_SHOWN] or None)
+
+
+def _problem(schema: JSON, value: Any, finding: Finding, tool: str | None) -> Problem:
+    path = finding.path
+    if tool is not None:
+        path = f"{tool}({'' if path == '(root)' else path})"
+    path = _cut(path) or ""
+    return Problem(finding.keyword, path, _said(finding), finding.branch, case=(schema, value, finding))
+
+
+def _said(finding: Finding) -> str:
+    """What is wrong, in a few words."""
+    asked = finding.asked
+    match finding.leaf:
+        case "required":
+            said = "is missing"
+        case "dependentRequired" | "dependencies":
+            said = "is missing beside the keys that ask for it"
+        case "additionalProperties" | "unevaluatedProperties":
+            said = "is not expected"
+        case "type":
+            said = "is not of type " + " or ".join(map(str, asked))
+        case "enum":
+            said = "is none of " + _listed(asked)
+        case "const":
+            said = f"is not {_json(asked)}"
+        case "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum":
+            over = "above" if "aximum" in finding.leaf else "below"
+            at = "or at " if finding.leaf.startswith("exclusive") else ""
+            said = f"is {over} {at}the limit {asked}"
+        case "multipleOf":
+            said = f"is no multiple of {asked}"
+        case "minLength" | "minItems" | "minProperties":
+            said = f"has fewer than {asked} {_PARTS[finding.leaf[3:]]}"
+        case "maxLength" | "maxItems" | "maxProperties":
+            said = f"has more than {asked} {_PARTS[finding.leaf[3:]]}"
+        case "pattern" | "format":
+            said = f"does not match {asked}" if finding.leaf == "pattern" else f"is no {asked}"
+        case "oneOf" | "anyOf":
+            said = f"fits {asked} alternatives, and one is wanted" if asked else "fits no alternative"
+        case "uniqueItems":
+            said = "has an entry twice"
+        case "propertyNames":
+            said = "is no key that is taken"
+        case other:
+            said = f"is against {other}"
+    return said[:200]
+
+
+_PARTS = {"Length": "characters", "Items": "entries", "Properties": "keys"}
+
+
+def _listed(options: Sequence[Any]) -> str:
+    more = f" … ({len(options)} in all)" if len(options) > 8 else ""
+    return ", ".join(_json(option) for option in options[:8]) + more
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)[:80]
+
+
+def _cut(text: str | None) -> str | None:
+    """For a record: not longer than anybody reads."""
+    return text if text is None or len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"

@@ -1,0 +1,286 @@
+"""The section "Schema compliance" of a report: by keyword, the worst paths, and decoding with and without a grammar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from agentlora.eval.compliance import DECISIONS, FORMS, XSD
+from agentlora.eval.record import (
+    ComplianceRecord,
+    ConditionRecord,
+    ConstraintRecord,
+    ConstraintRow,
+    KeywordCount,
+    PathCount,
+    Record,
+)
+from agentlora.eval.wording import (
+    NOTHING,
+    difference_text,
+    figure_text,
+    gain,
+    interval,
+    label,
+    mean_text,
+    percent,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+TITLE = "Schema compliance"
+SHOWN_PATHS = 8  # in a terminal and in Markdown
+LOWER = ("output_tokens", "seconds")
+NOTE = (
+    "Answers by what is wrong with them: a keyword of the schema, the form, or whether to call. An answer may have "
+    "several faults, and one that comes several times in it is counted once. Rows in brackets leave an answer valid."
+)
+GRAMMAR = (
+    "The same system with answers written freely and held to a schema while they are written; differences are paired. "
+    "A grammar makes answers fit, which is not the same as right. Right is the headline metric; where that says "
+    "nothing about an example, as where no call is wanted, whether the answer is right."
+)
+Table = Callable[[Sequence[str], Sequence[str]], str]
+Judged = list[tuple[ConditionRecord, ComplianceRecord]]
+
+
+def judged(record: Record) -> Judged:
+    """The conditions whose answers have something to fit, adapters first."""
+    found = [(c, c.compliance) for c in record.conditions if c.compliance is not None]
+    return sorted(found, key=lambda pair: (not pair[0].adapter, pair[0].aside))
+
+
+def fault(keyword: str, branch: str = "") -> str:
+    """A fault for people: ``anyOf › type``, or in words where it is none of a schema."""
+    named = {**FORMS, **DECISIONS, XSD: "XML Schema"}
+    return named.get(keyword, f"{keyword} › {branch}" if branch else keyword)
+
+
+def _kinds(found: Judged) -> list[tuple[str, str, bool]]:
+    """Every fault of any condition, those that count first, then the most frequent."""
+    most: dict[tuple[str, str], tuple[bool, int]] = {}
+    for _, compliance in found:
+        for count in compliance.keywords:
+            counts, answers = most.get((count.keyword, count.branch), (False, 0))
+            most[count.keyword, count.branch] = counts or count.counts, max(answers, count.answers)
+    ordered = sorted(most, key=lambda key: (not most[key][0], -most[key][1], key))
+    return [(*key, most[key][0]) for key in ordered]
+
+
+def _count(compliance: ComplianceRecord, keyword: str, branch: str) -> KeywordCount | None:
+    return next((k for k in compliance.keywords if (k.keyword, k.branch) == (keyword, branch)), None)
+
+
+def _share(count: KeywordCount | None, compliance: ComplianceRecord) -> str:
+    """``12 (3.0 %)``, of the answers that could be judged."""
+    if count is None:
+        return NOTHING
+    n = compliance.valid.n - compliance.valid.errored - compliance.valid.unscored
+    return f"{count.answers} ({percent(count.answers / n)})" if n else str(count.answers)
+
+
+def _row_name(keyword: str, branch: str, counts: bool) -> str:
+    return fault(keyword, branch) if counts else f"({fault(keyword, branch)})"
+
+
+def measure(row: ConstraintRow, record: Record) -> str:
+    """What a row of the comparison is about."""
+    if row.metric == "right":
+        return f"Right ({label(record.headline).lower()})"
+    return {"valid": "Fits its schema", "output_tokens": "Tokens an answer", "seconds": "Seconds an answer"}[
+        row.metric
+    ]
+
+
+# --- terminal -----------------------------------------------------------------------------------
+
+
+def terminal(record: Record) -> Iterator[RenderableType]:
+    """Tables for a terminal; nothing where nothing has to fit a schema."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    found = judged(record)
+    kinds = _kinds(found)
+    if kinds:
+        table = RichTable(title=f"{TITLE}: answers by fault", title_justify="left")
+        table.add_column("")
+        for condition, _ in found:
+            table.add_column(Text(condition.name), justify="right")
+        table.add_row("fits its schema", *(_valid(c) for _, c in found), style="bold", end_section=True)
+        for keyword, branch, counts in kinds:
+            cells = [_share(_count(c, keyword, branch), c) for _, c in found]
+            table.add_row(Text(_row_name(keyword, branch, counts)), *cells)
+        yield table
+    for condition, compliance in found[:1]:
+        if compliance.paths:
+            table = RichTable(title=f"Worst paths of {condition.name!r}", title_justify="left")
+            for head in ("fault", "path", "answers", "given", "nearest valid"):
+                table.add_column(head, overflow="fold", justify="right" if head == "answers" else "left")
+            for path in compliance.paths[:SHOWN_PATHS]:
+                table.add_row(*(Text(cell) for cell in _path_cells(path)))
+            yield table
+    for pair in record.constraints:
+        table = RichTable(title=f"{pair.free!r} held to a schema: {pair.constrained!r}", title_justify="left")
+        for head in ("", "free", "constrained", "difference"):
+            table.add_column(head, justify="right" if head else "left")
+        for row in pair.rows:
+            table.add_row(measure(row, record), *_row_cells(row))
+        yield table
+
+
+def _valid(compliance: ComplianceRecord) -> str:
+    return f"{mean_text(compliance.valid)}\n{interval(compliance.valid)}"
+
+
+def _path_cells(path: PathCount) -> list[str]:
+    given = _short(path.given)
+    return [
+        _row_name(path.keyword, path.branch, path.counts),
+        path.path,
+        str(path.answers),
+        given,
+        _short(path.nearest),
+    ]
+
+
+def _short(text: str | None, most: int = 60) -> str:
+    if text is None:
+        return NOTHING
+    said = " ".join(text.split())
+    return said if len(said) <= most else said[: most - 1] + "…"
+
+
+def _row_cells(row: ConstraintRow) -> list[str]:
+    return [figure_text(row.free), figure_text(row.constrained), difference_text(row.difference)]
+
+
+# --- Markdown -----------------------------------------------------------------------------------
+
+
+def markdown(
+    record: Record, table: Callable[[Sequence[str], Sequence[Sequence[object]]], str]
+) -> Iterator[str]:
+    """Paragraphs and tables; `table` escapes its cells."""
+    found = judged(record)
+    kinds = _kinds(found)
+    if kinds:
+        rows: list[list[object]] = [["fits its schema", *(figure_text(c.valid) for _, c in found)]]
+        rows += [
+            [_row_name(k, branch, counts), *(_share(_count(c, k, branch), c) for _, c in found)]
+            for k, branch, counts in kinds
+        ]
+        yield from (f"## {TITLE}", NOTE, table(["", *(c.name for c, _ in found)], rows))
+    for condition, compliance in found:
+        if compliance.paths and (condition.adapter or condition.name == record.best_baseline):
+            lines = [_path_cells(path) for path in compliance.paths[:SHOWN_PATHS]]
+            heads = [f"worst paths of {condition.name}", "path", "answers", "given", "nearest valid"]
+            yield table(heads, lines)
+    if record.constraints:
+        yield from ("## Free and constrained decoding", GRAMMAR)
+    for pair in record.constraints:
+        heads = ["", pair.free, pair.constrained, "difference"]
+        yield table(heads, [[measure(row, record), *_row_cells(row)] for row in pair.rows])
+
+
+# --- HTML ---------------------------------------------------------------------------------------
+
+
+def html(record: Record, table: Table) -> str:
+    """The section, or nothing; everything that comes from data or a model is escaped. `table` takes heads as they are
+    and rows as HTML.
+    """
+    found = judged(record)
+    kinds = _kinds(found)
+    parts = []
+    if kinds:
+        parts += [
+            f'<h2 id="compliance">{TITLE}</h2><p class="soft">{escape(NOTE)}</p>',
+            _by_keyword(found, kinds, table),
+        ]
+        parts += [_undecided(c, compliance) for c, compliance in found if compliance.undecided]
+        parts += [_worst(c, compliance) for c, compliance in found if compliance.paths]
+    if record.constraints:
+        parts.append(
+            f'<h2 id="constraints">Free and constrained decoding</h2><p class="soft">{escape(GRAMMAR)}</p>'
+        )
+        parts += [_pair(pair, record, table) for pair in record.constraints]
+    return f'<section class="compliance">{"".join(parts)}</section>' if parts else ""
+
+
+def _by_keyword(found: Judged, kinds: Sequence[tuple[str, str, bool]], table: Table) -> str:
+    valid = "".join(
+        f"<td>{mean_text(c.valid)}<small>{interval(c.valid)}, n = {c.valid.scored}</small></td>"
+        for _, c in found
+    )
+    rows = [f'<tr class="headline"><th>Fits its schema</th>{valid}</tr>']
+    for keyword, branch, counts in kinds:
+        cells = "".join(_keyword_cell(_count(c, keyword, branch), c) for _, c in found)
+        rows.append(f"<tr><th>{escape(_row_name(keyword, branch, counts))}</th>{cells}</tr>")
+    return table(("", *(c.name for c, _ in found)), rows)
+
+
+def _keyword_cell(count: KeywordCount | None, compliance: ComplianceRecord) -> str:
+    if count is None:
+        return f'<td class="soft">{NOTHING}</td>'
+    shown = _share(count, compliance)
+    places = f"at {count.paths} paths" if count.paths > 1 else ""
+    return f"<td>{shown}<small>{places}</small></td>"
+
+
+def _undecided(condition: ConditionRecord, compliance: ComplianceRecord) -> str:
+    said = f"{condition.name}: {compliance.valid.unscored} answers are undecided: {compliance.undecided}"
+    return f'<p class="note warn">{escape(said)}</p>'
+
+
+def _worst(condition: ConditionRecord, compliance: ComplianceRecord) -> str:
+    items = "".join(_path(path) for path in compliance.paths)
+    more = f" and {compliance.more_paths} more" if compliance.more_paths else ""
+    count = f"<span>worst paths, {len(compliance.paths)}{more}</span>"
+    opened = " open" if condition.adapter and not condition.aside else ""
+    title = f"<summary>{escape(condition.name)} {count}</summary>"
+    return f'<details class="card group"{opened}>{title}<div class="paths">{items}</div></details>'
+
+
+def _path(path: PathCount) -> str:
+    nearest = ""
+    if path.given is not None and path.keyword not in FORMS and path.keyword != "no_call":
+        to = (
+            f", nearest valid <code>{escape(_short(path.nearest))}</code>" if path.nearest is not None else ""
+        )
+        nearest = f'<span class="given">given <code>{escape(_short(path.given))}</code>{to}</span>'
+    answers = f"{path.answers} answer{'s' if path.answers > 1 else ''}"
+    ids = ", ".join(path.samples)
+    return (
+        f'<details class="fail"><summary><span class="chip">{escape(_row_name(path.keyword, path.branch, path.counts))}'
+        f'</span> <code>{escape(path.path)}</code> <span class="why">{escape(path.said)}</span> '
+        f'<span class="soft">{answers}</span>{nearest}</summary><div class="body">'
+        f'<p class="role">an answer</p><pre>{escape(path.output or "(nothing)")}</pre>'
+        f'<p class="note">{escape(ids)}</p></div></details>'
+    )
+
+
+def _pair(pair: ConstraintRecord, record: Record, table: Table) -> str:
+    rows = []
+    for row in pair.rows:
+        figures = "".join(
+            f"<td>{mean_text(f)}<small>{interval(f)}</small></td>" for f in (row.free, row.constrained)
+        )
+        rows.append(f"<tr><th>{escape(measure(row, record))}</th>{figures}{_difference(row, record)}</tr>")
+    return table(("", pair.free, pair.constrained, "difference"), rows)
+
+
+def _difference(row: ConstraintRow, record: Record) -> str:
+    found = row.difference
+    if found.mean is None:
+        return f"<td>{NOTHING}</td>"
+    if found.low is None or found.high is None:
+        return f"<td>{gain(found.mean, found)}</td>"
+    better, worse = found.low > 0, found.high < 0
+    if row.metric in LOWER or (row.metric == "right" and record.headline in record.lower_is_better):
+        better, worse = worse, better
+    kind = "up" if better else "down" if worse else ""
+    ends = f"{gain(found.low, found)} to {gain(found.high, found)}"
+    return f'<td class="{kind}">{gain(found.mean, found)}<small>{ends} (n = {found.n})</small></td>'
