@@ -12,8 +12,17 @@ from typing import Any, Literal
 from agentlora.core.errors import ConfigError, unknown
 from agentlora.core.grammar import calls_tag
 from agentlora.core.messages import api_messages
-from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest, Output
+from agentlora.core.types import (
+    JSON,
+    Capabilities,
+    ChoiceOutput,
+    ChoiceRequest,
+    EngineSpec,
+    GenerateRequest,
+    Output,
+)
 from agentlora.runtime.backend import ServerSettings, VllmServer, computes_with
+from agentlora.runtime.choices import choice_log_probs
 from agentlora.runtime.client import VllmClient
 
 _SERVER_OPTIONS = (
@@ -70,7 +79,7 @@ class VllmEngine:
         root: where the server found its model. identity: what else than the model decides its answers.
     """
 
-    capabilities = Capabilities(adapters=True, json_schema=True)
+    capabilities = Capabilities(adapters=True, json_schema=True, choices=True)
 
     def __init__(
         self, client: VllmClient, server: VllmServer | None, concurrency: int = 16, how: str = ""
@@ -106,6 +115,17 @@ class VllmEngine:
             return read_answer(request.id, self.client.chat(chat_body(request, self.base)))
         except Exception as exc:  # whatever a server answers to one request, the others count
             return Output(request.id, "", "error", error=f"{type(exc).__name__}: {exc}")
+
+    def score_choices(self, requests: Sequence[ChoiceRequest]) -> list[ChoiceOutput]:
+        """Score `requests` in order, `concurrency` at a time."""
+        with ThreadPoolExecutor(max_workers=self._concurrency) as pool:
+            return list(pool.map(self._score, requests))
+
+    def _score(self, request: ChoiceRequest) -> ChoiceOutput:
+        try:
+            return ChoiceOutput(request.id, choice_log_probs(self.client, request, self.base))
+        except Exception as exc:  # whatever a server answers to one request, the others count
+            return ChoiceOutput(request.id, error=f"{type(exc).__name__}: {exc}")
 
     def __enter__(self) -> VllmEngine:
         return self
