@@ -146,6 +146,15 @@ class EvalConfig(Strict):
     limit: int | None = Field(None, ge=1)
     """Examples of the test split; all when not given."""
     max_new_tokens: int = Field(64, ge=1)
+    probes: int | Literal["all"] = "all"
+    """How many of the general-ability probes are asked, evenly from their areas; 0: none."""
+
+    @field_validator("probes", mode="before")
+    @classmethod
+    def _counted(cls, probes: Any) -> Any:
+        if probes == "all" or (type(probes) is int and probes >= 0):
+            return probes
+        raise ValueError("give a number of probes, all, or 0 for none")
 
 
 class RunConfig(Strict):

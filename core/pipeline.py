@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agentlora.core import journal
 from agentlora.core.config import RunConfig
@@ -199,11 +199,14 @@ def evaluate(
     engine_name: str | None = None,
     split: Split = "test",
     limit: int | None = None,
+    probes: int | Literal["all"] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Put the run's adapter and the baselines to the examples of a split; returns the `Record`.
+    """Put the run's adapter and the baselines to the examples of a split, and adapter and base to `probes` of the
+    general-ability probes (None: as many as the configuration says); returns the `Record`.
 
-    Writes ``eval/record.json``, ``samples.jsonl``, ``report.html`` and ``report.md`` (for dev: ``eval-dev/``).
+    Writes ``eval/record.json``, ``samples.jsonl``, ``probes.jsonl``, ``report.html`` and ``report.md`` (for dev:
+    ``eval-dev/``).
     Reading test is counted, across runs, by the digest of its examples, when it begins.
 
     Raises:
@@ -214,6 +217,7 @@ def evaluate(
     from agentlora.core.provenance import provenance
     from agentlora.core.teacher import rank_of
     from agentlora.eval.conditions import Condition, choose_shots, default_conditions
+    from agentlora.eval.probing import ask_probes
     from agentlora.eval.runner import AnswerCache, evaluate
     from agentlora.plugins.bases.resolve import resolve_base
 
@@ -266,6 +270,14 @@ def evaluate(
             conditions += tuple(Condition(name, "given") for name in given)
             if split == "test":
                 _count_reading(run)  # before it begins: a reading that is killed was one
+            cache = AnswerCache(home() / "cache")
+            identity = {
+                "base": base_facts(base),
+                "adapter": digest,
+                "engine": name,
+                "data": _data_facts(run, split),
+                "provenance": provenance(config.seed),
+            }
             record, samples = evaluate(
                 engine=engine,
                 evaluator=evaluator,
@@ -275,21 +287,26 @@ def evaluate(
                 given=given,
                 shots=choose_shots(evenly(run.examples("train"))),
                 max_tokens=config.eval.max_new_tokens,
-                cache=AnswerCache(home() / "cache"),
-                identity={
-                    "base": base_facts(base),
-                    "adapter": digest,
-                    "engine": name,
-                    "data": _data_facts(run, split),
-                    "provenance": provenance(config.seed),
-                },
+                cache=cache,
+                identity=identity,
                 on_progress=progress,
                 headline=task.headline,
                 headline_where=task.headline_where,
                 lower_is_better=task.lower_is_better,
                 seed=config.seed,
             )
-        _write_evaluation(run.directory / eval_folder(split), record, samples)
+            asked = config.eval.probes if probes is None else probes
+            found, probed = ask_probes(
+                engine,
+                served_as,
+                asked,
+                cache=cache,
+                identity=identity,
+                on_progress=progress,
+                seed=config.seed,
+            )
+            record = record.model_copy(update={"probes": found})
+        _write_evaluation(run.directory / eval_folder(split), record, samples, probed)
         run.note("eval", "recorded", record=record.digest, split=split, figures=figures_of(record))
     return record
 
@@ -366,7 +383,7 @@ def _refuse_smaller_record(run: Run, digest: str, n: int) -> None:
         )
 
 
-def _write_evaluation(directory: Path, record: Any, samples: list[Any]) -> None:
+def _write_evaluation(directory: Path, record: Any, samples: list[Any], probed: list[Any]) -> None:
     """The record goes first and comes last: where it lies, the samples and reports that belong to it lie too. An older
     one stays until the new one is rendered.
     """
@@ -376,6 +393,7 @@ def _write_evaluation(directory: Path, record: Any, samples: list[Any]) -> None:
     page, text = html(record, samples), markdown(record)
     (directory / "record.json").unlink(missing_ok=True)
     save_samples(directory / "samples.jsonl", samples)
+    save_samples(directory / "probes.jsonl", probed)
     write_atomic(directory / "report.html", page)
     write_atomic(directory / "report.md", text)
     record.save(directory / "record.json")

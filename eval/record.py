@@ -96,6 +96,33 @@ class SliceDifference(_Strict):
     difference: DifferenceRecord
 
 
+class ProbeFigures(_Strict):
+    """How many of some probes base and adapter get right, and the paired difference adapter - base."""
+
+    base: Figure
+    adapter: Figure
+    difference: DifferenceRecord
+
+
+class ProbesRecord(_Strict):
+    """The general-ability probes (see `agentlora.eval.probing`), of which `n` of `available` were asked.
+
+    `base`, `adapter` and `difference` are of all; `areas` has them for each area. They count a probe as right by the
+    log-probability of its choices a byte; `unnormalised` by that of whole choices. `digest` is of what was asked.
+    `unscored`: why there are no figures.
+    """
+
+    n: int
+    available: int
+    digest: str
+    base: Figure | None = None
+    adapter: Figure | None = None
+    difference: DifferenceRecord | None = None
+    areas: dict[str, ProbeFigures] = Field(default_factory=dict)
+    unnormalised: ProbeFigures | None = None
+    unscored: str | None = None
+
+
 class Record(_Strict):
     """Everything that an evaluation found.
 
@@ -103,7 +130,7 @@ class Record(_Strict):
     and how often test was read. `n` and `groups` count the examples that decide (those with the tags of
     `headline_where`); `n_all` counts all: the others show in the slices only. `skipped` maps the conditions
     that could not be evaluated to the reason. `best_baseline` is the condition without an adapter that is
-    best by `headline`.
+    best by `headline`. `probes`: what the adapter does to the base's general abilities; None where it was not asked.
     """
 
     format: Literal["agentlora.record/1"] = FORMAT
@@ -125,6 +152,7 @@ class Record(_Strict):
     differences: tuple[DifferenceRecord, ...]
     slice_differences: tuple[SliceDifference, ...] = ()
     best_baseline: str | None
+    probes: ProbesRecord | None = None
     shots: tuple[dict[str, Any], ...] = ()
     provenance: dict[str, Any] = Field(default_factory=dict)
     created_at: str
@@ -135,8 +163,9 @@ class Record(_Strict):
         return sha256_json(self.to_dict())
 
     def to_dict(self) -> JSON:
-        # without a field that older records lack: their digest stays
-        return self.model_dump(mode="json", exclude=None if self.slice_differences else {"slice_differences"})
+        # without fields that older records lack: their digest stays
+        later = {"slice_differences": self.slice_differences, "probes": self.probes}
+        return self.model_dump(mode="json", exclude={name for name, value in later.items() if not value})
 
     def condition(self, name: str) -> ConditionRecord:
         """Raises EvalError when the record has no such condition."""

@@ -14,9 +14,18 @@ from agentlora.core.types import Split
 @click.option("--url", help="Attach to a running engine at this address instead of starting one.")
 @click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Examples, taken evenly from the slices.")
+@click.option(
+    "--probes", metavar="N|all", help="General-ability probes to ask; 0: none.  [default: eval.probes]"
+)
 @show_json
 def eval(
-    target: str, engine: str | None, url: str | None, split: str, limit: int | None, as_json: bool
+    target: str,
+    engine: str | None,
+    url: str | None,
+    split: str,
+    limit: int | None,
+    probes: str | None,
+    as_json: bool,
 ) -> None:
     """Evaluate TARGET (a run's id or directory, or `last`) against its baselines.
 
@@ -25,16 +34,20 @@ def eval(
     import json
 
     from agentlora.core.cli.progress import show
+    from agentlora.core.config import EvalConfig, parse
     from agentlora.core.manager import default_plugins
     from agentlora.core.pipeline import eval_folder, evaluate
     from agentlora.core.run import open_run
 
     plugins = default_plugins()
+    asked = None if probes is None else parse(EvalConfig, {"probes": _number(probes)}, "--probes").probes
     with show(plugins, quiet=as_json) as emit:
         run = open_run(target, emit)
         options = {"url": url} if url else {}
         chosen: Split = "test" if split == "test" else "dev"
-        record = evaluate(run, plugins, engine_name=engine, split=chosen, limit=limit, options=options)
+        record = evaluate(
+            run, plugins, engine_name=engine, split=chosen, limit=limit, probes=asked, options=options
+        )
     if as_json:
         click.echo(json.dumps(record.to_dict(), indent=2))
         return
@@ -46,3 +59,7 @@ def eval(
     click.echo(f"Report: {run.directory / eval_folder(chosen) / 'report.html'}")
     if split == "test":
         click.echo(f"Next: agentlora publish {target}")
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text

@@ -42,7 +42,7 @@ MORE = (
     ("richer", "richest", "poorest"),
 )
 PLACES = ("box", "drawer", "basket", "bag", "cupboard", "pocket", "suitcase", "jar")
-THINGS = ("key", "ring", "letter", "coin", "watch", "ticket", "pen", "map")
+THINGS = ("key", "ring", "letter", "coin", "spoon", "ticket", "pen", "map")
 IFS = (
     ("it rains", "the street is wet", "the street is dry"),
     ("the bell rings", "the lesson is over", "the lesson goes on"),
