@@ -16,6 +16,7 @@ Of equal ones none is the likeliest: such a probe is wrong.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
@@ -109,6 +110,7 @@ def _scored(
         with boundary(EvalError, "scoring probes"):
             outputs = engine.score_choices(part)
         _check(part, outputs)
+        outputs = [_finite(o) for o in outputs]
         found |= {o.id: o for o in outputs}
         if cache and keys:
             cache.put({by_id[o.id]: Output("", json.dumps(o.log_probs)) for o in outputs if o.error is None})
@@ -128,6 +130,12 @@ def _check(requests: Sequence[ChoiceRequest], outputs: Sequence[ChoiceOutput]) -
             f"the engine was asked about the choices of {len(requests)} probes and answered {len(outputs)}, in another "
             "order, or about other choices; that is a fault of the engine."
         )
+
+
+def _finite(output: ChoiceOutput) -> ChoiceOutput:
+    """A model whose weights are broken may find everything as likely as NaN."""
+    odd = next((value for value in output.log_probs if not math.isfinite(value)), None)
+    return output if odd is None else ChoiceOutput(output.id, error=f"a log-probability is {odd}")
 
 
 def _request(probe: Probe, adapter: str | None) -> ChoiceRequest:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 from agentlora.core.cli.options import show_json
 from agentlora.core.types import Split
+
+
+def _probes(context: click.Context, option: click.Parameter, text: str | None) -> int | Literal["all"] | None:
+    if text is None or text == "all":
+        return "all" if text else None
+    if not text.isdecimal():
+        raise click.BadParameter("give a number of probes, all, or 0 for none.")
+    return int(text)
 
 
 @click.command()
@@ -24,7 +34,7 @@ def eval(
     url: str | None,
     split: str,
     limit: int | None,
-    probes: str | None,
+    probes: int | Literal["all"] | None,
     as_json: bool,
 ) -> None:
     """Evaluate TARGET (a run's id or directory, or `last`) against its baselines.
@@ -34,19 +44,17 @@ def eval(
     import json
 
     from agentlora.core.cli.progress import show
-    from agentlora.core.config import EvalConfig, parse
     from agentlora.core.manager import default_plugins
     from agentlora.core.pipeline import eval_folder, evaluate
     from agentlora.core.run import open_run
 
     plugins = default_plugins()
-    asked = None if probes is None else parse(EvalConfig, {"probes": _number(probes)}, "--probes").probes
     with show(plugins, quiet=as_json) as emit:
         run = open_run(target, emit)
         options = {"url": url} if url else {}
         chosen: Split = "test" if split == "test" else "dev"
         record = evaluate(
-            run, plugins, engine_name=engine, split=chosen, limit=limit, probes=asked, options=options
+            run, plugins, engine_name=engine, split=chosen, limit=limit, probes=probes, options=options
         )
     if as_json:
         click.echo(json.dumps(record.to_dict(), indent=2))
@@ -59,7 +67,3 @@ def eval(
     click.echo(f"Report: {run.directory / eval_folder(chosen) / 'report.html'}")
     if split == "test":
         click.echo(f"Next: agentlora publish {target}")
-
-
-def _number(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text

@@ -44,12 +44,16 @@ def log_probs(model: Any, batch: Sequence[Asked], pad: int, *, shared: bool = Tr
 
     Args:
         shared: compute a prompt once for all its choices, from a cache; else whole rows, which every model can, and
-            those with virtual tokens before the prompt need. A model whose cache cannot be copied goes the long way.
+            those with virtual tokens before the prompt need. A model that takes no positions, or whose cache cannot be
+            copied, goes the long way.
     """
     import torch
 
     with torch.inference_mode():
-        found = _from_cache(model, batch, pad) if shared else None
+        try:
+            found = _from_cache(model, batch, pad) if shared else None
+        except TypeError:  # its forward takes no positions, or no cache
+            found = None
         return _rows(model, batch, pad) if found is None else found
 
 
@@ -66,7 +70,8 @@ def _from_cache(model: Any, batch: Sequence[Asked], pad: int) -> list[list[float
         [[0] * (width - len(a.prompt)) + [1] * len(a.prompt) for a in batch], device=device
     )  # [batch, width]
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    last = {"logits_to_keep": 1} if model._supports_logits_to_keep() else {}
+    keeps = getattr(model, "_supports_logits_to_keep", None)
+    last = {"logits_to_keep": 1} if keeps is not None and keeps() else {}
     out = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, **last)
     first = out.logits[:, -1].float().log_softmax(-1)  # [batch, vocabulary]
     found = [[float(first[row, choice[0]]) for choice in a.choices] for row, a in enumerate(batch)]

@@ -188,9 +188,10 @@ class TransformersEngine:
         for batch in choices.batches(asked, self._batch_size, self._batch_tokens):
             for one, found in zip(batch, self._try_choices(batch), strict=True):
                 name = requests[one.place].id
-                failed = isinstance(found, str)
                 outputs[one.place] = (
-                    ChoiceOutput(name, error=str(found)) if failed else ChoiceOutput(name, tuple(found))
+                    ChoiceOutput(name, error=found)
+                    if isinstance(found, str)
+                    else ChoiceOutput(name, tuple(found))
                 )
         return [o for o in outputs if o is not None]
 
@@ -250,7 +251,7 @@ class TransformersEngine:
             with self._using(adapter):
                 found = choices.log_probs(model, batch, self._stops[0], shared=adapter not in self._virtual)
             return list(found)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as exc:
+        except Exception as exc:  # memory ran out, mostly; whatever it is, the others count
             error = f"{type(exc).__name__}: {exc}"
         if len(batch) == 1:
             return [error]

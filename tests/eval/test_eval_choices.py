@@ -130,6 +130,20 @@ def test_a_cache_that_cannot_be_copied_is_done_without(
         assert one.log_probs == pytest.approx(other.log_probs, abs=1e-3)
 
 
+def test_a_model_that_takes_no_positions_reads_whole_rows(
+    engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = engine.score_choices(requests())
+    forward = type(engine._model).forward
+
+    def without(self: Any, input_ids: Any, attention_mask: Any) -> Any:
+        return forward(self, input_ids=input_ids, attention_mask=attention_mask)
+
+    monkeypatch.setattr(type(engine._model), "forward", without)
+    for one, other in zip(shared, engine.score_choices(requests()), strict=True):
+        assert one.log_probs == pytest.approx(other.log_probs, abs=1e-3), other.error
+
+
 def test_one_bad_request_does_not_spoil_the_others(engine: TransformersEngine) -> None:
     outputs = engine.score_choices(
         [
