@@ -25,7 +25,10 @@ def _probes(context: click.Context, option: click.Parameter, text: str | None) -
 @click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Examples, taken evenly from the slices.")
 @click.option(
-    "--probes", metavar="N|all", help="General-ability probes to ask; 0: none.  [default: eval.probes]"
+    "--probes",
+    metavar="N|all",
+    callback=_probes,
+    help="General-ability probes to ask; 0: none.  [default: eval.probes]",
 )
 @show_json
 def eval(
