@@ -10,22 +10,24 @@ into right or wrong:
   that no tokenizer changes.
 - unnormalised, which is shown beside it. Where the two tell of different effects, something about lengths changed.
 
-Of equal ones none is the likeliest: such a probe is wrong.
+Of equal ones none is the likeliest: such a probe is wrong. Where a choice is anything else than the others, it has what
+they leave of the probability, and whichever is the more probable is chosen by either rule.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from agentlora.core.errors import EvalError, boundary
 from agentlora.core.types import JSON, ChoiceOutput, ChoiceRequest, Engine, Output, ScoresChoices
 from agentlora.eval.cache import AnswerCache, answer_key
 from agentlora.eval.metrics import aggregate, paired_difference
-from agentlora.eval.probes import AREAS, Probe, all_probes, digest, take
+from agentlora.eval.probes import ANYTHING_ELSE, AREAS, Probe, all_probes, digest, take
 from agentlora.eval.record import DifferenceRecord, Figure, ProbeFigures, ProbesRecord
 
 METRIC = "probes"
@@ -85,7 +87,8 @@ def ask_probes(
 
 
 def likeliest(probe: Probe, log_probs: Sequence[float], *, by_byte: bool = True) -> int | None:
-    """The index of the choice that a model finds likeliest; None where two are equally so."""
+    """The index of the choice that a model finds likeliest; None where two are equally so. `log_probs` are of all."""
+    by_byte = by_byte and ANYTHING_ELSE not in probe.choices
     lengths = [len(choice.encode()) if by_byte else 1 for choice in probe.choices]
     scores = [value / length for value, length in zip(log_probs, lengths, strict=True)]
     best = max(scores)
@@ -116,7 +119,7 @@ def _scored(
             cache.put({by_id[o.id]: Output("", json.dumps(o.log_probs)) for o in outputs if o.error is None})
         if on_progress:
             on_progress(f"probes {'adapter' if adapter else 'base'}", len(found), len(requests))
-    return [found[r.id] for r in requests]
+    return [_of_all(p, found[p.id]) for p in probes]
 
 
 def _check(requests: Sequence[ChoiceRequest], outputs: Sequence[ChoiceOutput]) -> None:
@@ -139,7 +142,18 @@ def _finite(output: ChoiceOutput) -> ChoiceOutput:
 
 
 def _request(probe: Probe, adapter: str | None) -> ChoiceRequest:
-    return ChoiceRequest(probe.id, probe.messages, probe.choices, probe.tools, adapter)
+    said = tuple(choice for choice in probe.choices if choice != ANYTHING_ELSE)
+    return ChoiceRequest(probe.id, probe.messages, said, probe.tools, adapter)
+
+
+def _of_all(probe: Probe, output: ChoiceOutput) -> ChoiceOutput:
+    """With the log-probability of what is left: no choice begins with another, so that their probabilities add up."""
+    if output.error is not None or ANYTHING_ELSE not in probe.choices:
+        return output
+    left = max(1 - math.fsum(map(math.exp, output.log_probs)), sys.float_info.min)
+    found = [*output.log_probs]
+    found.insert(probe.choices.index(ANYTHING_ELSE), math.log(left))
+    return replace(output, log_probs=tuple(found))
 
 
 def _kept(request: ChoiceRequest, output: Output) -> ChoiceOutput:

@@ -24,9 +24,9 @@ from agentlora.eval.probes import (
     reading,
     refusal,
 )
-from agentlora.eval.probes.making import Item
+from agentlora.eval.probes.making import ANYTHING_ELSE, Item
 
-__all__ = ["AREAS", "Probe", "all_probes", "digest", "take"]
+__all__ = ["ANYTHING_ELSE", "AREAS", "Probe", "all_probes", "digest", "take"]
 
 AREAS: Mapping[str, Callable[[], Iterator[Item]]] = {
     "knowledge": knowledge.items,
@@ -43,7 +43,7 @@ AREAS: Mapping[str, Callable[[], Iterator[Item]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One prompt; `right` is the index of the right one among its 2 to 5 `choices`.
+    """One prompt; `right` is the index of the right one among its 2 to 5 `choices`, of which one may be ANYTHING_ELSE.
 
     Probes of one `group` ask about the same fact or text, and are right or wrong together.
     """

@@ -11,6 +11,8 @@ from random import Random
 from agentlora.core.types import JSON
 
 TRIES = 50
+ANYTHING_ELSE = ""
+"""A choice that is every answer but those that begin with another of the probe's choices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,10 @@ def like(right: str, pool: Iterable[str], rng: Random, count: int = 3) -> tuple[
 
 def apart(choices: Sequence[str]) -> bool:
     """Whether they differ, and none begins with another: a longer one would be at most as likely."""
-    return not any(a.startswith(b) or b.startswith(a) for a, b in combinations(choices, 2))
+    said = [choice for choice in choices if choice != ANYTHING_ELSE]
+    return len(set(choices)) == len(choices) and not any(
+        a.startswith(b) or b.startswith(a) for a, b in combinations(said, 2)
+    )
 
 
 def first_upper(text: str) -> str:

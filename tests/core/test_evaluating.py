@@ -85,7 +85,8 @@ def test_probes_are_asked_recorded_and_written(run: Run) -> None:
     assert record.probes.difference.mean == 0  # the echo does not listen to its adapters
     lines = [json.loads(line) for line in (run.eval_dir / "probes.jsonl").read_text().splitlines()]
     assert len(lines) == 12
-    assert all(len(line["base"]["log_probs"]) == len(line["choices"]) for line in lines)
+    for line in lines:
+        assert len(line["base"]["log_probs"]) == len(line["choices"])
     for name in ("report.html", "report.md"):
         assert "General-ability probes (12 of " in (run.eval_dir / name).read_text()
     more = evaluate(run, plugins, probes=20)

@@ -20,7 +20,7 @@ from agentlora.core.errors import ConfigError
 from agentlora.core.grammar import OPEN
 from agentlora.core.schema import is_valid
 from agentlora.eval.metrics import wilson
-from agentlora.eval.probes import AREAS, Probe, all_probes, digest, take
+from agentlora.eval.probes import ANYTHING_ELSE, AREAS, Probe, all_probes, digest, take
 from agentlora.eval.probes.language import ARTICLES, LANGUAGES
 from agentlora.eval.probes.making import apart, like, table
 
@@ -57,7 +57,8 @@ def test_every_probe_is_one_question_with_choices_that_can_be_told_apart() -> No
     for probe in PROBES:
         assert 2 <= len(probe.choices) <= 5, probe.id
         assert apart(probe.choices), probe.id
-        assert all(choice.strip() == choice and choice for choice in probe.choices), probe.id
+        assert all(choice.strip() == choice for choice in probe.choices), probe.id
+        assert (ANYTHING_ELSE in probe.choices) == (probe.area == "refusal"), probe.id
         assert said(probe).strip(), probe.id
     asked = Counter((said(p), json.dumps(p.tools), frozenset(p.choices)) for p in PROBES)
     assert [key[0] for key, times in asked.items() if times > 1] == []
@@ -96,6 +97,8 @@ def test_who_does_not_read_is_at_chance(name: str, area: str) -> None:
     found = 0.0
     for probe in probes:
         scores = BLIND[name](probe)
+        if ANYTHING_ELSE in probe.choices and name not in ("first", "last"):
+            scores = [0] * len(scores)  # it has no length
         best = max(scores)
         found += (scores[probe.right] == best) / list(scores).count(best)
     low, high = wilson(found, len(probes))
@@ -300,13 +303,10 @@ def test_articles_are_their_languages() -> None:
 def test_no_tool_is_called_and_the_tools_are_real() -> None:
     for probe in of("refusal"):
         wrong = [c for i, c in enumerate(probe.choices) if i != probe.right]
-        assert all(c.startswith(OPEN) for c in wrong)
-        assert not right(probe).startswith("<")
+        assert wrong == [OPEN]
         assert 1 <= len(probe.tools) <= 5
         names = [tool["function"]["name"] for tool in probe.tools]
         assert len(set(names)) == len(names)
-        named = re.findall(r'"name": "(\w+)"', wrong[0])
-        assert set(named) <= set(names)
         for tool in probe.tools:
             parameters = tool["function"]["parameters"]
             [required] = parameters["required"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from agentlora.core.types import Capabilities, ChoiceOutput, ChoiceRequest
 from agentlora.eval.cache import AnswerCache
 from agentlora.eval.engines.echo import EchoEngine
 from agentlora.eval.probes import AREAS, Probe, all_probes, take
-from agentlora.eval.probing import ask_probes, likeliest
+from agentlora.eval.probing import _of_all, ask_probes, likeliest
 from agentlora.eval.record import ProbesRecord, Record
 from agentlora.eval.report import html, markdown
 
@@ -37,8 +38,11 @@ class Knowing(EchoEngine):
     def _of(self, request: ChoiceRequest) -> ChoiceOutput:
         if request.id in self._fails:
             return ChoiceOutput(request.id, error="too hard")
+        forgot = bool(request.adapter) and request.id in self._forgets
+        if request.id.startswith("refusal"):  # how likely a call begins
+            return ChoiceOutput(request.id, (math.log(0.6 if forgot else 0.05),))
         chosen = self._right[request.id]
-        if request.adapter and request.id in self._forgets:
+        if forgot:
             chosen = (chosen + 1) % len(request.choices)
         return ChoiceOutput(
             request.id,
@@ -59,6 +63,19 @@ def test_what_is_likeliest_is_counted_by_the_byte_and_decided_by_it() -> None:
     assert likeliest(probe, (-2.0, -4.0, -3.0), by_byte=False) == 0
     assert likeliest(probe, (-3.0, -24.0, -1.9)) == 2  # of two bytes
     assert likeliest(probe, (-2.0, -8.0, -5.0)) is None  # nobody is first
+
+
+def test_a_call_is_compared_with_all_that_is_none(tmp_path: Path) -> None:
+    """A model that calls one time in twenty does not call, whatever it would have said instead."""
+    calls = [p.id for p in take(90) if p.area == "refusal"][::2]
+    found, samples = ask(Knowing(calls), tmp_path)
+    here = [s for s in samples if s["area"] == "refusal"]
+    assert found.areas["refusal"].adapter.mean == pytest.approx(1 - len(calls) / len(here))
+    for sample in here:
+        assert math.fsum(map(math.exp, sample["adapter"]["log_probs"])) == pytest.approx(1)
+        assert sample["base"]["log_probs"][sample["right"]] == pytest.approx(math.log(0.95))
+    certain = Probe("p", "refusal", "f", "g", (), ("<tool_call>", ""), 1)
+    assert likeliest(certain, _of_all(certain, ChoiceOutput("p", (0.0,))).log_probs) == 0
 
 
 def test_what_the_adapter_forgets_is_seen_where_it_forgot(tmp_path: Path) -> None:
