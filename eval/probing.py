@@ -113,7 +113,7 @@ def _scored(
         with boundary(EvalError, "scoring probes"):
             outputs = engine.score_choices(part)
         _check(part, outputs)
-        outputs = [_finite(o) for o in outputs]
+        outputs = [_clean(o) for o in outputs]
         found |= {o.id: o for o in outputs}
         if cache and keys:
             cache.put({by_id[o.id]: Output("", json.dumps(o.log_probs)) for o in outputs if o.error is None})
@@ -135,8 +135,12 @@ def _check(requests: Sequence[ChoiceRequest], outputs: Sequence[ChoiceOutput]) -
         )
 
 
-def _finite(output: ChoiceOutput) -> ChoiceOutput:
-    """A model whose weights are broken may find everything as likely as NaN."""
+def _clean(output: ChoiceOutput) -> ChoiceOutput:
+    """What can be written to a file: a model whose weights are broken may find everything as likely as NaN, and a
+    server may send half a surrogate pair.
+    """
+    if output.error is not None:
+        return replace(output, error=output.error.encode("utf-8", "replace").decode())
     odd = next((value for value in output.log_probs if not math.isfinite(value)), None)
     return output if odd is None else ChoiceOutput(output.id, error=f"a log-probability is {odd}")
 
