@@ -143,9 +143,7 @@ def test_an_adapter_of_six_updates_is_evaluated_and_refused(trained: Path, ports
     assert all(c["metrics"]["right_answer"]["scored"] == record["n"] for c in record["conditions"])
     assert record["data"]["test_readings"] >= 1
     assert record["probes"]["base"]["scored"] == record["probes"]["difference"]["n"] == 60
-    assert (
-        record["probes"]["base"]["mean"] > 0.4
-    )  # chance is 0.33; on all of them the starter model has more than 0.5
+    assert record["probes"]["base"]["mean"] > 0.4  # chance is 0.33
     for name in ("record.json", "samples.jsonl", "report.html", "report.md"):
         assert (trained / "eval" / name).stat().st_size > 0
     refusal = run("publish", str(trained), "--name", "slow-test", code=1)
