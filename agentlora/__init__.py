@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from agentlora.core.hookspecs import hookimpl
     from agentlora.core.types import (
         Capabilities,
+        ChoiceOutput,
+        ChoiceRequest,
         Example,
         Expected,
         GenerateRequest,
@@ -29,6 +31,8 @@ _HOME = {
     "AgentLoraError": "agentlora.core.errors",
     "hookimpl": "agentlora.core.hookspecs",
     "Capabilities": "agentlora.core.types",
+    "ChoiceOutput": "agentlora.core.types",
+    "ChoiceRequest": "agentlora.core.types",
     "Example": "agentlora.core.types",
     "Expected": "agentlora.core.types",
     "GenerateRequest": "agentlora.core.types",
@@ -42,6 +46,8 @@ _HOME = {
 __all__ = [
     "AgentLoraError",
     "Capabilities",
+    "ChoiceOutput",
+    "ChoiceRequest",
     "Example",
     "Expected",
     "GenerateRequest",

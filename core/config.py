@@ -149,6 +149,15 @@ class EvalConfig(Strict):
     constrained: bool = False
     """Evaluate the adapter with and without a grammar: its values held to their schema too, or its calls written freely
     too where they are held to their tools. The second way is shown beside the first, and decides nothing."""
+    probes: int | Literal["all"] = "all"
+    """How many of the general-ability probes are asked, evenly from their areas; 0: none."""
+
+    @field_validator("probes", mode="before")
+    @classmethod
+    def _counted(cls, probes: Any) -> Any:
+        if probes == "all" or (type(probes) is int and probes >= 0):
+            return probes
+        raise ValueError("give a number of probes, all, or 0 for none")
 
 
 class RunConfig(Strict):

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from agentlora.core import journal
 from agentlora.core.config import RunConfig
@@ -199,14 +199,16 @@ def evaluate(
     engine_name: str | None = None,
     split: Split = "test",
     limit: int | None = None,
+    probes: int | Literal["all"] | None = None,
     options: Mapping[str, Any] | None = None,
     constrained: bool = False,
 ) -> Any:
-    """Put the run's adapter and the baselines to the examples of a split; returns the `Record`. `constrained`: the
-    adapter with and without a grammar, as ``eval.constrained`` says too.
+    """Put the run's adapter and the baselines to the examples of a split, and adapter and base to `probes` of the
+    general-ability probes (None: as many as the configuration says); returns the `Record`. `constrained`: the adapter
+    with and without a grammar, as ``eval.constrained`` says too.
 
-    Writes ``eval/record.json``, ``samples.jsonl``, ``report.html`` and ``report.md`` (for dev: ``eval-dev/``); while it
-    is under way, ``samples.part.jsonl``, from which one that was killed goes on.
+    Writes ``eval/record.json``, ``samples.jsonl``, ``probes.jsonl``, ``report.html`` and ``report.md`` (for dev:
+    ``eval-dev/``); while it is under way, ``samples.part.jsonl``, from which one that was killed goes on.
     Reading test is counted, across runs, by the digest of its examples, when it begins; going on is no new reading.
 
     Raises:
@@ -218,6 +220,7 @@ def evaluate(
     from agentlora.core.teacher import rank_of
     from agentlora.eval.conditions import Condition, choose_shots, default_conditions, other_way
     from agentlora.eval.kept import FILE
+    from agentlora.eval.probing import ask_probes
     from agentlora.eval.runner import AnswerCache, evaluate
     from agentlora.plugins.bases.resolve import resolve_base
 
@@ -279,6 +282,13 @@ def evaluate(
                 again=other_way(examples) if constrained or config.eval.constrained else None,
             )
             conditions += tuple(Condition(name, "given") for name in given)
+            cache = AnswerCache(home() / "cache")
+            identity = {
+                "base": base_facts(base),
+                "adapter": digest,
+                "engine": name,
+                "provenance": provenance(config.seed),
+            }
             record, samples = evaluate(
                 engine=engine,
                 evaluator=evaluator,
@@ -288,13 +298,8 @@ def evaluate(
                 given=given,
                 shots=choose_shots(evenly(run.examples("train"))),
                 max_tokens=config.eval.max_new_tokens,
-                cache=AnswerCache(home() / "cache"),
-                identity={
-                    "base": base_facts(base),
-                    "adapter": digest,
-                    "engine": name,
-                    "provenance": provenance(config.seed),
-                },
+                cache=cache,
+                identity=identity,
                 on_begin=begin,
                 on_progress=progress,
                 keep_in=run.directory / eval_folder(split) / FILE,
@@ -303,7 +308,18 @@ def evaluate(
                 lower_is_better=task.lower_is_better,
                 seed=config.seed,
             )
-        _write_evaluation(run.directory / eval_folder(split), record, samples)
+            asked = config.eval.probes if probes is None else probes
+            found, probed = ask_probes(
+                engine,
+                served_as,
+                asked,
+                cache=cache,
+                identity=identity,
+                on_progress=progress,
+                seed=config.seed,
+            )
+            record = record.model_copy(update={"probes": found})
+        _write_evaluation(run.directory / eval_folder(split), record, samples, probed)
         run.note("eval", "recorded", record=record.digest, split=split, figures=figures_of(record))
     return record
 
@@ -390,7 +406,7 @@ def _refuse_smaller_record(run: Run, digest: str, n: int) -> None:
         )
 
 
-def _write_evaluation(directory: Path, record: Any, samples: list[Any]) -> None:
+def _write_evaluation(directory: Path, record: Any, samples: list[Any], probed: list[Any]) -> None:
     """The record goes first and comes last: where it lies, the samples and reports that belong to it lie too. An older
     one stays until the new one is rendered.
     """
@@ -401,6 +417,7 @@ def _write_evaluation(directory: Path, record: Any, samples: list[Any]) -> None:
     page, text = html(record, samples), markdown(record)
     (directory / "record.json").unlink(missing_ok=True)
     save_samples(directory / "samples.jsonl", samples)
+    save_samples(directory / "probes.jsonl", probed)
     write_atomic(directory / "report.html", page)
     write_atomic(directory / "report.md", text)
     record.save(directory / "record.json")

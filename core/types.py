@@ -139,6 +139,28 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class ChoiceRequest:
+    """A prompt and answers that it may have: how likely is each? `adapter` as in `GenerateRequest`."""
+
+    id: str
+    messages: tuple[JSON, ...]
+    choices: tuple[str, ...]
+    tools: tuple[JSON, ...] = ()
+    adapter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceOutput:
+    """The natural logarithm of each choice's probability as the beginning of the answer, in their order: the sum over
+    its tokens, as the tokenizer writes it alone, without the end of the turn. `error`: there are none.
+    """
+
+    id: str
+    log_probs: tuple[float, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """A metric's value for each name, in 0..1, or None where the metric does not apply to this example.
 
@@ -152,10 +174,13 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an engine can do: serve adapters, constrain output to a JSON schema (and calls to their tools')."""
+    """What an engine can do: serve adapters, constrain output to a JSON schema (and calls to their tools'), say how
+    likely given answers are (`ScoresChoices`).
+    """
 
     adapters: bool = False
     json_schema: bool = False
+    choices: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,6 +415,15 @@ class Engine(Protocol):
     def __enter__(self) -> Engine: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+@runtime_checkable
+class ScoresChoices(Protocol):
+    """What an engine with the capability ``choices`` has beside."""
+
+    def score_choices(self, requests: Sequence[ChoiceRequest]) -> list[ChoiceOutput]:
+        """Score every request, in order. One that fails is a ChoiceOutput with `error`, not an exception."""
+        ...
 
 
 @runtime_checkable

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from agentlora.core.errors import EvalError
 from agentlora.core.files import sha256_json
-from agentlora.core.types import GenerateRequest, Output
+from agentlora.core.types import ChoiceRequest, GenerateRequest, Output
 
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, output TEXT NOT NULL) WITHOUT ROWID"
 
 
-def answer_key(base_digest: str, engine: str, request: GenerateRequest) -> str:
+def answer_key(base_digest: str, engine: str, request: GenerateRequest | ChoiceRequest) -> str:
     """What makes two answers the same: base, engine and request, without the request's id."""
     raw = asdict(request)
     del raw["id"]

@@ -238,6 +238,33 @@ class SliceDifference(_Strict):
     difference: DifferenceRecord
 
 
+class ProbeFigures(_Strict):
+    """How many of some probes base and adapter get right, and the paired difference adapter - base."""
+
+    base: Figure
+    adapter: Figure
+    difference: DifferenceRecord
+
+
+class ProbesRecord(_Strict):
+    """The general-ability probes (see `agentlora.eval.probing`), of which `n` of `available` were asked.
+
+    `base`, `adapter` and `difference` are of all; `areas` has them for each area. They count a probe as right by the
+    log-probability of its choices a byte; `unnormalised` by that of whole choices. `digest` is of what was asked.
+    `unscored`: why there are no figures.
+    """
+
+    n: int
+    available: int
+    digest: str
+    base: Figure | None = None
+    adapter: Figure | None = None
+    difference: DifferenceRecord | None = None
+    areas: dict[str, ProbeFigures] = Field(default_factory=dict)
+    unnormalised: ProbeFigures | None = None
+    unscored: str | None = None
+
+
 class Record(_Strict):
     """Everything that an evaluation found.
 
@@ -248,7 +275,8 @@ class Record(_Strict):
 
     `n` and `groups` count the examples that decide (those with the tags of `headline_where`); `n_all` counts all: the
     others show in the slices only. `skipped` maps the conditions that could not be evaluated to the reason.
-    `best_baseline` is the condition without an adapter that is best by `headline`.
+    `best_baseline` is the condition without an adapter that is best by `headline`. `probes`: what the adapter does to the
+    base's general abilities; None where it was not asked.
     """
 
     format: Literal["agentlora.record/1", "agentlora.record/2"] = FORMAT
@@ -271,6 +299,7 @@ class Record(_Strict):
     slice_differences: tuple[SliceDifference, ...] = Field((), exclude_if=_is_empty)
     constraints: tuple[ConstraintRecord, ...] = Field((), exclude_if=_is_empty)
     best_baseline: str | None
+    probes: ProbesRecord | None = Field(None, exclude_if=_is_none)
     shots: tuple[JSON, ...] = ()
     provenance: Provenance = Field(default_factory=dict)
     created_at: str

@@ -18,6 +18,7 @@ from agentlora.eval.wording import (
     interval,
     label,
     mean_text,
+    probes_text,
     statuses,
     summary,
 )
@@ -53,7 +54,7 @@ def terminal_table(record: Record) -> RenderableType:
         cells = [f"{mean_text(f)}\n{interval(f)}" for f in figures]
         cells += [_gain(record.difference(system, best or "", metric)) for system in compared]
         table.add_row(name, *cells, style="bold" if metric == record.headline else None, end_section=True)
-    notes = [Text(line) for line in (summary(record), *_notes(record))]
+    notes = [Text(line) for line in filter(None, (summary(record), probes_text(record), *_notes(record)))]
     return Group(table, *notes, *compliance_report.terminal(record))
 
 
@@ -88,6 +89,7 @@ def markdown(record: Record) -> str:
         ]
         parts += ["## Paired differences", _table(["", "metric", "difference", "n", "groups"], compared)]
     parts += compliance_report.markdown(record, _table)
+    parts += _probes(record)
     notes = [f"- {_cell(note)}" for note in _notes(record)]
     parts += ["\n".join(notes)] if notes else []
     base, digest = record.base.get("name", NOTHING), str(record.base.get("digest", NOTHING))[:12]
@@ -96,6 +98,25 @@ def markdown(record: Record) -> str:
         f"{_code(record.engine)}, {_cell(record.created_at)}, record {_code(record.digest[:12])}."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _probes(record: Record) -> Iterator[str]:
+    if record.probes is None:
+        return
+    yield "## General-ability probes"
+    yield _cell(probes_text(record))
+    if record.probes.areas:
+        rows: list[list[object]] = [
+            [
+                label(area),
+                found.base.n,
+                figure_text(found.base),
+                figure_text(found.adapter),
+                difference_text(found.difference),
+            ]
+            for area, found in record.probes.areas.items()
+        ]
+        yield _table(["", "n", "base", "adapter", "adapter − base"], rows)
 
 
 def _row(record: Record, metric: str) -> list[object]:

@@ -23,6 +23,7 @@ from agentlora.eval.wording import (
     is_unbounded,
     label,
     mean_text,
+    probes_text,
     reason,
     sample_failed,
     statuses,
@@ -45,6 +46,7 @@ def html(record: Record, samples: Iterable[JSON] = ()) -> str:
         *(_slices(record, tag) for tag in ("slice", "case")),
         _differences(record),
         compliance_report.html(record, _table),
+        _probes(record),
         _failures(record, samples),
         _origin(record),
     )
@@ -197,6 +199,23 @@ def _differences(record: Record) -> str:
     )
     heads = ("", *(f"against {b}" for b in baselines))
     return f'<h2>Paired differences</h2><p class="soft">{note}</p>{_table(heads, rows)}'
+
+
+def _probes(record: Record) -> str:
+    """One line, and the areas."""
+    if record.probes is None:
+        return ""
+    rows = []
+    for area, found in record.probes.areas.items():
+        cells = "".join(
+            f"<td>{mean_text(figure)}<small>{interval(figure)}</small></td>"
+            for figure in (found.base, found.adapter)
+        )
+        cells += _difference_cell(record, found.difference)
+        rows.append(f"<tr><th>{escape(label(area))}</th><td>{found.base.n}</td>{cells}</tr>")
+    heads = ("", "n", "base", "adapter", "adapter − base")
+    table = _table(heads, rows) if rows else ""
+    return f"<h2>General-ability probes</h2><p>{escape(probes_text(record))}</p>{table}"
 
 
 def _difference_cell(record: Record, difference: DifferenceRecord | None) -> str:

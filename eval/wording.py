@@ -145,6 +145,20 @@ def statuses(record: Record) -> list[str]:
     return [f"Answers: {'; '.join(counts)}."] if counts else []
 
 
+def probes_text(record: Record) -> str:
+    """What the adapter does to general abilities, in one sentence; empty where no probe was asked."""
+    found = record.probes
+    if found is None:
+        return ""
+    asked = f"General-ability probes ({found.n} of {found.available})"
+    if found.base is None or found.adapter is None or found.difference is None:
+        return f"{asked}: unscored, because {found.unscored}."
+    return (
+        f"{asked}: {figure_text(found.adapter)} right with the adapter, {figure_text(found.base)} without: "
+        f"{difference_text(found.difference)}."
+    )
+
+
 def sample_failed(sample: JSON, record: Record) -> bool:
     """Whether an answer errored, could not be judged, or is not right: by the headline metric, and by the
     evaluator's own word where that metric says nothing.

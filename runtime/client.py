@@ -73,6 +73,10 @@ class VllmClient:
         answer: JSON = self._call("POST", "/v1/completions", body)
         return answer
 
+    def tokenize(self, body: JSON) -> list[int]:
+        """The tokens of a ``prompt``, or of ``messages`` under the server's template."""
+        return [int(token) for token in self._call("POST", "/tokenize", body)["tokens"]]
+
     def close(self) -> None:
         self._http.close()
 

@@ -14,8 +14,17 @@ from agentlora.core.errors import ConfigError, unknown
 from agentlora.core.grammar import calls_tag
 from agentlora.core.messages import api_messages
 from agentlora.core.parallel import as_they_come
-from agentlora.core.types import JSON, Capabilities, EngineSpec, GenerateRequest, Output
+from agentlora.core.types import (
+    JSON,
+    Capabilities,
+    ChoiceOutput,
+    ChoiceRequest,
+    EngineSpec,
+    GenerateRequest,
+    Output,
+)
 from agentlora.runtime.backend import ServerSettings, VllmServer, computes_with
+from agentlora.runtime.choices import choice_log_probs
 from agentlora.runtime.client import VllmClient
 
 _SERVER_OPTIONS = (
@@ -72,7 +81,7 @@ class VllmEngine:
         root: where the server found its model. identity: what else than the model decides its answers.
     """
 
-    capabilities = Capabilities(adapters=True, json_schema=True)
+    capabilities = Capabilities(adapters=True, json_schema=True, choices=True)
 
     def __init__(
         self, client: VllmClient, server: VllmServer | None, concurrency: int = 16, how: str = ""
@@ -115,6 +124,17 @@ class VllmEngine:
         except Exception as exc:  # whatever a server answers to one request, the others count
             found = Output(request.id, "", "error", error=f"{type(exc).__name__}: {exc}")
         return replace(found, latency_s=round(time.perf_counter() - started, 4))
+
+    def score_choices(self, requests: Sequence[ChoiceRequest]) -> list[ChoiceOutput]:
+        """Score `requests` in order, `concurrency` at a time."""
+        with ThreadPoolExecutor(max_workers=self._concurrency) as pool:
+            return list(pool.map(self._score, requests))
+
+    def _score(self, request: ChoiceRequest) -> ChoiceOutput:
+        try:
+            return ChoiceOutput(request.id, choice_log_probs(self.client, request, self.base))
+        except Exception as exc:  # whatever a server answers to one request, the others count
+            return ChoiceOutput(request.id, error=f"{type(exc).__name__}: {exc}")
 
     def __enter__(self) -> VllmEngine:
         return self

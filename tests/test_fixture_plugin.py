@@ -78,6 +78,9 @@ def test_everything_that_the_plugin_registers_serves_a_real_run(agentlora: Comma
 
     record = json.loads(agentlora("eval", "run", "--json").stdout)
     assert record["engine"] == "parrot-voice"
+    assert (
+        record["probes"]["unscored"] == "the engine 'parrot-voice' does not say how likely a given answer is"
+    )
     assert record["conditions"][-1]["metrics"]["same"]["mean"] == 1.0
     assert record["conditions"][0]["metrics"]["same"]["mean"] == 0.0
     assert (tmp_path / "run" / "eval" / "report.html").read_text().startswith("<!doctype html>")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 from agentlora.core.cli.options import show_json
@@ -19,6 +21,14 @@ def _print_schema(context: click.Context, option: click.Parameter, value: str | 
     context.exit()
 
 
+def _probes(context: click.Context, option: click.Parameter, text: str | None) -> int | Literal["all"] | None:
+    if text is None or text == "all":
+        return "all" if text else None
+    if not text.isdecimal():
+        raise click.BadParameter("give a number of probes, all, or 0 for none.")
+    return int(text)
+
+
 @click.command()
 @click.argument("target")
 @click.option(
@@ -34,6 +44,12 @@ def _print_schema(context: click.Context, option: click.Parameter, value: str | 
 @click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Examples, taken evenly from the slices.")
 @click.option("--constrained", is_flag=True, help="The adapter with and without a grammar; decides nothing.")
+@click.option(
+    "--probes",
+    metavar="N|all",
+    callback=_probes,
+    help="General-ability probes to ask; 0: none.  [default: eval.probes]",
+)
 @show_json
 def eval(
     target: str,
@@ -42,6 +58,7 @@ def eval(
     split: str,
     limit: int | None,
     constrained: bool,
+    probes: int | Literal["all"] | None,
     as_json: bool,
 ) -> None:
     """Evaluate TARGET (a run's id or directory, or `last`) against its baselines.
@@ -70,6 +87,7 @@ def eval(
             limit=limit,
             options=options,
             constrained=constrained,
+            probes=probes,
         )
     if as_json:
         click.echo(json.dumps(record.to_dict(), indent=2))

@@ -8,7 +8,14 @@ from typing import Any
 
 from agentlora.core.errors import ConfigError
 from agentlora.core.grammar import function_of
-from agentlora.core.types import Capabilities, EngineSpec, GenerateRequest, Output
+from agentlora.core.types import (
+    Capabilities,
+    ChoiceOutput,
+    ChoiceRequest,
+    EngineSpec,
+    GenerateRequest,
+    Output,
+)
 from agentlora.eval.calls import render_block
 from agentlora.eval.engines.options import check_options
 
@@ -29,7 +36,7 @@ class EchoEngine:
     """
 
     def __init__(self, answers: Mapping[str, str], errors: Mapping[str, str]) -> None:
-        self.capabilities = Capabilities(adapters=True, json_schema=True)
+        self.capabilities = Capabilities(adapters=True, json_schema=True, choices=True)
         self._answers, self._errors = answers, errors
         self._adapters: dict[str, Path] = {}
 
@@ -44,6 +51,18 @@ class EchoEngine:
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
         return [self._answer(request) for request in requests]
+
+    def score_choices(self, requests: Sequence[ChoiceRequest]) -> list[ChoiceOutput]:
+        """The choice that it would answer is certain; of every other a byte has the probability 1/e."""
+        return [self._scored(request) for request in requests]
+
+    def _scored(self, request: ChoiceRequest) -> ChoiceOutput:
+        asked = GenerateRequest(request.id, request.messages, request.tools, request.adapter)
+        answer = self._answer(asked)
+        if answer.error is not None:
+            return ChoiceOutput(request.id, error=answer.error)
+        found = (0.0 if choice == answer.text else -float(len(choice.encode())) for choice in request.choices)
+        return ChoiceOutput(request.id, tuple(found))
 
     def _answer(self, request: GenerateRequest) -> Output:
         if request.adapter is not None and request.adapter not in self._adapters:

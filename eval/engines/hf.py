@@ -14,8 +14,16 @@ from agentlora.core.errors import ConfigError, EvalError, PluginError, boundary,
 from agentlora.core.files import read_json
 from agentlora.core.libraries import prepare_libraries, stop_ids
 from agentlora.core.provenance import cpu_name, package_version
-from agentlora.core.types import METHOD_FILE, Capabilities, EngineSpec, GenerateRequest, Output
-from agentlora.eval.engines import grammars
+from agentlora.core.types import (
+    METHOD_FILE,
+    Capabilities,
+    ChoiceOutput,
+    ChoiceRequest,
+    EngineSpec,
+    GenerateRequest,
+    Output,
+)
+from agentlora.eval.engines import choices, grammars
 from agentlora.eval.engines.options import check_options
 
 if TYPE_CHECKING:
@@ -79,7 +87,7 @@ class TransformersEngine:
     """
 
     def __init__(self, model: Any, tokenizer: Any, spec: EngineSpec) -> None:
-        self.capabilities = Capabilities(adapters=True, json_schema=grammars.available())
+        self.capabilities = Capabilities(adapters=True, json_schema=grammars.available(), choices=True)
         self._model, self._tokenizer, self._spec = model, tokenizer, spec
         libraries = " ".join(f"{name} {package_version(name)}" for name in ("torch", "transformers"))
         libraries += f" xgrammar {package_version('xgrammar')}" if grammars.available() else ""
@@ -87,6 +95,9 @@ class TransformersEngine:
         self._adapters: dict[str, tuple[str, Path]] = {}  # name → (peft's name, directory)
         self._models: dict[str, Any] = {}  # of adapters that PEFT does not load
         self._unpadded: set[str] = set()  # adapters whose prompts are not padded
+        self._virtual: set[str] = (
+            set()
+        )  # adapters with virtual tokens, which PEFT puts before whole prompts only
         self._loads = 0  # from the first one on the model is wrapped by peft
         self._stops = stop_ids(model, tokenizer)
         self._grammars = grammars.Grammars(tokenizer, model.config.get_text_config().vocab_size, self._stops)
@@ -136,7 +147,10 @@ class TransformersEngine:
                 f"places stay empty, for example {strangers[0]!r}. Use the base that it was trained on."
             )
         self._adapters[name] = (inner, directory)
-        if self._model.peft_config[inner].peft_type == PeftType.PROMPT_TUNING:
+        loaded = self._model.peft_config[inner]
+        if loaded.is_prompt_learning:
+            self._virtual.add(name)
+        if loaded.peft_type == PeftType.PROMPT_TUNING:
             # PEFT puts the virtual tokens before the padding and counts it as positions
             self._unpadded.add(name)
 
@@ -159,6 +173,25 @@ class TransformersEngine:
     def stream(self, requests: Sequence[GenerateRequest]) -> Iterator[Output]:
         """As `generate`, batch by batch: those with the longest prompts first."""
         return (output for _, output in self._answers(requests))
+
+    def score_choices(self, requests: Sequence[ChoiceRequest]) -> list[ChoiceOutput]:
+        """Score in order, in batches; the prompt of a request is computed once for all its choices."""
+        outputs: list[ChoiceOutput | None] = [None] * len(requests)
+        asked = []
+        for place, request in enumerate(requests):
+            try:
+                asked.append(self._asked(place, request))
+            except Exception as exc:  # a template may raise anything at all
+                outputs[place] = ChoiceOutput(request.id, error=f"{type(exc).__name__}: {exc}")
+        for batch in choices.batches(asked, self._batch_size, self._batch_tokens):
+            for one, found in zip(batch, self._try_choices(batch), strict=True):
+                name = requests[one.place].id
+                outputs[one.place] = (
+                    ChoiceOutput(name, error=found)
+                    if isinstance(found, str)
+                    else ChoiceOutput(name, tuple(found))
+                )
+        return [o for o in outputs if o is not None]
 
     def __enter__(self) -> TransformersEngine:
         return self
@@ -187,6 +220,10 @@ class TransformersEngine:
 
     def _render(self, request: GenerateRequest) -> list[int]:
         """The prompt's token ids. Raises ValueError when it cannot be answered here."""
+        return self._prompt(request, request.max_tokens)
+
+    def _prompt(self, request: GenerateRequest | ChoiceRequest, room: int) -> list[int]:
+        """Raises ValueError when the adapter is unknown, or after the prompt there is no `room` for so many tokens."""
         if request.adapter is not None and request.adapter not in self._adapters:
             raise ValueError(f"unknown adapter {request.adapter!r}")
         text = self._tokenizer.apply_chat_template(
@@ -197,12 +234,42 @@ class TransformersEngine:
             tokenize=False,
         )
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        if len(ids) + request.max_tokens > self._spec.max_len_tokens:
+        if len(ids) + room > self._spec.max_len_tokens:
             raise ValueError(
-                f"the prompt has {len(ids)} tokens; with {request.max_tokens} new ones that is more than "
+                f"the prompt has {len(ids)} tokens; with {room} new ones that is more than "
                 f"the {self._spec.max_len_tokens} of max_len_tokens"
             )
         return ids
+
+    def _asked(self, place: int, request: ChoiceRequest) -> choices.Asked:
+        """Choices are tokenized alone, because an answer begins after the prompt's last token and never within it.
+
+        Raises ValueError when it cannot be scored here.
+        """
+        rows = [self._tokenizer(choice, add_special_tokens=False)["input_ids"] for choice in request.choices]
+        if not all(rows):
+            raise ValueError("a choice has no tokens")
+        prompt = self._prompt(request, max(map(len, rows)))
+        return choices.Asked(place, request.adapter, prompt, rows)
+
+    def _try_choices(self, batch: Sequence[choices.Asked]) -> list[list[float] | str]:
+        """As `_try`: figures, or why there are none."""
+        import torch
+
+        adapter = batch[0].adapter
+        model = self._models.get(adapter or "", self._model)
+        try:
+            with self._using(adapter):
+                found = choices.log_probs(model, batch, self._stops[0], shared=adapter not in self._virtual)
+            return list(found)
+        except Exception as exc:  # memory ran out, mostly; whatever it is, the others count
+            error = f"{type(exc).__name__}: {exc}"
+        if len(batch) == 1:
+            return [error]
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = len(batch) // 2
+        return [*self._try_choices(batch[:half]), *self._try_choices(batch[half:])]
 
     def _try(self, batch: Sequence[_Prompt]) -> list[Output]:
         """Generate; when memory runs out, halve the batch until one request alone fails."""

@@ -18,6 +18,6 @@ TASK = Task(
     },
     presets={
         # A first look, within ten minutes on 2 cores for a schema of some fifteen fields.
-        "demo": {"data": {"params": {"examples": 1200}}},
+        "demo": {"data": {"params": {"examples": 1200}}, "eval": {"probes": 300}},
     },
 )

@@ -36,6 +36,7 @@ TASK = Task(
                 }
             },
             "training": {"max_len": 400, "batch_size": 16, "lr": 1.5e-3},
+            "eval": {"probes": 300},
         },
         # Everything; meant to end within 75 minutes on 2 cores that have matrix instructions for bfloat16.
         "starter": {

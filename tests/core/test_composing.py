@@ -90,7 +90,11 @@ def part(tiny_model_dir: Path, adapters: dict[str, Path], tmp_path: Path) -> Any
     def make(
         name: str, train: Sequence[str] = ("a",), test: Sequence[str] = ("x", "y"), evaluated: bool = True
     ) -> Run:
-        config = {"task": "tool-calling", "model": str(tiny_model_dir), "eval": {"max_new_tokens": 2}}
+        config = {
+            "task": "tool-calling",
+            "model": str(tiny_model_dir),
+            "eval": {"max_new_tokens": 2, "probes": 0},
+        }
         run = create_run(parse(RunConfig, config), tmp_path / f"run-{name}")
         splits = {"train": examples(*train), "dev": [], "test": examples(*test)}
         for split, rows in splits.items():

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from agentlora.core.cli import cli
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.data import split_digest
 from agentlora.core.errors import ConfigError
@@ -25,7 +27,7 @@ from agentlora.plugins.bases.resolve import resolve_base
 def run(tiny_model_dir: Path, tmp_path: Path) -> Run:
     """A run with an adapter, which the engine ``echo`` never looks into, and three test examples."""
     base = resolve_base(str(tiny_model_dir), default_plugins(), tmp_path)
-    config = {"task": "distillation", "model": str(tiny_model_dir), "eval": {"engine": "echo"}}
+    config = {"task": "distillation", "model": str(tiny_model_dir), "eval": {"engine": "echo", "probes": 12}}
     made = create_run(parse(RunConfig, config), tmp_path / "run")
     asked = [
         Example(str(n), ({"role": "user", "content": f"word {n}"},), Expected(text=f"word {n}"))
@@ -74,3 +76,33 @@ def test_the_old_record_stays_where_the_new_one_cannot_be_shown(
     with pytest.raises(RuntimeError, match="no report today"):
         evaluate(run, plugins)
     assert json.loads((run.eval_dir / "record.json").read_text()) == old.to_dict()
+
+
+def test_probes_are_asked_recorded_and_written(run: Run) -> None:
+    plugins = default_plugins()
+    record = evaluate(run, plugins)
+    assert record.probes is not None
+    assert (record.probes.n, record.probes.unscored) == (12, None)
+    assert record.probes.difference.mean == 0  # the echo does not listen to its adapters
+    lines = [json.loads(line) for line in (run.eval_dir / "probes.jsonl").read_text().splitlines()]
+    assert len(lines) == 12
+    for line in lines:
+        assert len(line["base"]["log_probs"]) == len(line["choices"])
+    for name in ("report.html", "report.md"):
+        assert "General-ability probes (12 of " in (run.eval_dir / name).read_text()
+    more = evaluate(run, plugins, probes=20)
+    assert more.probes is not None
+    assert more.probes.n == 20
+    assert evaluate(run, plugins, probes=0).probes is None
+    assert (run.eval_dir / "probes.jsonl").read_text() == ""
+
+
+def test_the_command_line_says_how_many_probes(run: Run) -> None:
+    where = str(run.directory)
+    told = CliRunner().invoke(cli, ["eval", where, "--probes", "15", "--json"], catch_exceptions=False)
+    assert json.loads(told.stdout)["probes"]["n"] == 15
+    told = CliRunner().invoke(cli, ["eval", where], catch_exceptions=False)
+    assert "General-ability probes (12 of " in told.stdout
+    told = CliRunner().invoke(cli, ["eval", where, "--probes", "many"], catch_exceptions=False)
+    assert told.exit_code == 2
+    assert "'--probes': give a number of probes, all, or 0 for none." in " ".join(told.output.split())

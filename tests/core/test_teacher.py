@@ -356,7 +356,7 @@ def test_a_student_is_trained_and_judged_beside_its_teacher(tmp_path: Path, tiny
             cli, [*command, "--set", "training.eval_steps=0", "--set", "eval.max_new_tokens=8"]
         )
         assert trained.exit_code == 0, trained.output
-        evaluated = runner.invoke(cli, ["eval", str(run), "--engine", "transformers"])
+        evaluated = runner.invoke(cli, ["eval", str(run), "--engine", "transformers", "--probes", "0"])
         assert evaluated.exit_code == 0, evaluated.output
     record = json.loads((run / "eval" / "record.json").read_text())
     kinds = {c["name"]: c["kind"] for c in record["conditions"]}

@@ -33,6 +33,7 @@ class FakeVllm:
     adapters: dict[str, Path] = field(default_factory=dict)
     loads: list[str] = field(default_factory=list)
     chats: list[dict[str, Any]] = field(default_factory=list)
+    prompts: list[dict[str, Any]] = field(default_factory=list)
     cancelled: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
@@ -48,6 +49,7 @@ class FakeVllm:
                 Route("/v1/unload_lora_adapter", self._unload, methods=["POST"]),
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
                 Route("/v1/completions", self._completions, methods=["POST"]),
+                Route("/tokenize", self._tokenize, methods=["POST"]),
             ]
         )
 
@@ -75,8 +77,21 @@ class FakeVllm:
         self.adapters.pop((await request.json())["lora_name"], None)
         return Response("Success")
 
+    async def _tokenize(self, request: Request) -> Response:
+        """A token a byte; a conversation is its roles and contents, and the names of the tools."""
+        body = await request.json()
+        text = body.get("prompt")
+        if text is None:
+            tools = [tool["function"]["name"] for tool in body.get("tools") or ()]
+            text = json.dumps([tools, [[m["role"], m["content"]] for m in body["messages"]]])
+        tokens = list(text.encode())
+        return JSONResponse({"count": len(tokens), "max_model_len": 2048, "tokens": tokens})
+
     async def _completions(self, request: Request) -> Response:
         body = await request.json()
+        if "prompt_logprobs" in body:
+            self.prompts.append(body)
+            return self._prompt_log_probs(body)
         choice = {"index": 0, "text": f"{body['model']}: {body['prompt']}", "finish_reason": "stop"}
         return JSONResponse(
             {"id": "c", "object": "text_completion", "model": body["model"], "choices": [choice]}
@@ -135,6 +150,30 @@ class FakeVllm:
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
+
+    def _prompt_log_probs(self, body: dict[str, Any]) -> Response:
+        """Of every prompt, in the order of their lengths; a token's is minus its number over 100, for an adapter twice
+        that. Where ``muddle`` is in a prompt, one answer is missing; where ``mute`` is, all log-probabilities are.
+        """
+        if body["model"] != self.base and body["model"] not in self.adapters:
+            return _error(404, f"The model `{body['model']}` does not exist.")
+        times = 1 if body["model"] == self.base else 2
+        text = bytes(body["prompt"][0]).decode()
+        choices = [
+            {
+                "index": i,
+                "text": "",
+                "prompt_logprobs": None
+                if "mute" in text
+                else [
+                    None,
+                    *({str(t): {"logprob": -times * t / 100, "rank": 1}} for t in prompt[1:]),
+                ],
+            }
+            for i, prompt in enumerate(body["prompt"])
+        ]
+        choices.sort(key=lambda choice: len(body["prompt"][choice["index"]]))
+        return JSONResponse({"id": "c", "model": body["model"], "choices": choices["muddle" in text :]})
 
     def _logprobs(self, model: str) -> dict[str, Any]:
         folder = self.adapters.get(model)

@@ -33,7 +33,7 @@ def trained(tiny_model_dir: Path, examples: list[Example], tmp_path: Path) -> An
     def make(lr: float = 5e-3, **settings: Any) -> Run:
         training = {"lr": lr, "batch_size": 4, "max_steps": 1, "dtype": "float32"}
         raw = {"task": "tool-calling", "model": str(tiny_model_dir), "training": training, **settings}
-        raw |= {"method": {"name": "full"}, "eval": {"max_new_tokens": 4}}
+        raw |= {"method": {"name": "full"}, "eval": {"max_new_tokens": 4, "probes": 12}}
         run = create_run(parse(RunConfig, raw), tmp_path / "run")
         rows = [replace(example, tags={**example.tags, "tools": "new"}) for example in examples]
         splits = {"train": rows[:8], "dev": [], "test": rows[8:]}
@@ -56,6 +56,8 @@ def test_a_trained_model_is_published_shown_and_asked(
         publish(run, plugins)
     record = evaluate(run, plugins)
     assert record.engine == "transformers"
+    assert record.probes is not None
+    assert (record.probes.unscored, record.probes.n) == (None, 12)
     monkeypatch.setattr("agentlora.registry.gate._judge_record", lambda *a: iter(()))
     version = publish(run, plugins)
     assert (version.card.kind, version.card.rank, version.card.serve_on) == ("model", None, "transformers")

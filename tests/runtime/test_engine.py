@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from agentlora.core.errors import ConfigError, RuntimeFault
 from agentlora.core.manager import default_plugins
 from agentlora.core.run import create_run
 from agentlora.core.teacher import rank_of
-from agentlora.core.types import EngineSpec, GenerateRequest
+from agentlora.core.types import ChoiceRequest, EngineSpec, GenerateRequest, ScoresChoices
 from agentlora.runtime.backend import ServerSettings, command_line, computes_with, free_port
 from agentlora.runtime.client import VllmClient
 from agentlora.runtime.engine import VllmEngine, _unpack
@@ -114,6 +115,59 @@ def test_the_client_says_that_an_answer_cannot_be_read(backend: FakeVllm, how: s
     with pytest.raises(RuntimeFault, match="answered /v1/chat/completions with what cannot be read"):
         client.chat({"model": "base", "messages": [{"role": "user", "content": how}]})
     client.close()
+
+
+def asked(name: str, text: str, *choices: str, **more: Any) -> ChoiceRequest:
+    return ChoiceRequest(name, ({"role": "user", "content": text},), choices, **more)
+
+
+def likely(choice: str, times: int = 1) -> float:
+    """What the fake server says of a choice: of each byte minus its number over 100."""
+    return -times * sum(choice.encode()) / 100
+
+
+def test_choices_are_scored_by_their_own_tokens_behind_the_servers_prompt(
+    factory: Any, backend: FakeVllm, tools: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with factory.open(spec(url=backend.url)) as engine:
+        engine.add_adapter("skill@1", tmp_path)
+        assert isinstance(engine, ScoresChoices)
+        assert engine.capabilities.choices
+        base, adapted = engine.score_choices(
+            [
+                asked("a", "hi", "No", "Yes, é", "B", tools=tuple(tools)),
+                asked("b", "hi", "No", adapter="skill@1"),
+            ]
+        )
+    assert (base.id, adapted.id) == ("a", "b")
+    assert base.log_probs == pytest.approx([likely("No"), likely("Yes, é"), likely("B")])
+    assert adapted.log_probs == pytest.approx([likely("No", 2)])
+    sent = next(body for body in backend.prompts if body["model"] == "base")
+    prompt = json.dumps([[tool["function"]["name"] for tool in tools], [["user", "hi"]]])
+    assert [bytes(row).decode() for row in sent["prompt"]] == [f"{prompt}No", f"{prompt}Yes, é", f"{prompt}B"]
+    assert (sent["max_tokens"], sent["prompt_logprobs"]) == (1, 0)
+
+
+def test_choices_that_cannot_be_scored_are_an_error_of_their_request_alone(
+    factory: Any, backend: FakeVllm
+) -> None:
+    with factory.open(spec(url=backend.url)) as engine:
+        outputs = engine.score_choices(
+            [
+                asked("good", "hi", "No", "Yes"),
+                asked("stranger", "hi", "No", adapter="nobody"),
+                asked("empty", "hi", "No", ""),
+                asked("muddle", "muddle", "No", "Yes"),
+                asked("mute", "mute", "No", "Yes"),
+            ]
+        )
+    assert outputs[0].log_probs == pytest.approx([likely("No"), likely("Yes")])
+    for output, why in zip(
+        outputs[1:], ("does not exist", "no tokens", "told of 1", "no log-probabilities"), strict=True
+    ):
+        assert why in str(output.error)
+        assert output.log_probs == ()
 
 
 def test_wrong_options_and_addresses_are_refused(factory: Any) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -20,8 +21,9 @@ from agentlora.core.errors import RuntimeFault
 from agentlora.core.grammar import calls_tag
 from agentlora.core.home import home
 from agentlora.core.manager import default_plugins
-from agentlora.core.types import Base, EngineSpec, GenerateRequest
+from agentlora.core.types import Base, ChoiceRequest, EngineSpec, GenerateRequest
 from agentlora.eval.calls import parse_answer
+from agentlora.eval.probes import take
 from agentlora.runtime import backend
 from agentlora.runtime.backend import ServerSettings, VllmServer
 from agentlora.runtime.engine import VllmEngine, chat_body, read_answer
@@ -103,6 +105,35 @@ def test_the_raw_text_comes_back_and_tools_are_in_the_prompt(engine: VllmEngine)
     assert offered.prompt_tokens > plain.prompt_tokens + 50
     assert "<|im_end|>" not in offered.text + plain.text
     assert "nobody" in str(unknown.error)
+
+
+def test_choices_are_as_likely_as_transformers_finds_them(
+    engine: VllmEngine, base: Base, adapters: dict[str, Path]
+) -> None:
+    """Both in bfloat16, each with its own kernels; what an adapter moves is many times what rounding does."""
+    probes = take(36)
+    options = {"device": "cpu", "dtype": "bfloat16"}
+    spec = EngineSpec(base.model_dir, base.chat_template, options=options)
+    sums = {}
+    with default_plugins().get("engines", "transformers").open(spec) as reference:
+        reference.add_adapter("random", adapters["random"])
+        for adapter in (None, "random"):
+            asked = [ChoiceRequest(p.id, p.messages, p.choices, p.tools, adapter) for p in probes]
+            for name, opened in (("vllm", engine), ("transformers", reference)):
+                outputs = opened.score_choices(asked)
+                assert [o.error for o in outputs] == [None] * len(probes)
+                sums[name, adapter] = [
+                    value / len(choice.encode())
+                    for o, p in zip(outputs, probes, strict=True)
+                    for value, choice in zip(o.log_probs, p.choices, strict=True)
+                ]
+
+    def apart(one: tuple[str, str | None], other: tuple[str, str | None]) -> float:
+        return median(abs(a - b) for a, b in zip(sums[one], sums[other], strict=True))
+
+    moved = apart(("vllm", None), ("vllm", "random"))
+    for adapter in (None, "random"):
+        assert apart(("vllm", adapter), ("transformers", adapter)) < moved / 5
 
 
 def test_a_schema_holds_the_answer(engine: VllmEngine) -> None:

@@ -121,7 +121,17 @@ def test_the_training_log_has_a_row_for_every_update(trained: Path) -> None:
 
 def test_an_adapter_of_six_updates_is_evaluated_and_refused(trained: Path, ports: tuple[int, int]) -> None:
     record = json.loads(
-        run("eval", str(trained), "--url", f"http://127.0.0.1:{ports[1]}", "--limit", "24", "--json")
+        run(
+            "eval",
+            str(trained),
+            "--url",
+            f"http://127.0.0.1:{ports[1]}",
+            "--limit",
+            "24",
+            "--probes",
+            "60",
+            "--json",
+        )
     )
     assert [c["name"] for c in record["conditions"]] == [
         "base",
@@ -132,6 +142,8 @@ def test_an_adapter_of_six_updates_is_evaluated_and_refused(trained: Path, ports
     assert record["skipped"] == {}
     assert all(c["metrics"]["right_answer"]["scored"] == record["n"] for c in record["conditions"])
     assert record["data"]["test_readings"] >= 1
+    assert record["probes"]["base"]["scored"] == record["probes"]["difference"]["n"] == 60
+    assert record["probes"]["base"]["mean"] > 0.4  # chance is 0.33
     for name in ("record.json", "samples.jsonl", "report.html", "report.md"):
         assert (trained / "eval" / name).stat().st_size > 0
     refusal = run("publish", str(trained), "--name", "slow-test", code=1)
@@ -142,7 +154,18 @@ def test_an_adapter_of_six_updates_is_evaluated_and_refused(trained: Path, ports
 
 
 def test_what_is_served_fits_its_schema(trained: Path, ports: tuple[int, int]) -> None:
-    run("eval", str(trained), "--split", "dev", "--limit", "12", "--url", f"http://127.0.0.1:{ports[1]}")
+    run(
+        "eval",
+        str(trained),
+        "--split",
+        "dev",
+        "--limit",
+        "12",
+        "--probes",
+        "0",
+        "--url",
+        f"http://127.0.0.1:{ports[1]}",
+    )
     lines = (trained / "eval-dev" / "samples.jsonl").read_text().splitlines()
     served = [row for row in map(json.loads, lines) if row["condition"] == "adapter"]
     finished = [row for row in served if "<tool_call>" in row["text"] and row["finish_reason"] == "stop"]

@@ -25,6 +25,6 @@ def trained_and_evaluated(source: str, model: Path, run: Path) -> tuple[str, dic
     runner = CliRunner()
     trained = runner.invoke(cli, command)
     assert trained.exit_code == 0, trained.output
-    evaluated = runner.invoke(cli, ["eval", str(run), "--engine", "transformers"])
+    evaluated = runner.invoke(cli, ["eval", str(run), "--engine", "transformers", "--probes", "0"])
     assert evaluated.exit_code == 0, evaluated.output
     return trained.output, json.loads((run / "eval" / "record.json").read_text())
