@@ -140,12 +140,36 @@ class TrainingConfig(Strict):
         return self
 
 
+class EvaluatorConfig(Strict):
+    """An evaluator beside the task's own, or settings of that one."""
+
+    name: str
+    label: str | None = Field(None, pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$")
+    """What its metrics begin with (``label.metric``), so that one can judge twice; its name when not given."""
+    params: dict[str, Any] = {}
+    """The evaluator's own settings."""
+
+    @property
+    def called(self) -> str:
+        return self.label or self.name
+
+
 class EvalConfig(Strict):
     engine: str | None = None
     """vllm, transformers or another engine; when not given, the one that will serve (see serve_on)."""
     limit: int | None = Field(None, ge=1)
     """Examples of the test split; all when not given."""
     max_new_tokens: int = Field(64, ge=1)
+    evaluators: list[EvaluatorConfig] = []
+    """Who judges answers beside the task's own evaluator, which stays first and decides: names, or name and params."""
+
+    @field_validator("evaluators", mode="before")
+    @classmethod
+    def _named(cls, evaluators: Any) -> Any:
+        """Their names alone will do."""
+        if not isinstance(evaluators, list):
+            return evaluators
+        return [{"name": entry} if isinstance(entry, str) else entry for entry in evaluators]
 
 
 class RunConfig(Strict):

@@ -74,5 +74,7 @@ class AnswerCache:
 
 def _dump(output: Output) -> str:
     raw = asdict(output)
-    del raw["id"]
-    return json.dumps(raw)
+    # what is of the asking and not of the answer is not kept: another time it is another
+    return json.dumps(
+        {key: part for key, part in raw.items() if key not in ("id", "latency_s", "nats", "no_nats")}
+    )

@@ -89,12 +89,17 @@ def read_json(text: str) -> Any:
 
 def unfenced(text: str, language: str) -> str:
     """What an answer holds without the thoughts before it and the Markdown fence (of no or this language) around it."""
-    text = _THOUGHT.sub("", text)
+    text = without_thoughts(text)
     inner = text.strip()
     if len(inner) < 6 or not (inner.startswith("```") and inner.endswith("```")):
         return text
     kind, newline, body = inner[3:-3].partition("\n")
     return body.strip() if newline and kind.rstrip().lower() in ("", language) else text
+
+
+def without_thoughts(text: str) -> str:
+    """An answer without the thoughts (``<think>``) that it begins with."""
+    return _THOUGHT.sub("", text)
 
 
 def render_calls(calls: Iterable[ToolCall]) -> str:

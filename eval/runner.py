@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from agentlora.eval.conditions import (
     to_request,
 )
 from agentlora.eval.metrics import aggregate, may_be_share, paired_difference
+from agentlora.eval.nats import with_nats
 from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Record, SliceDifference
 
 __all__ = ["AnswerCache", "Evaluation", "evaluate"]
@@ -104,6 +105,7 @@ def evaluate(
             continue
         if condition.kind == "given":
             said = (given or {})[condition.name]
+            _prepare(evaluator, condition, ((e, (_clean(said[e.id]), True)) for e in ordered))
             judged[condition.name] = [
                 _judge(evaluator, e, condition, _clean(said[e.id]), True) for e in ordered
             ]
@@ -113,7 +115,10 @@ def evaluate(
         results: list[_Judged] = []
         for start in range(0, len(ordered), chunk):
             part = slice(start, start + chunk)
-            answers = _answers(engine, requests[part], keys[part], cache)
+            answers = list(_answers(engine, requests[part], keys[part], cache))
+            if getattr(evaluator, "needs_nats", False):
+                answers = with_nats(engine, ordered[part], condition, requests[part], answers)
+            _prepare(evaluator, condition, zip(ordered[part], answers, strict=True))
             for example, (output, cached) in zip(ordered[part], answers, strict=True):
                 results.append(_judge(evaluator, example, condition, output, cached))
             if on_progress:
@@ -157,7 +162,7 @@ def evaluate(
         ),
         best_baseline=best,
         shots=shot_messages(shots) if any(c.kind in FEW_SHOT for c in done) else (),
-        provenance=dict(identity.get("provenance") or {}),
+        provenance={**(identity.get("provenance") or {}), **_facts(evaluator)},
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
     return Evaluation(record, [_sample(name, j) for name, results in judged.items() for j in results])
@@ -263,6 +268,22 @@ def _clean(output: Output) -> Output:
 def _whole(text: str) -> str:
     """Half a surrogate pair, which some servers send for a cut-off character, cannot be written to a file."""
     return text.encode("utf-8", "replace").decode()
+
+
+def _prepare(
+    evaluator: Evaluator, condition: Condition, answers: Iterable[tuple[Example, tuple[Output, bool]]]
+) -> None:
+    """Let an evaluator ask elsewhere about answers that it is about to score, all of them together."""
+    prepare = getattr(evaluator, "prepare", None)
+    if prepare is not None:
+        with boundary(EvalError, "preparing to judge answers"):
+            prepare([(e, in_hermes(o, e, condition)) for e, (o, _) in answers if o.error is None])
+
+
+def _facts(evaluator: Evaluator) -> JSON:
+    """What the record is told of how it judged."""
+    facts = getattr(evaluator, "facts", None)
+    return {"judging": facts()} if facts is not None else {}
 
 
 def _judge(
@@ -386,7 +407,7 @@ def _unbounded(evaluator: Evaluator, judged: Mapping[str, Sequence[_Judged]]) ->
 
 def _figure(results: Sequence[_Judged], metric: str, unbounded: bool, seed: int) -> Figure:
     scored = [(j, j.score) for j in results if j.score is not None]
-    found = [(j.example, score.metrics.get(metric)) for j, score in scored if score.unscored is None]
+    found = [(j.example, s.metrics.get(metric)) for j, s in scored if s.why_unscored(metric) is None]
     counts = len(scored) - len(found), len(results) - len(scored)
     groups = [example.group or example.id for example, _ in found]
     values = (value for _, value in found)
@@ -426,7 +447,7 @@ def _values(results: Sequence[_Judged], metric: str) -> dict[str, float | None]:
     return {
         j.example.id: j.score.metrics.get(metric)
         for j in results
-        if j.score is not None and j.score.unscored is None
+        if j.score is not None and j.score.why_unscored(metric) is None
     }
 
 
@@ -448,6 +469,7 @@ def _sample(condition: str, judged: _Judged) -> JSON:
         "scores": dict(score.metrics) if score else {},
         "why": score.why if score else "",
         "unscored": score.unscored if score else None,
+        **_beside(output, score),
         "error": output.error,
         "finish_reason": output.finish_reason,
         "prompt_tokens": output.prompt_tokens,
@@ -458,3 +480,14 @@ def _sample(condition: str, judged: _Judged) -> JSON:
         "expected": {**asdict(example.expected), "calls": [asdict(c) for c in example.expected.calls]},
         "request": {"messages": list(example.messages), "tools": list(example.tools)},
     }
+
+
+def _beside(output: Output, score: Score | None) -> JSON:
+    """What is said of some samples only."""
+    said = {
+        "unscored_metrics": dict(score.unscored_metrics) if score else {},
+        "notes": dict(score.notes) if score else {},
+        "latency_s": output.latency_s,
+        "nats": output.nats,
+    }
+    return {key: value for key, value in said.items() if value not in ({}, None)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -103,7 +104,9 @@ class VllmEngine:
 
     def _one(self, request: GenerateRequest) -> Output:
         try:
-            return read_answer(request.id, self.client.chat(chat_body(request, self.base)))
+            began = time.perf_counter()
+            found = read_answer(request.id, self.client.chat(chat_body(request, self.base)))
+            return replace(found, latency_s=time.perf_counter() - began)
         except Exception as exc:  # whatever a server answers to one request, the others count
             return Output(request.id, "", "error", error=f"{type(exc).__name__}: {exc}")
 

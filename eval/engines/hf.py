@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ from agentlora.core.errors import ConfigError, EvalError, PluginError, boundary,
 from agentlora.core.files import read_json
 from agentlora.core.libraries import prepare_libraries, stop_ids
 from agentlora.core.provenance import cpu_name, package_version
-from agentlora.core.types import METHOD_FILE, Capabilities, EngineSpec, GenerateRequest, Output
+from agentlora.core.types import JSON, METHOD_FILE, Capabilities, EngineSpec, GenerateRequest, Output
+from agentlora.eval.engines.answer_nats import Given, mean_nats
+from agentlora.eval.engines.answer_nats import batches as batches_of_answers
 from agentlora.eval.engines.options import check_options
 
 if TYPE_CHECKING:
@@ -83,6 +86,7 @@ class TransformersEngine:
         self._adapters: dict[str, tuple[str, Path]] = {}  # name → (peft's name, directory)
         self._models: dict[str, Any] = {}  # of adapters that PEFT does not load
         self._unpadded: set[str] = set()  # adapters whose prompts are not padded
+        self._virtual: set[str] = set()  # adapters with virtual tokens before the prompt
         self._loads = 0  # from the first one on the model is wrapped by peft
         self._stops = stop_ids(model, tokenizer)
         self._batch_size = int(spec.options.get("batch_size", BATCH_SIZE))
@@ -131,6 +135,8 @@ class TransformersEngine:
                 f"places stay empty, for example {strangers[0]!r}. Use the base that it was trained on."
             )
         self._adapters[name] = (inner, directory)
+        if self._model.peft_config[inner].is_prompt_learning:
+            self._virtual.add(name)
         if self._model.peft_config[inner].peft_type == PeftType.PROMPT_TUNING:
             # PEFT puts the virtual tokens before the padding and counts it as positions
             self._unpadded.add(name)
@@ -161,6 +167,22 @@ class TransformersEngine:
                 outputs[prompt.place] = output
         return [o for o in outputs if o is not None]
 
+    def answer_nats(self, requests: Sequence[GenerateRequest], answers: Sequence[JSON]) -> list[float | str]:
+        """See `agentlora.eval.nats.TellsNats`; the end of the turn is one of an answer's tokens."""
+        found: list[float | str] = ["not asked"] * len(requests)
+        given = []
+        for place, (request, answer) in enumerate(zip(requests, answers, strict=True)):
+            try:
+                given.append(self._given(place, request, answer))
+            except Exception as exc:  # a template may raise anything at all
+                found[place] = f"{type(exc).__name__}: {exc}"
+        for batch in batches_of_answers(
+            given, self._batch_size, self._batch_tokens, frozenset(self._virtual)
+        ):
+            for one, nats in zip(batch, self._try_nats(batch), strict=True):
+                found[one.place] = nats
+        return found
+
     def __enter__(self) -> TransformersEngine:
         return self
 
@@ -177,20 +199,53 @@ class TransformersEngine:
             raise ValueError(f"unknown adapter {request.adapter!r}")
         if request.json_schema is not None:
             raise ValueError("the engine 'transformers' cannot constrain its output to a JSON schema")
-        text = self._tokenizer.apply_chat_template(
-            list(request.messages),
-            tools=list(request.tools) or None,
-            chat_template=self._spec.chat_template,
-            add_generation_prompt=True,
-            tokenize=False,
-        )
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids: list[int] = self._tokenizer(self._text(request), add_special_tokens=False)["input_ids"]
         if len(ids) + request.max_tokens > self._spec.max_len_tokens:
             raise ValueError(
                 f"the prompt has {len(ids)} tokens; with {request.max_tokens} new ones that is more than "
                 f"the {self._spec.max_len_tokens} of max_len_tokens"
             )
         return ids
+
+    def _text(self, request: GenerateRequest, *answer: JSON) -> str:
+        """The prompt as text; with an answer, the conversation that ends with it."""
+        text: str = self._tokenizer.apply_chat_template(
+            [*request.messages, *answer],
+            tools=list(request.tools) or None,
+            chat_template=self._spec.chat_template,
+            add_generation_prompt=not answer,
+            tokenize=False,
+        )
+        return text
+
+    def _given(self, place: int, request: GenerateRequest, answer: JSON) -> Given:
+        """Raises ValueError where the template does not write the answer behind the prompt, or there is no room."""
+        prompt, whole = self._text(request), self._text(request, answer)
+        if not whole.startswith(prompt):
+            raise ValueError("the chat template writes the prompt otherwise where an answer follows")
+        ids: list[int] = self._tokenizer(whole[len(prompt) :], add_special_tokens=False)["input_ids"]
+        end = next((i for i, token in enumerate(ids) if token in self._stops), len(ids) - 1)
+        ids = ids[: end + 1]  # as far as a model writes
+        before = self._render(replace(request, max_tokens=len(ids)))
+        if not ids:
+            raise ValueError("the expected answer has no tokens")
+        return Given(place, request.adapter, before, ids)
+
+    def _try_nats(self, batch: Sequence[Given]) -> list[float | str]:
+        """As `_try`."""
+        import torch
+
+        adapter = batch[0].adapter
+        model = self._models.get(adapter or "", self._model)
+        try:
+            with self._using(adapter):
+                return list(mean_nats(model, batch, self._stops[0], padded=adapter not in self._virtual))
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as exc:
+            error = f"{type(exc).__name__}: {exc}"
+        if len(batch) == 1:
+            return [error]
+        half = len(batch) // 2
+        return [*self._try_nats(batch[:half]), *self._try_nats(batch[half:])]
 
     def _try(self, batch: Sequence[_Prompt]) -> list[Output]:
         """Generate; when memory runs out, halve the batch until one request alone fails."""
@@ -225,6 +280,7 @@ class TransformersEngine:
         )
         model = self._models.get(request.adapter or "", self._model)
         device = model.device
+        began = time.perf_counter()
         with self._using(request.adapter), torch.inference_mode():
             generated = model.generate(
                 input_ids=torch.tensor(rows, device=device),  # [batch, width]
@@ -232,7 +288,9 @@ class TransformersEngine:
                 generation_config=config,
             )
         new: torch.Tensor = generated[:, width:]  # [batch, at most max_new_tokens]
-        return [self._output(p, ids) for p, ids in zip(batch, new.tolist(), strict=True)]
+        answers = new.tolist()  # waits for the device
+        took = time.perf_counter() - began
+        return [self._output(p, ids, took) for p, ids in zip(batch, answers, strict=True)]
 
     def _using(self, adapter: str | None) -> AbstractContextManager[Any]:
         if adapter in self._models:
@@ -242,7 +300,7 @@ class TransformersEngine:
             return nullcontext()
         return self._model.disable_adapter() if self._loads else nullcontext()
 
-    def _output(self, prompt: _Prompt, ids: list[int]) -> Output:
+    def _output(self, prompt: _Prompt, ids: list[int], seconds: float) -> Output:
         ids = ids[: prompt.request.max_tokens]
         end = next((i for i, token in enumerate(ids) if token in self._stops), None)
         # Call marks may be special tokens, so none is skipped; the end of turn is cut off instead.
@@ -255,6 +313,7 @@ class TransformersEngine:
             finish_reason="length" if end is None else "stop",
             prompt_tokens=len(prompt.ids),
             output_tokens=len(ids) if end is None else end + 1,
+            latency_s=seconds,
         )
 
 

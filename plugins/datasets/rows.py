@@ -361,6 +361,9 @@ def _problems(example: Example) -> Iterator[str]:
     schema: Any = example.schema
     if schema is not None and not isinstance(schema, dict):
         yield f"'schema' is a JSON Schema, not {_short(schema)}"
+    accepts: Any = example.accepts
+    if accepts is not None and not isinstance(accepts, dict):
+        yield f"'accepts' is an object, not {_short(accepts)}"
     if not any(message["role"] == "user" for message in example.messages):
         yield "there is no user message to answer"
     elif example.messages[-1]["role"] == "assistant":

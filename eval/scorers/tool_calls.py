@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import Any
 
 from agentlora.core import schema
+from agentlora.core.accepts import accepted
+from agentlora.core.errors import DataError
 from agentlora.core.grammar import function_of, parameters_of
 from agentlora.core.types import Example, Expected, Output, Score, ToolCall
-from agentlora.eval.calls import Answer, canonical, parse_answer, render_calls
+from agentlora.eval.calls import Answer, parse_answer, render_calls
+from agentlora.eval.scorers.equality import BY_SCHEMA, Comparing, Comparison, another, matched, member_of
 
 MISSING_CASE = "missing"
 
@@ -22,7 +26,8 @@ class ToolCallEvaluator:
     - ``schema_valid``: every call names an offered tool and its arguments fit the tool's schema.
     - ``right_name``: the called names are the expected ones, as a multiset.
     - ``right_arguments``: the share of the expected arguments that are right; 0 when a name is wrong.
-    - ``exact_match``: names and arguments are the expected ones, the calls in any order, and no more.
+    - ``exact_match``: names and arguments are the expected ones, the calls in any order, and no more. Arguments are
+      the expected ones where they are equal, or the same by `Params` or by what the example lists (`Accepts`).
     - ``false_call`` (lower is better): a call was begun though no tool fits.
     - ``guessed_call`` (lower is better): a call was begun though a required argument was not given.
     - ``false_refusal`` (lower is better): no call was begun though one was expected.
@@ -46,9 +51,18 @@ class ToolCallEvaluator:
     )
     headline = "exact_match"
     lower_is_better = frozenset({"false_call", "guessed_call", "false_refusal"})
+    Params = Comparing
+    how: Comparing = BY_SCHEMA
+
+    def configured(self, params: Comparing) -> ToolCallEvaluator:
+        found = copy(self)
+        found.how = params
+        return found
 
     def score(self, example: Example, output: Output) -> Score:
-        """Judge one answer; unscored when an offered tool's own schema is unusable or decides nothing about it."""
+        """Judge one answer; unscored when an offered tool's own schema, or what the example accepts, is unusable, or
+        the schema decides nothing about the answer.
+        """
         for tool in example.tools:
             for problem in schema.check_schema(parameters_of(function_of(tool))):
                 return Score(unscored=f"tool {function_of(tool).get('name')!r}: {problem}")
@@ -56,11 +70,14 @@ class ToolCallEvaluator:
         wanted = example.expected.calls
         try:
             invalid = _schema_problem(example, answer)
+            compared = _Compared(example, answer.calls, self.how)
         except schema.UndecidedError as exc:
             return Score(unscored=f"the tool's schema: {exc}")
+        except DataError as exc:
+            return Score(unscored=str(exc))
         names = not answer.malformed and _names(answer.calls) == _names(wanted)
-        same = not answer.malformed and _bag(answer.calls) == _bag(wanted)
-        share = _right_arguments(wanted, answer.calls) if names else 0.0
+        same = names and not compared.wrong
+        share = compared.share() if names else 0.0
         right = same and (bool(wanted) or bool(answer.text))
         made = answer.attempted > 0
         missing = example.tags.get("case") == MISSING_CASE
@@ -77,7 +94,7 @@ class ToolCallEvaluator:
             "right_answer": right,
         }
         scores = {name: None if value is None else float(value) for name, value in values.items()}
-        return Score(scores, why="" if right else _why(wanted, answer, invalid, output))
+        return Score(scores, why="" if right else _why(compared, answer, invalid, output))
 
     def validate(self, examples: Sequence[Example]) -> list[str]:
         """Problems found: a gold answer that is not wholly right, a corruption of it that scores as well."""
@@ -91,7 +108,7 @@ class ToolCallEvaluator:
             if gold.unscored:
                 problems.append(f"{example.id}: the gold answer is unscored: {gold.unscored}")
                 continue
-            for label, text in _corruptions(example):
+            for label, text in _corruptions(example, accepted(example.accepts).optional):
                 if self._say(example, text).metrics["right_answer"] == 1.0:
                     problems.append(f"{example.id}: the gold answer with {label} still scores 1")
         return problems
@@ -114,22 +131,61 @@ def _names(calls: Sequence[ToolCall]) -> Counter[str]:
     return Counter(call.name for call in calls)
 
 
-def _bag(calls: Sequence[ToolCall]) -> Counter[tuple[str, str]]:
-    return Counter((call.name, canonical(call.arguments)) for call in calls)
+class _Compared:
+    """Expected calls beside those that were made: `wrong` has the pairs of calls of one name that are not the same, in
+    order; where as many were made of each name as are expected, all that is not right.
+    """
 
+    def __init__(self, example: Example, got: Sequence[ToolCall], how: Comparing) -> None:
+        self.wanted = example.expected.calls
+        self._tools = {function_of(t).get("name"): parameters_of(function_of(t)) for t in example.tools}
+        self._how, self._accepts = how, accepted(example.accepts)
+        right = matched(len(self.wanted), len(got), lambda i, j: self._same(self.wanted[i], got[j]))
+        taken = set(right.values())
+        spare = [call for j, call in enumerate(got) if j not in taken]
+        self.wrong: list[tuple[ToolCall, ToolCall]] = []
+        for i, gold in enumerate(self.wanted):
+            other = next((call for call in spare if call.name == gold.name), None) if i not in right else None
+            if other is not None:
+                spare.remove(other)
+                self.wrong.append((gold, other))
 
-def _right_arguments(wanted: Sequence[ToolCall], got: Sequence[ToolCall]) -> float:
-    """Of the expected arguments (of calls of the same names, right calls paired first), how many are right."""
-    left, right = _without(got, wanted), sum(len(c.arguments) for c in wanted)
-    total = right
-    for gold in _without(wanted, got):
-        call = next(c for c in left if c.name == gold.name)
-        left.remove(call)
-        right -= sum(
-            key not in call.arguments or canonical(call.arguments[key]) != canonical(value)
-            for key, value in gold.arguments.items()
-        )
-    return right / total if total else 1.0
+    def share(self) -> float:
+        """Of the expected arguments, how many are right; the calls have to be of the expected names."""
+        total = sum(len(call.arguments) for call in self.wanted)
+        lost = sum(not self._right(gold, call, key) for gold, call in self.wrong for key in gold.arguments)
+        return (total - lost) / total if total else 1.0
+
+    def differences(self) -> Iterator[str]:
+        """What is wrong with arguments, in a few words each."""
+        for gold, call in self.wrong:
+            for key, value in gold.arguments.items():
+                if self._right(gold, call, key):
+                    continue
+                if key not in call.arguments:
+                    yield f"argument {key!r} is missing"
+                else:
+                    yield f"argument {key!r} is {_short(call.arguments[key])}; expected {_short(value)}"
+            for key in call.arguments:
+                if key not in gold.arguments:
+                    yield f"argument {key!r} is not expected"
+
+    def _same(self, gold: ToolCall, call: ToolCall) -> bool:
+        if gold.name != call.name:
+            return False
+        schema_of = self._tools.get(gold.name)
+        return self._comparison(schema_of).same(gold.arguments, call.arguments, schema_of)
+
+    def _right(self, gold: ToolCall, call: ToolCall, key: str) -> bool:
+        schema_of = self._tools.get(gold.name)
+        how = self._comparison(schema_of)
+        if key not in call.arguments:
+            return how.may_lack(key)
+        inner = member_of(schema_of, key)
+        return how.same(gold.arguments[key], call.arguments[key], inner, key)
+
+    def _comparison(self, root: Any) -> Comparison:
+        return Comparison(self._how, self._accepts, root)
 
 
 def _schema_problem(example: Example, answer: Answer) -> str | None:
@@ -150,8 +206,9 @@ def _schema_problem(example: Example, answer: Answer) -> str | None:
 # --- explaining ---------------------------------------------------------------------------------
 
 
-def _why(wanted: Sequence[ToolCall], answer: Answer, invalid: str | None, output: Output) -> str:
+def _why(compared: _Compared, answer: Answer, invalid: str | None, output: Output) -> str:
     """The first thing that is wrong, in a few words."""
+    wanted = compared.wanted
     if answer.malformed:
         cut = " (cut off at the token limit)" if output.finish_reason == "length" else ""
         return f"a call that cannot be read{cut}"
@@ -163,36 +220,8 @@ def _why(wanted: Sequence[ToolCall], answer: Answer, invalid: str | None, output
     if _names(answer.calls) != _names(wanted):
         got, gold = (", ".join(c.name for c in calls) for calls in (answer.calls, wanted))
         return f"called {got}; expected {gold}"
-    difference = next(_argument_differences(wanted, answer.calls), "wrong arguments")
+    difference = next(compared.differences(), "wrong arguments")
     return f"{difference} (does not fit the schema)" if invalid else difference
-
-
-def _argument_differences(wanted: Sequence[ToolCall], got: Sequence[ToolCall]) -> Iterator[str]:
-    """Differences between calls of the same names, calls that are right left out."""
-    left = _without(got, wanted)
-    for gold in _without(wanted, got):
-        call = next(c for c in left if c.name == gold.name)
-        left.remove(call)
-        for key, value in gold.arguments.items():
-            if key not in call.arguments:
-                yield f"argument {key!r} is missing"
-            elif canonical(call.arguments[key]) != canonical(value):
-                yield f"argument {key!r} is {_short(call.arguments[key])}; expected {_short(value)}"
-        for key in call.arguments:
-            if key not in gold.arguments:
-                yield f"argument {key!r} is not expected"
-
-
-def _without(calls: Sequence[ToolCall], others: Sequence[ToolCall]) -> list[ToolCall]:
-    spare = _bag(others)
-    left = []
-    for call in calls:
-        (key,) = _bag([call])
-        if spare[key]:
-            spare[key] -= 1
-        else:
-            left.append(call)
-    return left
 
 
 def _short(value: Any) -> str:
@@ -203,8 +232,8 @@ def _short(value: Any) -> str:
 # --- corrupting ---------------------------------------------------------------------------------
 
 
-def _corruptions(example: Example) -> Iterator[tuple[str, str]]:
-    """Wrong answers made from the gold one: (what was done, the text)."""
+def _corruptions(example: Example, optional: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Wrong answers made from the gold one: (what was done, the text). `optional`: arguments that may be missing."""
     calls = list(example.expected.calls)
     tools = {function_of(t)["name"]: parameters_of(function_of(t)) for t in example.tools}
     if not calls:
@@ -215,10 +244,10 @@ def _corruptions(example: Example) -> Iterator[tuple[str, str]]:
     first, rest = calls[0], calls[1:]
     for key in tools.get(first.name, {}).get("required", ()):
         fewer = {k: v for k, v in first.arguments.items() if k != key}
-        if len(fewer) < len(first.arguments):
+        if len(fewer) < len(first.arguments) and key not in optional:
             yield f"required argument {key!r} left out", render_calls([ToolCall(first.name, fewer), *rest])
     for key, value in first.arguments.items():
-        changed = {**first.arguments, key: _other(value)}
+        changed = {**first.arguments, key: another(value)}
         yield f"argument {key!r} changed", render_calls([ToolCall(first.name, changed), *rest])
     extra = {**first.arguments, "not_a_parameter": 1}
     yield "an extra argument", render_calls([ToolCall(first.name, extra), *rest])
@@ -228,14 +257,3 @@ def _corruptions(example: Example) -> Iterator[tuple[str, str]]:
     yield "broken JSON", render_calls(calls).replace("}\n</tool_call>", "\n</tool_call>", 1)
     yield "the end cut off", render_calls(calls).removesuffix("</tool_call>")
     yield "text instead of a call", "None of the tools fits this request."
-
-
-def _other(value: Any) -> Any:
-    """A different JSON value of the same kind."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int | float):
-        return value + 1
-    if isinstance(value, str):
-        return value + "x"
-    return [*value, "x"] if isinstance(value, list) else {"other": value}

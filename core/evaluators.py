@@ -1,0 +1,96 @@
+"""Which evaluators judge a run: the task's own, which decides, and those that its configuration names beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+from agentlora.core.config import EvaluatorConfig, RunConfig, parse
+from agentlora.core.errors import ConfigError
+from agentlora.core.manager import Plugins
+from agentlora.core.types import JSON, Evaluator, Example
+
+PROBLEMS_KEPT = 10
+
+
+def evaluators_of(config: RunConfig, plugins: Plugins) -> tuple[Evaluator, dict[str, Evaluator]]:
+    """(the task's own evaluator, the others by name), each with its settings. An entry that names the task's own sets
+    that one.
+
+    Raises:
+        ConfigError: there is no such evaluator, it has no such setting, or two have one name.
+    """
+    own = plugins.get("tasks", config.task).evaluator
+    first = next(
+        (entry for entry in config.eval.evaluators if _is_own(entry, own)), EvaluatorConfig(name=own)
+    )
+    others: dict[str, Evaluator] = {}
+    for entry in config.eval.evaluators:
+        if entry is first:
+            continue
+        if entry.called in others or entry.called == own:
+            raise ConfigError(
+                f"eval.evaluators: two are called {entry.called!r}. Give one of them another `label`."
+            )
+        others[entry.called] = _made(entry, plugins)
+    return _made(first, plugins), others
+
+
+def own_evaluator(config: RunConfig, plugins: Plugins) -> Evaluator:
+    """The task's own, with its settings. Raises ConfigError as `evaluators_of`."""
+    own = plugins.get("tasks", config.task).evaluator
+    entry = next((e for e in config.eval.evaluators if _is_own(e, own)), EvaluatorConfig(name=own))
+    return _made(entry, plugins)
+
+
+def check_evaluators(entries: Sequence[EvaluatorConfig], plugins: Plugins) -> Iterator[Callable[[], Any]]:
+    """Checks of settings to be called, one an evaluator; each raises ConfigError. Names are looked up elsewhere."""
+    for entry in entries:
+        if entry.name in plugins.catalog.names("evaluators"):
+            yield partial(_params, entry, plugins.get("evaluators", entry.name))
+
+
+def evaluator_names(raw: Any) -> Iterator[str]:
+    """The names in a list of evaluators, which may be wrong elsewhere."""
+    for entry in raw if isinstance(raw, list) else ():
+        name = entry.get("name") if isinstance(entry, Mapping) else entry
+        if isinstance(name, str):
+            yield name
+
+
+def validated(own: Evaluator, others: Mapping[str, Evaluator], examples: Sequence[Example]) -> JSON:
+    """What the evaluators find wrong with the examples or with themselves, for the record: by name how many
+    problems and the first of them; only those that have some. Who would have to ask somebody is left out.
+    """
+    found: JSON = {}
+    for name, evaluator in {"": own, **others}.items():
+        if getattr(evaluator, "asks", False):
+            continue
+        try:
+            problems = evaluator.validate(examples)
+        except Exception as exc:  # a look that fails costs itself, not the evaluation
+            problems = [f"it raised {type(exc).__name__}: {exc}"]
+        if problems:
+            found[name] = {"problems": len(problems), "first": problems[:PROBLEMS_KEPT]}
+    return found
+
+
+def _is_own(entry: EvaluatorConfig, own: str) -> bool:
+    return entry.name == own and entry.called == own
+
+
+def _made(entry: EvaluatorConfig, plugins: Plugins) -> Evaluator:
+    thing = plugins.get("evaluators", entry.name)
+    params = _params(entry, thing)
+    return cast(Evaluator, thing if params is None else thing.configured(params))
+
+
+def _params(entry: EvaluatorConfig, thing: Any) -> Any:
+    """Its settings; None where it takes none."""
+    where = f"eval.evaluators.{entry.called}.params"
+    if not hasattr(thing, "Params"):
+        if entry.params:
+            raise ConfigError(f"{where}: the evaluator {entry.name!r} has no settings.")
+        return None
+    return parse(thing.Params, entry.params, where)
