@@ -16,7 +16,7 @@ from agentlora.core.types import JSON, Example, Output, Score
 from agentlora.core.xml_schema import problems_of
 from agentlora.core.xml_text import parse_xml
 from agentlora.core.xml_values import in_xml
-from agentlora.eval.calls import MISSING, parse_value, unfenced
+from agentlora.eval.calls import MISSING, brief, parse_value, unfenced
 
 KINDS: dict[str, Any] = {
     "object": {},
@@ -96,8 +96,8 @@ def _problem(schema: JSON, text: str) -> tuple[bool, str]:
         try:
             root = parse_xml(unfenced(text, "xml").strip())
         except ValueError as exc:
-            return False, f"not one XML document: {exc}"
-        return True, next(iter(problems_of(schema, root)), "")
+            return False, brief(f"not one XML document: {exc}", 300)
+        return True, brief(next(iter(problems_of(schema, root)), ""), 300)
     for problem in json_schema.check_schema(schema):
         raise DataError(f"the schema: {problem}")
     value = parse_value(text)
@@ -105,7 +105,7 @@ def _problem(schema: JSON, text: str) -> tuple[bool, str]:
         return False, "not one JSON value"
     if json_schema.is_valid(schema, value):
         return True, ""
-    return True, _short(next(iter(json_schema.errors(schema, value)), ""))
+    return True, brief(next(iter(json_schema.errors(schema, value)), ""), 300)
 
 
 def _gold(example: Example) -> str | None:
@@ -129,7 +129,3 @@ def _corruptions(schema: JSON, gold: str) -> Iterator[tuple[str, str]]:
     for name in schema.get("required", ()) if isinstance(value, Mapping) else ():
         fewer = {key: part for key, part in value.items() if key != name}
         yield f"{name!r} left out", json.dumps(fewer)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 300 else text[:297] + "…"

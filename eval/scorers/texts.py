@@ -17,7 +17,7 @@ from agentlora.core.accepts import Accepts, accepted
 from agentlora.core.config import Strict
 from agentlora.core.errors import DataError
 from agentlora.core.types import Example, Output, Score
-from agentlora.eval.calls import without_thoughts
+from agentlora.eval.calls import brief, without_thoughts
 from agentlora.eval.scorers.tool_calls import render_answer
 
 NO_TEXT = (
@@ -309,7 +309,7 @@ def _why(output: Output, found: str, what: str) -> str:
 
 def short(text: str) -> str:
     """The beginning of a text, in quotes."""
-    return repr(text if len(text) <= 60 else text[:57] + "…")
+    return repr(brief(text))
 
 
 def _problems(

@@ -13,10 +13,11 @@ from agentlora.core.accepts import accepted
 from agentlora.core.errors import DataError
 from agentlora.core.grammar import function_of, parameters_of
 from agentlora.core.types import Example, Expected, Output, Score, ToolCall
-from agentlora.eval.calls import Answer, parse_answer, render_calls
+from agentlora.eval.calls import Answer, brief, parse_answer, render_calls
 from agentlora.eval.scorers.equality import BY_SCHEMA, Comparing, Comparison, another, matched, member_of
 
 MISSING_CASE = "missing"
+MOST_NAMED = 5  # calls, in a reason
 
 
 class ToolCallEvaluator:
@@ -168,7 +169,7 @@ class _Compared:
                     yield f"argument {key!r} is {_short(call.arguments[key])}; expected {_short(value)}"
             for key in call.arguments:
                 if key not in gold.arguments:
-                    yield f"argument {key!r} is not expected"
+                    yield f"argument {brief(key)!r} is not expected"
 
     def _same(self, gold: ToolCall, call: ToolCall) -> bool:
         if gold.name != call.name:
@@ -213,20 +214,24 @@ def _why(compared: _Compared, answer: Answer, invalid: str | None, output: Outpu
         cut = " (cut off at the token limit)" if output.finish_reason == "length" else ""
         return f"a call that cannot be read{cut}"
     if not wanted:
-        called = ", ".join(call.name for call in answer.calls)
+        called = _listed(answer.calls)
         return f"called {called}; expected no call" if called else "an empty answer"
     if not answer.calls:
-        return "no call; expected " + ", ".join(call.name for call in wanted)
+        return f"no call; expected {_listed(wanted)}"
     if _names(answer.calls) != _names(wanted):
-        got, gold = (", ".join(c.name for c in calls) for calls in (answer.calls, wanted))
-        return f"called {got}; expected {gold}"
+        return f"called {_listed(answer.calls)}; expected {_listed(wanted)}"
     difference = next(compared.differences(), "wrong arguments")
     return f"{difference} (does not fit the schema)" if invalid else difference
 
 
+def _listed(calls: Sequence[ToolCall]) -> str:
+    more = len(calls) - MOST_NAMED
+    names = [brief(call.name) for call in calls[:MOST_NAMED]]
+    return ", ".join([*names, *([f"and {more} more"] if more > 0 else [])])
+
+
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return brief(json.dumps(value, ensure_ascii=False))
 
 
 # --- corrupting ---------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from agentlora.core.types import JSON, Example, Output, Score
 from agentlora.core.xml_schema import problems_of
 from agentlora.core.xml_text import parse_xml
 from agentlora.core.xml_values import in_xml, read_value, value_schema, write_xml
-from agentlora.eval.calls import MISSING, parse_value, unfenced
+from agentlora.eval.calls import MISSING, brief, parse_value, unfenced
 from agentlora.eval.scorers.equality import BY_SCHEMA, Comparing, Comparison, another, keyword_of, member_of
 from agentlora.tasks.tool_calling.importing.schemas import References
 from agentlora.tasks.tool_calling.importing.types import Unusable
@@ -66,7 +66,7 @@ class JsonFields:
             return Score(unscored=str(exc))
         if value is MISSING:
             cut = " (cut off at the token limit)" if output.finish_reason == "length" else ""
-            return Score(dict.fromkeys(self.metrics, 0.0), why=f"{problems[0]}{cut}")
+            return Score(dict.fromkeys(self.metrics, 0.0), why=f"{brief(problems[0], 300)}{cut}")
         compared = _compared(schema, wanted, value, how)
         wrong = [field for field in compared if not field.right]
         share = (len(compared) - len(wrong)) / len(compared) if compared else 1.0
@@ -76,7 +76,7 @@ class JsonFields:
             "field_accuracy": share,
             "exact_match": float(not wrong and not problems),
         }
-        why = wrong[0].why() if wrong else problems[0] if problems else ""
+        why = wrong[0].why() if wrong else brief(problems[0], 300) if problems else ""
         return Score(scores, why=why)
 
     def validate(self, examples: Sequence[Example]) -> list[str]:
@@ -163,11 +163,12 @@ class Field:
 
     def why(self) -> str:
         """What is wrong, in a few words."""
+        path = brief(self.path, 120)
         if self.found is MISSING:
-            return f"{self.path} is missing; expected {_short(self.wanted)}"
+            return f"{path} is missing; expected {_short(self.wanted)}"
         if self.wanted is MISSING:
-            return f"{self.path} is {_short(self.found)}; nothing is expected there"
-        return f"{self.path} is {_short(self.found)}; expected {_short(self.wanted)}"
+            return f"{path} is {_short(self.found)}; nothing is expected there"
+        return f"{path} is {_short(self.found)}; expected {_short(self.wanted)}"
 
 
 def compare(
@@ -242,8 +243,7 @@ def _has_objects(value: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return brief(json.dumps(value, ensure_ascii=False))
 
 
 # --- corrupting ---------------------------------------------------------------------------------
