@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
-from agentlora.core.config import EvaluatorConfig, RunConfig, parse
+from agentlora.core.config import EvalConfig, EvaluatorConfig, RunConfig, all_at_once, parse, parse_yaml
 from agentlora.core.errors import ConfigError
 from agentlora.core.manager import Plugins
 from agentlora.core.types import JSON, Evaluator, Example
@@ -35,6 +35,26 @@ def evaluators_of(config: RunConfig, plugins: Plugins) -> tuple[Evaluator, dict[
             )
         others[entry.called] = _made(entry, plugins)
     return _made(first, plugins), others
+
+
+def with_evaluators(config: RunConfig, texts: Sequence[str], plugins: Plugins) -> RunConfig:
+    """`config` with more evaluators, as people write them on a command line: a name, or YAML such as
+    ``{name: cost, params: {price_in: 0.5}}``.
+
+    Raises:
+        ConfigError: one is neither, there is no such evaluator, or it has no such setting.
+    """
+    if not texts:
+        return config
+    said = [parse_yaml(text, f"--evaluator {text!r}") for text in texts]
+    before = [entry.model_dump() for entry in config.eval.evaluators]
+    found = parse(EvalConfig, {**config.eval.model_dump(), "evaluators": [*before, *said]}, "eval")
+    for entry in found.evaluators:
+        plugins.check("evaluators", entry.name)
+    with all_at_once() as checking:
+        for check in check_evaluators(found.evaluators, plugins):
+            checking(check)
+    return config.model_copy(update={"eval": found})
 
 
 def own_evaluator(config: RunConfig, plugins: Plugins) -> Evaluator:

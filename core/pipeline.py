@@ -13,7 +13,7 @@ from agentlora.core import journal
 from agentlora.core.config import RunConfig
 from agentlora.core.data import build_data, card_of, needs_answers, split_digest
 from agentlora.core.errors import AgentLoraError, ConfigError, TrainError, boundary, needs_extra
-from agentlora.core.evaluators import evaluators_of, validated
+from agentlora.core.evaluators import evaluators_of, validated, with_evaluators
 from agentlora.core.examples import evenly
 from agentlora.core.files import read_json, sha256_bytes, sha256_json, write_atomic
 from agentlora.core.home import home
@@ -202,15 +202,17 @@ def evaluate(
     split: Split = "test",
     limit: int | None = None,
     options: Mapping[str, Any] | None = None,
+    evaluators: Sequence[str] = (),
 ) -> Any:
     """Put the run's adapter and the baselines to the examples of a split; returns the `Record`.
 
     Writes ``eval/record.json``, ``samples.jsonl``, ``report.html`` and ``report.md`` (for dev: ``eval-dev/``).
-    Reading test is counted, across runs, by the digest of its examples, when it begins.
+    Reading test is counted, across runs, by the digest of its examples, when it begins. `evaluators` judge beside those
+    of the run (see `core.evaluators.with_evaluators`).
 
     Raises:
-        ConfigError: the run has no adapter, the split is empty, fewer examples would replace a test record of more, or
-            another process trains or evaluates this run.
+        ConfigError: the run has no adapter, there is no such evaluator, the split is empty, fewer examples would
+            replace a test record of more, or another process trains or evaluates this run.
         EvalError: (nearly) no request to the adapter, or to the base, could be answered and judged.
     """
     from agentlora.core.teacher import rank_of
@@ -219,7 +221,7 @@ def evaluate(
     from agentlora.eval.scorers.several import Several
     from agentlora.plugins.bases.resolve import resolve_base
 
-    config = run.config
+    config = with_evaluators(run.config, evaluators, plugins)
     method: Method = plugins.get("peft_methods", config.method.name)
     name = engine_name or config.eval.engine or engine_for(config, method)
     task = plugins.get("tasks", config.task)
@@ -249,7 +251,7 @@ def evaluate(
         base = resolve_base(config.model, plugins, home())
         refuse_another_base(run, base)
         given = _teachers(run, plugins, examples, split)
-        judging = _judging(run, own, others, examples)
+        judging = _judging(run, config, own, others, examples)
         served_as = f"{run.id.lower()}@{digest[:12]}"
         spec = EngineSpec(
             base.model_dir,
@@ -312,11 +314,13 @@ def _teachers(run: Run, plugins: Plugins, examples: Sequence[Example], split: Sp
         return {}
 
 
-def _judging(run: Run, own: Any, others: Mapping[str, Any], examples: Sequence[Example]) -> dict[str, Any]:
+def _judging(
+    run: Run, config: RunConfig, own: Any, others: Mapping[str, Any], examples: Sequence[Example]
+) -> dict[str, Any]:
     """What a record says of who judges: the evaluators with their settings, and what they find wrong with the examples
     or themselves, which is told.
     """
-    entries = [entry.model_dump(mode="json") for entry in run.config.eval.evaluators]
+    entries = [entry.model_dump(mode="json") for entry in config.eval.evaluators]
     problems = validated(own, others, examples)
     for name, found in problems.items():
         who = f"the evaluator {name!r}" if name else "the evaluator"

@@ -312,6 +312,7 @@ class Evaluator(Protocol):
     - ``Params``, a pydantic model with ``extra="forbid"``, and ``configured(params)``, which gives an evaluator with
       these settings; one without them takes none;
     - ``needs_nats = True`` where it reads ``Output.nats``, which an evaluation then asks the engine for;
+    - ``begin(examples)``, called once with all of them before anything is answered;
     - ``prepare(pairs)``, called with the (example, output) of some answers before each of them is scored, so that what
       has to be asked elsewhere is asked together;
     - ``facts()``, what a record is told of how it judged, as JSON, asked at the end.

@@ -98,6 +98,8 @@ def evaluate(
         )
     ordered = _by_group(examples)
     skipped = {c.name: why for c in conditions if (why := _cannot(c, engine, examples, shots))}
+    if hasattr(evaluator, "begin"):
+        evaluator.begin(ordered)
     judged: dict[str, list[_Judged]] = {}
     room = most_calls(ordered)
     for condition in conditions:

@@ -14,9 +14,21 @@ from agentlora.core.types import Split
 @click.option("--url", help="Attach to a running engine at this address instead of starting one.")
 @click.option("--split", type=click.Choice(["test", "dev"]), default="test", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), help="Examples, taken evenly from the slices.")
+@click.option(
+    "--evaluator",
+    "evaluators",
+    multiple=True,
+    help="Judges beside the run's own: a name, or {name: NAME, params: {…}}. Can be given several times.",
+)
 @show_json
 def eval(
-    target: str, engine: str | None, url: str | None, split: str, limit: int | None, as_json: bool
+    target: str,
+    engine: str | None,
+    url: str | None,
+    split: str,
+    limit: int | None,
+    evaluators: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Evaluate TARGET (a run's id or directory, or `last`) against its baselines.
 
@@ -34,7 +46,15 @@ def eval(
         run = open_run(target, emit)
         options = {"url": url} if url else {}
         chosen: Split = "test" if split == "test" else "dev"
-        record = evaluate(run, plugins, engine_name=engine, split=chosen, limit=limit, options=options)
+        record = evaluate(
+            run,
+            plugins,
+            engine_name=engine,
+            split=chosen,
+            limit=limit,
+            options=options,
+            evaluators=evaluators,
+        )
     if as_json:
         click.echo(json.dumps(record.to_dict(), indent=2))
         return

@@ -105,18 +105,21 @@ class Judge:
         OpenAIFactory().open(spec).__exit__()
         return found
 
-    def prepare(self, pairs: Sequence[tuple[Example, Output]]) -> None:
-        """Have these answers judged together, and those that the examples bring with a label. A judge that refuses, or
-        fails again and again, is not asked any more: what it would have judged is unscored.
-        """
+    def begin(self, examples: Sequence[Example]) -> None:
+        """Have the answers judged that the examples bring with a verdict of a person."""
         wanted = {}
-        for example, output in pairs:
-            wanted[self._key(example, output.text)] = self._request(example, output.text)
+        for example in examples:
             for answer, label in _labels(example):
                 key = self._key(example, answer)
                 self._labelled[f"{example.id} {key}"] = example, answer, label
                 wanted[key] = self._request(example, answer)
-        self._ask({key: request for key, request in wanted.items() if key not in self._said})
+        self._ask(wanted)
+
+    def prepare(self, pairs: Sequence[tuple[Example, Output]]) -> None:
+        """Have these answers judged together. A judge that refuses, or fails again and again, is not asked any more:
+        what it would have judged is unscored.
+        """
+        self._ask({self._key(e, output.text): self._request(e, output.text) for e, output in pairs})
 
     def score(self, example: Example, output: Output) -> Score:
         """Unscored where the judge gave no verdict."""
@@ -197,6 +200,7 @@ class Judge:
     def _ask(self, wanted: Mapping[str, GenerateRequest]) -> None:
         from agentlora.eval.engines.openai_compat import OpenAIFactory
 
+        wanted = {key: request for key, request in wanted.items() if key not in self._said}
         if not wanted or self._gone or self._params is None or self._spec is None:
             return
         by_id = {request.id: key for key, request in wanted.items()}

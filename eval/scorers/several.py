@@ -27,6 +27,11 @@ class Several:
         self.unbounded = self._all("unbounded")
         self.needs_nats = any(getattr(one, "needs_nats", False) for one in (own, *others.values()))
 
+    def begin(self, examples: Sequence[Example]) -> None:
+        for one in (self.own, *self.others.values()):
+            if hasattr(one, "begin"):
+                one.begin(examples)
+
     def prepare(self, pairs: Sequence[tuple[Example, Output]]) -> None:
         for one in (self.own, *self.others.values()):
             if hasattr(one, "prepare"):
