@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -234,6 +234,9 @@ def _explain(model: type[BaseModel], error: Any, where: str) -> str:
 def _fields_at(model: type[BaseModel], path: Iterable[str]) -> list[str]:
     current: Any = model
     for part in path:
+        if get_args(current):  # the number of an entry in a list
+            current = get_args(current)[0]
+            continue
         field = current.model_fields.get(part) if hasattr(current, "model_fields") else None
         current = field.annotation if field is not None else None
     fields = getattr(current, "model_fields", {})

@@ -22,19 +22,19 @@ def evaluators_of(config: RunConfig, plugins: Plugins) -> tuple[Evaluator, dict[
         ConfigError: there is no such evaluator, it has no such setting, or two have one name.
     """
     own = plugins.get("tasks", config.task).evaluator
-    first = next(
-        (entry for entry in config.eval.evaluators if _is_own(entry, own)), EvaluatorConfig(name=own)
-    )
-    others: dict[str, Evaluator] = {}
-    for entry in config.eval.evaluators:
-        if entry is first:
-            continue
-        if entry.called in others or entry.called == own:
-            raise ConfigError(
-                f"eval.evaluators: two are called {entry.called!r}. Give one of them another `label`."
-            )
-        others[entry.called] = _made(entry, plugins)
-    return _made(first, plugins), others
+    refuse_twice(config.eval.evaluators)
+    others = {
+        entry.called: _made(entry, plugins) for entry in config.eval.evaluators if not _is_own(entry, own)
+    }
+    return own_evaluator(config, plugins), others
+
+
+def refuse_twice(entries: Sequence[EvaluatorConfig]) -> None:
+    """Raises ConfigError where two evaluators have one name: nobody could tell their metrics apart."""
+    names = [entry.called for entry in entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"eval.evaluators: two are called {name!r}. Give one of them another `label`.")
 
 
 def with_evaluators(config: RunConfig, texts: Sequence[str], plugins: Plugins) -> RunConfig:
@@ -66,6 +66,7 @@ def own_evaluator(config: RunConfig, plugins: Plugins) -> Evaluator:
 
 def check_evaluators(entries: Sequence[EvaluatorConfig], plugins: Plugins) -> Iterator[Callable[[], Any]]:
     """Checks of settings to be called, one an evaluator; each raises ConfigError. Names are looked up elsewhere."""
+    yield partial(refuse_twice, entries)
     for entry in entries:
         if entry.name in plugins.catalog.names("evaluators"):
             yield partial(_params, entry, plugins.get("evaluators", entry.name))
