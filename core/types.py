@@ -142,7 +142,7 @@ class Output:
     prompt_tokens: int = 0
     output_tokens: int = 0
     error: str | None = None
-    latency_s: float | None = None
+    latency_s: float | None = field(default=None, compare=False)
     nats: float | None = None
     no_nats: str = ""
 
