@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from agentlora.core import schema
 from agentlora.core.grammar import function_of, parameters_of
-from agentlora.core.types import Example, Expected, Output, Score, ToolCall
+from agentlora.core.types import JSON, Example, Expected, Output, Score, ToolCall
 from agentlora.eval.calls import Answer, canonical, parse_answer, render_calls
 
 MISSING_CASE = "missing"
+REMEMBERED = 20_000  # examples
+
+Offered: TypeAlias = Mapping[str, schema.Validator] | str
+"""The validator of every offered tool's arguments by its name, or what is wrong with a tool."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An example, kept so that no other has its id; `answered`: a tool fitted, and has answered."""
+
+    example: Example
+    offered: Offered
+    names: list[str]
+    keys: list[tuple[str, str]]
+    missing: bool
+    answered: bool
 
 
 class ToolCallEvaluator:
@@ -47,37 +64,40 @@ class ToolCallEvaluator:
     headline = "exact_match"
     lower_is_better = frozenset({"false_call", "guessed_call", "false_refusal"})
 
+    def __init__(self) -> None:
+        self._known: dict[int, _Asked] = {}
+
     def score(self, example: Example, output: Output) -> Score:
         """Judge one answer; unscored when an offered tool's own schema is unusable or decides nothing about it."""
-        for tool in example.tools:
-            for problem in schema.check_schema(parameters_of(function_of(tool))):
-                return Score(unscored=f"tool {function_of(tool).get('name')!r}: {problem}")
+        asked = self._asked(example)
+        if isinstance(asked.offered, str):
+            return Score(unscored=asked.offered)
         answer = parse_answer(output.text)
-        wanted = example.expected.calls
         try:
-            invalid = _schema_problem(example, answer)
+            invalid = _schema_problem(asked.offered, answer)
         except schema.UndecidedError as exc:
             return Score(unscored=f"the tool's schema: {exc}")
-        names = not answer.malformed and _names(answer.calls) == _names(wanted)
-        same = not answer.malformed and _bag(answer.calls) == _bag(wanted)
-        share = _right_arguments(wanted, answer.calls) if names else 0.0
-        right = same and (bool(wanted) or bool(answer.text))
+        wanted = example.expected.calls
         made = answer.attempted > 0
-        missing = example.tags.get("case") == MISSING_CASE
-        answered = any(m["role"] == "tool" for m in example.messages[-1:])  # a tool fitted, and has answered
-        values: dict[str, float | None] = {
-            "parsed": not answer.malformed and (made or not wanted),
-            "schema_valid": invalid is None if made or wanted else None,
-            "right_name": names if wanted else None,
-            "right_arguments": share if wanted else None,
-            "exact_match": same if wanted else None,
-            "false_call": None if wanted or missing or answered else made,
-            "guessed_call": made if missing and not wanted else None,
-            "false_refusal": not made if wanted else None,
-            "right_answer": right,
-        }
-        scores = {name: None if value is None else float(value) for name, value in values.items()}
-        return Score(scores, why="" if right else _why(wanted, answer, invalid, output))
+        names = not answer.malformed and _names(answer.calls) == asked.names
+        same = names and _keys(answer.calls) == asked.keys
+        wrong = _wrong_pairs(wanted, answer.calls) if names and not same else []
+        right = same and (bool(wanted) or bool(answer.text))
+        scores: dict[str, float | None] = dict.fromkeys(self.metrics)
+        scores["parsed"] = float(not answer.malformed and (made or not wanted))
+        scores["right_answer"] = float(right)
+        if made or wanted:
+            scores["schema_valid"] = float(invalid is None)
+        if wanted:
+            scores["right_name"] = float(names)
+            scores["right_arguments"] = _right_arguments(wanted, wrong) if names else 0.0
+            scores["exact_match"] = float(same)
+            scores["false_refusal"] = float(not made)
+        elif asked.missing:
+            scores["guessed_call"] = float(made)
+        elif not asked.answered:
+            scores["false_call"] = float(made)
+        return Score(scores, why="" if right else _why(wanted, answer, wrong, invalid, output))
 
     def validate(self, examples: Sequence[Example]) -> list[str]:
         """Problems found: a gold answer that is not wholly right, a corruption of it that scores as well."""
@@ -96,6 +116,22 @@ class ToolCallEvaluator:
                     problems.append(f"{example.id}: the gold answer with {label} still scores 1")
         return problems
 
+    def _asked(self, example: Example) -> _Asked:
+        """What judging an example needs, whatever the answer. It is looked at once, for an example is frozen."""
+        known = self._known.get(id(example))
+        if known is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            known = self._known[id(example)] = _Asked(
+                example,
+                _offered(example.tools),
+                _names(example.expected.calls),
+                _keys(example.expected.calls),
+                missing=example.tags.get("case") == MISSING_CASE,
+                answered=any(m["role"] == "tool" for m in example.messages[-1:]),
+            )
+        return known
+
     def _say(self, example: Example, text: str) -> Score:
         return self.score(example, Output(example.id, text))
 
@@ -110,39 +146,67 @@ def render_answer(expected: Expected) -> str:
 # --- comparing ----------------------------------------------------------------------------------
 
 
-def _names(calls: Sequence[ToolCall]) -> Counter[str]:
-    return Counter(call.name for call in calls)
+def _names(calls: Sequence[ToolCall]) -> list[str]:
+    """Of the calls, in an order that does not depend on theirs."""
+    return sorted([call.name for call in calls])
 
 
-def _bag(calls: Sequence[ToolCall]) -> Counter[tuple[str, str]]:
-    return Counter((call.name, canonical(call.arguments)) for call in calls)
+def _keys(calls: Sequence[ToolCall]) -> list[tuple[str, str]]:
+    """Equal for the same calls in any order."""
+    return sorted([(call.name, canonical(call.arguments)) for call in calls])
 
 
-def _right_arguments(wanted: Sequence[ToolCall], got: Sequence[ToolCall]) -> float:
-    """Of the expected arguments (of calls of the same names, right calls paired first), how many are right."""
-    left, right = _without(got, wanted), sum(len(c.arguments) for c in wanted)
-    total = right
+def _wrong_pairs(wanted: Sequence[ToolCall], got: Sequence[ToolCall]) -> list[tuple[ToolCall, ToolCall]]:
+    """(expected, made) of calls of the same names, not all of which are right: those that are not."""
+    if len(wanted) == len(got) == 1:
+        return [(wanted[0], got[0])]
+    left = _without(got, wanted)
+    pairs = []
     for gold in _without(wanted, got):
         call = next(c for c in left if c.name == gold.name)
         left.remove(call)
+        pairs.append((gold, call))
+    return pairs
+
+
+def _right_arguments(wanted: Sequence[ToolCall], wrong: Sequence[tuple[ToolCall, ToolCall]]) -> float:
+    """Of the expected arguments, how many are right, when the calls of these pairs are not."""
+    total = right = sum(len(c.arguments) for c in wanted)
+    for gold, call in wrong:
         right -= sum(
-            key not in call.arguments or canonical(call.arguments[key]) != canonical(value)
+            key not in call.arguments or not _same(call.arguments[key], value)
             for key, value in gold.arguments.items()
         )
     return right / total if total else 1.0
 
 
-def _schema_problem(example: Example, answer: Answer) -> str | None:
+def _same(a: Any, b: Any) -> bool:
+    return a == b if isinstance(a, str) and isinstance(b, str) else canonical(a) == canonical(b)
+
+
+@schema.by_value
+def _offered(tools: Sequence[JSON]) -> Offered:
+    found = {}
+    for tool in tools:
+        function = function_of(tool)
+        parameters = parameters_of(function)
+        for problem in schema.check_schema(parameters):
+            return f"tool {function.get('name')!r}: {problem}"
+        found[function["name"]] = schema.validator(parameters)
+    return found
+
+
+def _schema_problem(offered: Mapping[str, schema.Validator], answer: Answer) -> str | None:
     """What is wrong with the calls as calls of the offered tools; None when nothing is."""
     if answer.malformed:
         return "a call cannot be read"
     if not answer.calls:
         return "no call"
-    offered = {function_of(t)["name"]: parameters_of(function_of(t)) for t in example.tools}
     for call in answer.calls:
         if call.name not in offered:
             return f"called {call.name!r}, which is not offered"
-        for problem in schema.errors(offered[call.name], dict(call.arguments)):
+        problem = offered[call.name].problem(call.arguments)
+        if problem is not None:
             return f"{call.name}: {problem}"
     return None
 
@@ -150,7 +214,13 @@ def _schema_problem(example: Example, answer: Answer) -> str | None:
 # --- explaining ---------------------------------------------------------------------------------
 
 
-def _why(wanted: Sequence[ToolCall], answer: Answer, invalid: str | None, output: Output) -> str:
+def _why(
+    wanted: Sequence[ToolCall],
+    answer: Answer,
+    wrong: Sequence[tuple[ToolCall, ToolCall]],
+    invalid: str | None,
+    output: Output,
+) -> str:
     """The first thing that is wrong, in a few words."""
     if answer.malformed:
         cut = " (cut off at the token limit)" if output.finish_reason == "length" else ""
@@ -163,20 +233,16 @@ def _why(wanted: Sequence[ToolCall], answer: Answer, invalid: str | None, output
     if _names(answer.calls) != _names(wanted):
         got, gold = (", ".join(c.name for c in calls) for calls in (answer.calls, wanted))
         return f"called {got}; expected {gold}"
-    difference = next(_argument_differences(wanted, answer.calls), "wrong arguments")
+    difference = next(_argument_differences(wrong), "wrong arguments")
     return f"{difference} (does not fit the schema)" if invalid else difference
 
 
-def _argument_differences(wanted: Sequence[ToolCall], got: Sequence[ToolCall]) -> Iterator[str]:
-    """Differences between calls of the same names, calls that are right left out."""
-    left = _without(got, wanted)
-    for gold in _without(wanted, got):
-        call = next(c for c in left if c.name == gold.name)
-        left.remove(call)
+def _argument_differences(wrong: Sequence[tuple[ToolCall, ToolCall]]) -> Iterator[str]:
+    for gold, call in wrong:
         for key, value in gold.arguments.items():
             if key not in call.arguments:
                 yield f"argument {key!r} is missing"
-            elif canonical(call.arguments[key]) != canonical(value):
+            elif not _same(call.arguments[key], value):
                 yield f"argument {key!r} is {_short(call.arguments[key])}; expected {_short(value)}"
         for key in call.arguments:
             if key not in gold.arguments:
@@ -184,10 +250,10 @@ def _argument_differences(wanted: Sequence[ToolCall], got: Sequence[ToolCall]) -
 
 
 def _without(calls: Sequence[ToolCall], others: Sequence[ToolCall]) -> list[ToolCall]:
-    spare = _bag(others)
+    spare = Counter(_keys(others))
     left = []
     for call in calls:
-        (key,) = _bag([call])
+        (key,) = _keys([call])
         if spare[key]:
             spare[key] -= 1
         else:
