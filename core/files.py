@@ -77,7 +77,7 @@ def loads_strict(text: str | bytes) -> Any:
             character (a lone surrogate), or nested too deeply.
     """
 
-    if isinstance(text, bytes):
+    if isinstance(text, bytes | bytearray):
         text = text.decode(json.detect_encoding(text), "surrogatepass")
     try:
         value = _DECODER.decode(text)
