@@ -3,21 +3,48 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
 
 from agentlora.core import schema
-from agentlora.core.accepts import accepted
+from agentlora.core.accepts import NOTHING, Accepts, accepted
 from agentlora.core.errors import DataError
 from agentlora.core.grammar import function_of, parameters_of
-from agentlora.core.types import Example, Expected, Output, Score, ToolCall
-from agentlora.eval.calls import Answer, brief, parse_answer, render_calls
+from agentlora.core.types import JSON, Example, Expected, Output, Score, ToolCall
+from agentlora.eval.calls import Answer, brief, canonical, parse_answer, render_calls
 from agentlora.eval.scorers.equality import BY_SCHEMA, Comparing, Comparison, another, matched, member_of
 
 MISSING_CASE = "missing"
 MOST_NAMED = 5  # calls, in a reason
+REMEMBERED = 20_000  # examples
+
+Offered: TypeAlias = Mapping[str, schema.Validator] | str
+"""The validator of every offered tool's arguments by its name, or what is wrong with a tool."""
+Pairs: TypeAlias = Sequence[tuple[ToolCall, ToolCall]]
+"""Calls of one name that are not the same: (expected, made)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An example, kept so that no other has its id; `problem`: why no answer to it can be judged; `answered`: a tool
+    fitted, and has answered.
+    """
+
+    example: Example
+    offered: Mapping[str, schema.Validator]
+    problem: str
+    accepts: Accepts
+    names: list[str]
+    keys: list[tuple[str, str]]
+    missing: bool
+    answered: bool
+
+    def schema_of(self, name: str) -> Any:
+        """Of a tool's arguments; None where no such tool is offered."""
+        found = (f for f in map(function_of, self.example.tools) if f.get("name") == name)
+        return next((parameters_of(function) for function in found), None)
 
 
 class ToolCallEvaluator:
@@ -54,6 +81,7 @@ class ToolCallEvaluator:
     lower_is_better = frozenset({"false_call", "guessed_call", "false_refusal"})
     Params = Comparing
     how: Comparing = BY_SCHEMA
+    _known: ClassVar[dict[int, _Asked]] = {}  # by the ids of examples, whoever judges them
 
     def configured(self, params: Comparing) -> ToolCallEvaluator:
         found = copy(self)
@@ -64,38 +92,35 @@ class ToolCallEvaluator:
         """Judge one answer; unscored when an offered tool's own schema, or what the example accepts, is unusable, or
         the schema decides nothing about the answer.
         """
-        for tool in example.tools:
-            for problem in schema.check_schema(parameters_of(function_of(tool))):
-                return Score(unscored=f"tool {function_of(tool).get('name')!r}: {problem}")
+        asked = self._asked(example)
+        if asked.problem:
+            return Score(unscored=asked.problem)
         answer = parse_answer(output.text)
-        wanted = example.expected.calls
         try:
-            invalid = _schema_problem(example, answer)
-            compared = _Compared(example, answer.calls, self.how)
+            invalid = _schema_problem(asked.offered, answer)
         except schema.UndecidedError as exc:
             return Score(unscored=f"the tool's schema: {exc}")
-        except DataError as exc:
-            return Score(unscored=str(exc))
-        names = not answer.malformed and _names(answer.calls) == _names(wanted)
-        same = names and not compared.wrong
-        share = compared.share() if names else 0.0
-        right = same and (bool(wanted) or bool(answer.text))
+        wanted = example.expected.calls
         made = answer.attempted > 0
-        missing = example.tags.get("case") == MISSING_CASE
-        answered = any(m["role"] == "tool" for m in example.messages[-1:])  # a tool fitted, and has answered
-        values: dict[str, float | None] = {
-            "parsed": not answer.malformed and (made or not wanted),
-            "schema_valid": invalid is None if made or wanted else None,
-            "right_name": names if wanted else None,
-            "right_arguments": share if wanted else None,
-            "exact_match": same if wanted else None,
-            "false_call": None if wanted or missing or answered else made,
-            "guessed_call": made if missing and not wanted else None,
-            "false_refusal": not made if wanted else None,
-            "right_answer": right,
-        }
-        scores = {name: None if value is None else float(value) for name, value in values.items()}
-        return Score(scores, why="" if right else _why(compared, answer, invalid, output))
+        names = not answer.malformed and _names(answer.calls) == asked.names
+        compared = _Compared(asked, answer.calls, self.how) if names else None
+        same = compared is not None and not compared.wrong
+        right = same and (bool(wanted) or bool(answer.text))
+        scores: dict[str, float | None] = dict.fromkeys(self.metrics)
+        scores["parsed"] = float(not answer.malformed and (made or not wanted))
+        scores["right_answer"] = float(right)
+        if made or wanted:
+            scores["schema_valid"] = float(invalid is None)
+        if wanted:
+            scores["right_name"] = float(names)
+            scores["right_arguments"] = compared.share() if compared else 0.0
+            scores["exact_match"] = float(same)
+            scores["false_refusal"] = float(not made)
+        elif asked.missing:
+            scores["guessed_call"] = float(made)
+        elif not asked.answered:
+            scores["false_call"] = float(made)
+        return Score(scores, why="" if right else _why(wanted, compared, answer, invalid, output))
 
     def validate(self, examples: Sequence[Example]) -> list[str]:
         """Problems found: a gold answer that is not wholly right, a corruption of it that scores as well."""
@@ -109,10 +134,19 @@ class ToolCallEvaluator:
             if gold.unscored:
                 problems.append(f"{example.id}: the gold answer is unscored: {gold.unscored}")
                 continue
-            for label, text in _corruptions(example, accepted(example.accepts).optional):
+            for label, text in corruptions(example, accepted(example.accepts).optional):
                 if self._say(example, text).metrics["right_answer"] == 1.0:
                     problems.append(f"{example.id}: the gold answer with {label} still scores 1")
         return problems
+
+    def _asked(self, example: Example) -> _Asked:
+        """What judging an example needs, whatever the answer. It is looked at once, for an example is frozen."""
+        known = self._known.get(id(example))
+        if known is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            known = self._known[id(example)] = _looked_at(example)
+        return known
 
     def _say(self, example: Example, text: str) -> Score:
         return self.score(example, Output(example.id, text))
@@ -128,32 +162,26 @@ def render_answer(expected: Expected) -> str:
 # --- comparing ----------------------------------------------------------------------------------
 
 
-def _names(calls: Sequence[ToolCall]) -> Counter[str]:
-    return Counter(call.name for call in calls)
+def _names(calls: Sequence[ToolCall]) -> list[str]:
+    """Of the calls, in an order that does not depend on theirs."""
+    return sorted([call.name for call in calls])
+
+
+def _keys(calls: Sequence[ToolCall]) -> list[tuple[str, str]]:
+    """Equal for equal calls in any order."""
+    return sorted([(call.name, canonical(call.arguments)) for call in calls])
 
 
 class _Compared:
-    """Expected calls beside those that were made: `wrong` has the pairs of calls of one name that are not the same, in
-    order; where as many were made of each name as are expected, all that is not right.
-    """
+    """As many calls of each name as are expected, beside those: `wrong` are the pairs that are not the same."""
 
-    def __init__(self, example: Example, got: Sequence[ToolCall], how: Comparing) -> None:
-        self.wanted = example.expected.calls
-        self._tools = {function_of(t).get("name"): parameters_of(function_of(t)) for t in example.tools}
-        self._how, self._accepts = how, accepted(example.accepts)
-        right = matched(len(self.wanted), len(got), lambda i, j: self._same(self.wanted[i], got[j]))
-        taken = set(right.values())
-        spare = [call for j, call in enumerate(got) if j not in taken]
-        self.wrong: list[tuple[ToolCall, ToolCall]] = []
-        for i, gold in enumerate(self.wanted):
-            other = next((call for call in spare if call.name == gold.name), None) if i not in right else None
-            if other is not None:
-                spare.remove(other)
-                self.wrong.append((gold, other))
+    def __init__(self, asked: _Asked, got: Sequence[ToolCall], how: Comparing) -> None:
+        self._asked, self._how = asked, how
+        self.wrong: Pairs = () if _keys(got) == asked.keys else self._wrong(got)
 
     def share(self) -> float:
-        """Of the expected arguments, how many are right; the calls have to be of the expected names."""
-        total = sum(len(call.arguments) for call in self.wanted)
+        """Of the expected arguments, how many are right."""
+        total = sum(len(call.arguments) for call in self._asked.example.expected.calls)
         lost = sum(not self._right(gold, call, key) for gold, call in self.wrong for key in gold.arguments)
         return (total - lost) / total if total else 1.0
 
@@ -171,35 +199,80 @@ class _Compared:
                 if key not in gold.arguments:
                     yield f"argument {brief(key)!r} is not expected"
 
+    def _wrong(self, got: Sequence[ToolCall]) -> Pairs:
+        """What is left when those that are the same are paired; the first ones of a name together."""
+        wanted = self._asked.example.expected.calls
+        right = matched(len(wanted), len(got), lambda i, j: self._same(wanted[i], got[j]))
+        taken = set(right.values())
+        spare = [call for j, call in enumerate(got) if j not in taken]
+        pairs = []
+        for gold in (call for i, call in enumerate(wanted) if i not in right):
+            other = next(call for call in spare if call.name == gold.name)
+            spare.remove(other)
+            pairs.append((gold, other))
+        return pairs
+
     def _same(self, gold: ToolCall, call: ToolCall) -> bool:
         if gold.name != call.name:
             return False
-        schema_of = self._tools.get(gold.name)
-        return self._comparison(schema_of).same(gold.arguments, call.arguments, schema_of)
+        held = self._asked.schema_of(gold.name)
+        return self._comparison(held).same(gold.arguments, call.arguments, held)
 
     def _right(self, gold: ToolCall, call: ToolCall, key: str) -> bool:
-        schema_of = self._tools.get(gold.name)
-        how = self._comparison(schema_of)
+        held = self._asked.schema_of(gold.name)
+        how = self._comparison(held)
         if key not in call.arguments:
             return how.may_lack(key)
-        inner = member_of(schema_of, key)
-        return how.same(gold.arguments[key], call.arguments[key], inner, key)
+        return how.same(gold.arguments[key], call.arguments[key], member_of(held, key), key)
 
     def _comparison(self, root: Any) -> Comparison:
-        return Comparison(self._how, self._accepts, root)
+        return Comparison(self._how, self._asked.accepts, root)
 
 
-def _schema_problem(example: Example, answer: Answer) -> str | None:
+def _looked_at(example: Example) -> _Asked:
+    offered, accepts, problem = _offered(example.tools), NOTHING, ""
+    try:
+        accepts = accepted(example.accepts)
+    except DataError as exc:
+        problem = str(exc)
+    if isinstance(offered, str):
+        offered, problem = {}, offered
+    calls = example.expected.calls
+    return _Asked(
+        example,
+        offered,
+        problem,
+        accepts,
+        _names(calls),
+        _keys(calls),
+        missing=example.tags.get("case") == MISSING_CASE,
+        answered=any(m["role"] == "tool" for m in example.messages[-1:]),
+    )
+
+
+@schema.by_value
+def _offered(tools: Sequence[JSON]) -> Offered:
+    found = {}
+    for tool in tools:
+        function = function_of(tool)
+        parameters = parameters_of(function)
+        for problem in schema.check_schema(parameters):
+            return f"tool {function.get('name')!r}: {problem}"
+        found[function["name"]] = schema.validator(parameters)
+    return found
+
+
+def _schema_problem(offered: Mapping[str, schema.Validator], answer: Answer) -> str | None:
     """What is wrong with the calls as calls of the offered tools; None when nothing is."""
     if answer.malformed:
         return "a call cannot be read"
     if not answer.calls:
         return "no call"
-    offered = {function_of(t)["name"]: parameters_of(function_of(t)) for t in example.tools}
     for call in answer.calls:
         if call.name not in offered:
-            return f"called {call.name!r}, which is not offered"
-        for problem in schema.errors(offered[call.name], dict(call.arguments)):
+            return f"called {brief(call.name)!r}, which is not offered"
+        problem = offered[call.name].problem(call.arguments)
+        if problem is not None:
             return f"{call.name}: {problem}"
     return None
 
@@ -207,9 +280,14 @@ def _schema_problem(example: Example, answer: Answer) -> str | None:
 # --- explaining ---------------------------------------------------------------------------------
 
 
-def _why(compared: _Compared, answer: Answer, invalid: str | None, output: Output) -> str:
+def _why(
+    wanted: Sequence[ToolCall],
+    compared: _Compared | None,
+    answer: Answer,
+    invalid: str | None,
+    output: Output,
+) -> str:
     """The first thing that is wrong, in a few words."""
-    wanted = compared.wanted
     if answer.malformed:
         cut = " (cut off at the token limit)" if output.finish_reason == "length" else ""
         return f"a call that cannot be read{cut}"
@@ -218,7 +296,7 @@ def _why(compared: _Compared, answer: Answer, invalid: str | None, output: Outpu
         return f"called {called}; expected no call" if called else "an empty answer"
     if not answer.calls:
         return f"no call; expected {_listed(wanted)}"
-    if _names(answer.calls) != _names(wanted):
+    if compared is None:
         return f"called {_listed(answer.calls)}; expected {_listed(wanted)}"
     difference = next(compared.differences(), "wrong arguments")
     return f"{difference} (does not fit the schema)" if invalid else difference
@@ -237,7 +315,7 @@ def _short(value: Any) -> str:
 # --- corrupting ---------------------------------------------------------------------------------
 
 
-def _corruptions(example: Example, optional: Sequence[str]) -> Iterator[tuple[str, str]]:
+def corruptions(example: Example, optional: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
     """Wrong answers made from the gold one: (what was done, the text). `optional`: arguments that may be missing."""
     calls = list(example.expected.calls)
     tools = {function_of(t)["name"]: parameters_of(function_of(t)) for t in example.tools}
