@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -140,6 +140,20 @@ class TrainingConfig(Strict):
         return self
 
 
+class EvaluatorConfig(Strict):
+    """An evaluator beside the task's own, or settings of that one."""
+
+    name: str
+    label: str | None = Field(None, pattern=r"^[a-z0-9]+([._-][a-z0-9]+)*$")
+    """What its metrics begin with (``label.metric``), so that one can judge twice; its name when not given."""
+    params: dict[str, Any] = {}
+    """The evaluator's own settings."""
+
+    @property
+    def called(self) -> str:
+        return self.label or self.name
+
+
 class EvalConfig(Strict):
     engine: str | None = None
     """vllm, transformers or another engine; when not given, the one that will serve (see serve_on)."""
@@ -158,6 +172,17 @@ class EvalConfig(Strict):
         if probes == "all" or (type(probes) is int and probes >= 0):
             return probes
         raise ValueError("give a number of probes, all, or 0 for none")
+
+    evaluators: list[EvaluatorConfig] = []
+    """Who judges answers beside the task's own evaluator, which stays first and decides: names, or name and params."""
+
+    @field_validator("evaluators", mode="before")
+    @classmethod
+    def _named(cls, evaluators: Any) -> Any:
+        """Their names alone will do."""
+        if not isinstance(evaluators, list):
+            return evaluators
+        return [{"name": entry} if isinstance(entry, str) else entry for entry in evaluators]
 
 
 class RunConfig(Strict):
@@ -222,6 +247,9 @@ def _explain(model: type[BaseModel], error: Any, where: str) -> str:
 def _fields_at(model: type[BaseModel], path: Iterable[str]) -> list[str]:
     current: Any = model
     for part in path:
+        if get_args(current):  # the number of an entry in a list
+            current = get_args(current)[0]
+            continue
         field = current.model_fields.get(part) if hasattr(current, "model_fields") else None
         current = field.annotation if field is not None else None
     fields = getattr(current, "model_fields", {})

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import DataError, boundary
+from agentlora.core.evaluators import own_evaluator
 from agentlora.core.examples import Examples, kept
 from agentlora.core.files import canonical_json, read_json, sha256_json, write_json
 from agentlora.core.manager import Plugins
@@ -34,7 +35,6 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
     Raises:
         DataError: the training split is empty, an example of it has no answer, or a group is in two splits.
     """
-    task = plugins.get("tasks", run.config.task)
     name, builder, params = builder_of(run.config, plugins)
     with run.stage("data"):
         splits: Splits = {split: build_split(run.config, plugins, split) for split in SPLITS}
@@ -52,7 +52,7 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
             first, where = card["quarantined"][0], run.directory / "data" / "card.json"
             message = f"warning: broken rows are left out, the first: {first} The others: {where}"
             run.note("data", "quarantined", message=message, rows=card["quarantined"][:PROBLEMS_KEPT])
-        warn_of_wrong_gold(run, plugins.get("evaluators", task.evaluator), splits["test"])
+        warn_of_wrong_gold(run, own_evaluator(run.config, plugins), splits["test"])
         if not splits["test"]:
             run.note(
                 "data",

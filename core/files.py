@@ -77,22 +77,35 @@ def loads_strict(text: str | bytes) -> Any:
             character (a lone surrogate), or nested too deeply.
     """
 
-    def refuse(name: str) -> float:
-        raise ValueError(f"{name} is not a JSON number")
-
-    def finite(digits: str) -> float:
-        number = float(digits)
-        return number if math.isfinite(number) else refuse(digits)
-
+    if isinstance(text, bytes | bytearray):
+        text = text.decode(json.detect_encoding(text), "surrogatepass")
     try:
-        value = json.loads(text, parse_constant=refuse, parse_float=finite)
-        json.dumps(value, ensure_ascii=False).encode()
+        value = _DECODER.decode(text)
+        if "\\u" in text or text.count("[") + text.count("{") > _SHALLOW:
+            json.dumps(value, ensure_ascii=False).encode()
+        elif not text.isascii():
+            text.encode()
     except RecursionError as exc:
         raise ValueError("nested too deeply") from exc
     except UnicodeEncodeError as exc:
         code = f"\\u{ord(exc.object[exc.start]):04x}"
         raise ValueError(f"holds half a character ({code}, a lone surrogate)") from exc
     return value
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits)
+
+
+_DECODER = json.JSONDecoder(
+    parse_constant=_refuse, parse_float=_finite
+)  # made once: that takes as long as a call
+_SHALLOW = 200  # brackets that cannot nest too deeply to be written again
 
 
 @contextmanager

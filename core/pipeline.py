@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from agentlora.core import journal
 from agentlora.core.config import RunConfig
 from agentlora.core.data import build_data, card_of, needs_answers, split_digest
 from agentlora.core.errors import AgentLoraError, ConfigError, TrainError, boundary, needs_extra
+from agentlora.core.evaluators import evaluators_of, validated, with_evaluators
 from agentlora.core.examples import evenly
 from agentlora.core.files import read_json, sha256_bytes, sha256_json, write_atomic
 from agentlora.core.home import home
@@ -20,6 +22,7 @@ from agentlora.core.manager import Plugins
 from agentlora.core.messages import answer_message
 from agentlora.core.oom import oom_kills
 from agentlora.core.processes import check_processes, follow_first, process_index, start_others, together
+from agentlora.core.provenance import provenance, redact
 from agentlora.core.resolving import served_places
 from agentlora.core.run import Run
 from agentlora.core.types import (
@@ -202,6 +205,7 @@ def evaluate(
     probes: int | Literal["all"] | None = None,
     options: Mapping[str, Any] | None = None,
     constrained: bool = False,
+    evaluators: Sequence[str] = (),
 ) -> Any:
     """Put the run's adapter and the baselines to the examples of a split, and adapter and base to `probes` of the
     general-ability probes (None: as many as the configuration says); returns the `Record`. `constrained`: the adapter
@@ -210,25 +214,29 @@ def evaluate(
     Writes ``eval/record.json``, ``samples.jsonl``, ``probes.jsonl``, ``report.html`` and ``report.md`` (for dev:
     ``eval-dev/``); while it is under way, ``samples.part.jsonl``, from which one that was killed goes on.
     Reading test is counted, across runs, by the digest of its examples, when it begins; going on is no new reading.
+    `evaluators` judge beside those of the run (see `core.evaluators.with_evaluators`).
+
 
     Raises:
-        ConfigError: the run has no adapter, the split is empty, fewer examples would replace a test record of more, or
-            another process trains or evaluates this run.
+        ConfigError: the run has no adapter, there is no such evaluator, the split is empty, fewer examples would
+            replace a test record of more, or another process trains or evaluates this run.
         EvalError: (nearly) no request to the adapter, or to the base, could be answered and judged.
     """
-    from agentlora.core.provenance import provenance
     from agentlora.core.teacher import rank_of
     from agentlora.eval.conditions import Condition, choose_shots, default_conditions, other_way
     from agentlora.eval.kept import FILE
     from agentlora.eval.probing import ask_probes
     from agentlora.eval.runner import AnswerCache, evaluate
+    from agentlora.eval.scorers.several import Several
     from agentlora.plugins.bases.resolve import resolve_base
 
-    config = run.config
+    config = with_evaluators(run.config, evaluators, plugins)
     method: Method = plugins.get("peft_methods", config.method.name)
     name = engine_name or config.eval.engine or engine_for(config, method)
     task = plugins.get("tasks", config.task)
-    evaluator = plugins.get("evaluators", task.evaluator)
+    own, others = evaluators_of(config, plugins)
+    settings = json.dumps([entry.model_dump(mode="json") for entry in config.eval.evaluators], sort_keys=True)
+    evaluator = Several(own, others, settings) if others else own
     factory = plugins.get("engines", name)
     if not getattr(factory, "takes_adapters", True):
         raise ConfigError(
@@ -253,6 +261,7 @@ def evaluate(
         base = resolve_base(config.model, plugins, home())
         refuse_another_base(run, base)
         given = _teachers(run, plugins, examples, split)
+        judging = _judging(run, config, own, others, examples)
         served_as = f"{run.id.lower()}@{digest[:12]}"
         spec = EngineSpec(
             base.model_dir,
@@ -287,7 +296,7 @@ def evaluate(
                 "base": base_facts(base),
                 "adapter": digest,
                 "engine": name,
-                "provenance": provenance(config.seed),
+                "provenance": provenance(config.seed) | judging,
             }
             record, samples = evaluate(
                 engine=engine,
@@ -346,6 +355,23 @@ def _teachers(run: Run, plugins: Plugins, examples: Sequence[Example], split: Sp
     except AgentLoraError as exc:  # it is shown beside the others, and decides nothing
         run.note("eval", "no teacher", message=f"warning: not compared with the teacher: {exc}")
         return {}
+
+
+def _judging(
+    run: Run, config: RunConfig, own: Any, others: Mapping[str, Any], examples: Sequence[Example]
+) -> dict[str, Any]:
+    """What a record says of who judges: the evaluators with their settings, and what they find wrong with the examples
+    or themselves, which is told.
+    """
+    entries = [entry.model_dump(mode="json") for entry in config.eval.evaluators]
+    problems = validated(own, others, examples)
+    for name, found in problems.items():
+        who = f"the evaluator {name!r}" if name else "the evaluator"
+        more = f" (and {found['problems'] - 1} more)" if found["problems"] > 1 else ""
+        message = f"warning: {who} and the examples do not agree: {found['first'][0]}{more}"
+        run.note("eval", "warning", message=message, problems=found["first"])
+    said = {"evaluators": redact(entries), "evaluator_problems": problems}
+    return {key: value for key, value in said.items() if value}
 
 
 def figures_of(record: Any) -> dict[str, float]:

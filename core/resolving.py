@@ -9,6 +9,7 @@ from typing import Any
 
 from agentlora.core.config import MethodConfig, RunConfig, TrainerConfig, all_at_once, merge, parse
 from agentlora.core.errors import ConfigError
+from agentlora.core.evaluators import check_evaluators, evaluator_names
 from agentlora.core.manager import Plugins
 from agentlora.core.presets import overlay_of
 from agentlora.core.processes import check_processes
@@ -50,6 +51,8 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
         ):
             checking(partial(_check_params, plugins, kind, section, name, _section(raw, section)))
         for config in parsed:
+            for check in check_evaluators(config.eval.evaluators, plugins):
+                checking(check)
             checking(partial(_check_method, task, config.method.name))
             checking(partial(_check_serving, plugins, config))
             checking(partial(_check_teacher, config))
@@ -73,6 +76,7 @@ def _of_builder(plugins: Plugins, data: Any) -> Mapping[str, Any]:
 def _names(raw: Mapping[str, Any], task: Task) -> Iterator[tuple[str, str]]:
     """(kind, name) of every thing that a configuration names, whether the rest of it can be read or not."""
     yield "evaluators", task.evaluator
+    yield from (("evaluators", name) for name in evaluator_names(_section(raw, "eval").get("evaluators")))
     for kind, section, key in (
         ("peft_methods", "method", "name"),
         ("trainers", "trainer", "name"),

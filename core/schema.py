@@ -1,25 +1,110 @@
 """JSON Schema (2020-12, draft 7 and older) without a network: an unknown ``$ref`` is an error, never a fetch.
 
-``jsonschema_rs`` validates (0.8 µs a small call against 92 µs for ``jsonschema``, the reference that the tests hold
-it to); it is imported on first use. Non-finite numbers are not JSON and never valid.
+``jsonschema_rs`` validates; it is imported on first use. The tests hold it to the official test suite and to
+``jsonschema``, and list where these two differ. ``format`` says something and decides nothing, as both drafts have
+it by default. Non-finite numbers and half characters are not JSON and never valid.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from functools import lru_cache
+import marshal
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, wraps
 from itertools import islice
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from agentlora.core.errors import DataError
 from agentlora.core.types import JSON
 
 TOO_MANY_STEPS = "a pattern of the schema takes too many steps on this value"
+KEPT = 4096  # results by value; compiled schemas
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+R = TypeVar("R")
 
 
 class UndecidedError(DataError):
     """Whether a value fits a schema was not found out; the message says why."""
+
+
+class Validator:
+    """A compiled schema. It judges values that were read from JSON, and does not look again whether they are that."""
+
+    __slots__ = ("_compiled",)
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+
+    def is_valid(self, value: Any) -> bool:
+        """Whether it was shown that `value` fits."""
+        return bool(self._compiled.is_valid(value))
+
+    def problem(self, value: Any) -> str | None:
+        """The first of its `errors`; None where there is none. Raises as `errors`."""
+        if self._compiled.is_valid(value):
+            return None
+        return next(iter(self.errors(value)), None)
+
+    def errors(self, value: Any) -> list[str]:
+        """What is wrong with `value`, one ``path: message`` a problem; empty when it fits.
+
+        Raises:
+            UndecidedError: a pattern was given up on, or `value` is nested too deeply for the validator.
+        """
+        found, undecided = [], []
+        for error in self.found(value):
+            path = "/".join(str(part) for part in error.instance_path) or "(root)"
+            if given_up(error):
+                undecided.append(f"{path}: {TOO_MANY_STEPS}")
+            else:
+                found.append(f"{path}: {error.message}")
+        if undecided and not found:
+            raise UndecidedError(undecided[0])
+        return found
+
+    def found(self, value: Any, most: int | None = None) -> Iterator[Any]:
+        """The validator's own errors (``jsonschema_rs.ValidationError``), at most `most`.
+
+        Raises:
+            UndecidedError: `value` is nested too deeply.
+        """
+        try:
+            yield from islice(self._compiled.iter_errors(value), most)
+        except ValueError as exc:  # it recurses, and stops at 255 levels
+            raise UndecidedError(f"(root): {exc}") from exc
+
+
+def by_value(function: Callable[[Any], R]) -> Callable[[Any], R]:
+    """`function`, asked once for values of JSON that are alike, in whatever objects: they are told apart by their
+    bytes, which takes a microsecond or two for a tool. It gets a copy, so that what is changed later changes no result.
+    """
+
+    @lru_cache(maxsize=KEPT)
+    def of_bytes(dumped: bytes) -> R:
+        return function(marshal.loads(dumped))
+
+    @wraps(function)
+    def of(value: Any) -> R:
+        try:
+            # version 2 writes alike what is alike, whoever else holds its parts
+            dumped = marshal.dumps(value, 2)
+        except ValueError:  # a class of somebody's own, or nested too deeply
+            return function(value)
+        return of_bytes(dumped)
+
+    return of
+
+
+@by_value
+def validator(schema: Any) -> Validator:
+    """The validator of `schema`, compiled once for all schemas that say the same.
+
+    Raises:
+        DataError: it is not a usable JSON Schema.
+        TypeError: it holds what JSON does not have.
+    """
+    return _validator(_canonical(schema))
 
 
 def errors(schema: JSON, instance: Any) -> list[str]:
@@ -30,36 +115,53 @@ def errors(schema: JSON, instance: Any) -> list[str]:
         UndecidedError: a pattern of it was given up on, or `instance` is nested too deeply for the validator.
     """
     problem = _not_json(instance)
-    if problem:
-        return [problem]
-    found, undecided = [], []
-    for error in errors_of(schema, instance):
-        path = "/".join(str(part) for part in error.instance_path) or "(root)"
-        if given_up(error):
-            undecided.append(f"{path}: {TOO_MANY_STEPS}")
-        else:
-            found.append(f"{path}: {error.message}")
-    if undecided and not found:
-        raise UndecidedError(undecided[0])
-    return found
+    return [problem] if problem else validator(schema).errors(instance)
 
 
 def is_valid(schema: JSON, instance: Any) -> bool:
     """Whether `instance` is a JSON value of which it was shown that it fits `schema`. Raises DataError when `schema` is
     unusable.
     """
-    return _not_json(instance) is None and bool(_validator(_canonical(schema)).is_valid(instance))
+    fits = validator(schema).is_valid
+    return _not_json(instance) is None and fits(instance)
 
 
 def check_schema(schema: Any) -> list[str]:
     """Why `schema` is not a usable JSON Schema; empty when it is."""
     try:
-        _validator(_canonical(schema))
+        validator(schema)
     except DataError as exc:
         return [str(exc)]
     except TypeError as exc:
         return [f"not JSON: {exc}"]
     return []
+
+
+def compiled(schema: Any, *, formats: bool | None = None, known: Mapping[str, Any] = _NOTHING) -> Validator:
+    """A validator of its own.
+
+    Args:
+        formats: whether every ``format`` decides, or none; None: those whose schema's own vocabulary says so.
+        known: by URI, what references may name beside the schema itself and the drafts' own schemas.
+
+    Raises:
+        DataError: `schema` is not a usable JSON Schema.
+    """
+    import jsonschema_rs
+
+    if not isinstance(schema, dict | bool):
+        raise DataError(f"a JSON Schema is an object or a boolean, not {json.dumps(schema)[:80]}")
+
+    def find(uri: str) -> Any:
+        if uri in known:
+            return known[uri]
+        raise ValueError(f"$ref to {uri!r} is outside the schema; references are never fetched")
+
+    try:
+        made = jsonschema_rs.validator_for(schema, retriever=find, validate_formats=formats)
+    except Exception as exc:  # jsonschema_rs raises several unrelated classes here
+        raise DataError(f"not a usable JSON Schema: {exc}") from exc
+    return Validator(made)
 
 
 def errors_of(
@@ -75,11 +177,12 @@ def errors_of(
         DataError: `schema` is not a usable JSON Schema.
         UndecidedError: `instance` is nested too deeply.
     """
-    validator = _validator(_canonical(schema), formats)
-    try:
-        yield from islice(validator.iter_errors(instance), most)
-    except ValueError as exc:  # it recurses, and stops at 255 levels
-        raise UndecidedError(f"(root): {exc}") from exc
+    return _validator(_canonical(schema), formats).found(instance, most)
+
+
+@lru_cache(maxsize=KEPT)
+def _validator(schema_json: str, formats: bool | None = None) -> Validator:
+    return compiled(json.loads(schema_json), formats=formats)
 
 
 def given_up(error: Any) -> bool:
@@ -90,29 +193,23 @@ def given_up(error: Any) -> bool:
 
 
 def _canonical(schema: Any) -> str:
-    return json.dumps(schema, sort_keys=True)
+    """Raises TypeError or DataError where it is no JSON."""
+    try:
+        return _whole(json.dumps(schema, sort_keys=True, ensure_ascii=False, allow_nan=False))
+    except (ValueError, RecursionError) as exc:
+        raise DataError(f"not a usable JSON Schema, because it is no JSON: {exc}") from exc
 
 
 def _not_json(instance: Any) -> str | None:
     try:
-        json.dumps(instance, allow_nan=False)
+        _whole(json.dumps(instance, ensure_ascii=False, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as exc:
         return f"(root): not a JSON value: {exc}"
     return None
 
 
-@lru_cache(maxsize=4096)
-def _validator(schema_json: str, formats: bool | None = None) -> Any:
-    import jsonschema_rs
-
-    schema = json.loads(schema_json)
-    if not isinstance(schema, dict | bool):
-        raise DataError(f"a JSON Schema is an object or a boolean, not {schema_json[:80]}")
-
-    def refuse(uri: str) -> Any:
-        raise ValueError(f"$ref to {uri!r} is outside the schema; references are never fetched")
-
-    try:
-        return jsonschema_rs.validator_for(schema, retriever=refuse, validate_formats=formats)
-    except Exception as exc:  # jsonschema_rs raises several unrelated classes here
-        raise DataError(f"not a usable JSON Schema: {exc}") from exc
+def _whole(text: str) -> str:
+    """Raises UnicodeEncodeError, a ValueError, where there is half a character in it."""
+    if not text.isascii():
+        text.encode()
+    return text

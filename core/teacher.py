@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -83,31 +83,52 @@ def find_teacher(config: RunConfig, plugins: Plugins) -> Teacher:
 
 
 def _endpoint(source: str, teacher: TeacherConfig) -> Teacher:
-    url, _, model = source.partition("#")
-    if "@" in url.split("/")[2] or "?" in url:
-        raise ConfigError(
-            "--teacher: an address holds no name, key or query. Put the key into the environment, and name its "
-            "variable with --set teacher.options.api_key_env=NAME."
-        )
-    if not model:
-        raise ConfigError(
-            f"--teacher {source}: which model of the endpoint? Write {source}#MODEL "
-            f"(GET {url.rstrip('/')}/models lists them)."
-        )
-    for name in ("base_url", "model"):
-        if name in teacher.options:
-            raise ConfigError(f"teacher.options.{name}: --teacher says it.")
     if teacher.engine not in (None, "openai"):
         raise ConfigError(
             f"teacher.engine is {teacher.engine!r}, and the teacher is an endpoint: leave it out."
         )
-    spec = EngineSpec(Path(), "", options={**teacher.options, "base_url": url, "model": model})
+    url, model, spec = endpoint(source, teacher.options, "--teacher", "teacher.options")
     return Teacher(f"{model} at {url}", f"openai {url} {model} {_telling(teacher)}", "openai", spec)
+
+
+def endpoint(
+    source: str, options: Mapping[str, Any], where: str, its_options: str
+) -> tuple[str, str, EngineSpec]:
+    """(address, model, what the engine ``openai`` is opened on) of ``http://host/v1#model``.
+
+    Args:
+        where, its_options: the settings, for messages.
+
+    Raises:
+        ConfigError: the address is none, lacks the model, or holds a secret.
+    """
+    url, _, model = source.partition("#")
+    if not re.match(r"https?://[^/]", url):
+        raise ConfigError(f"{where}: {source!r} is no address. Write http://HOST/v1#MODEL.")
+    if "@" in url.split("/")[2] or "?" in url:
+        raise ConfigError(
+            f"{where}: an address holds no name, key or query. Put the key into the environment, and name its "
+            f"variable with --set {its_options}.api_key_env=NAME."
+        )
+    if not model:
+        raise ConfigError(
+            f"{where} {source}: which model of the endpoint? Write {source}#MODEL "
+            f"(GET {url.rstrip('/')}/models lists them)."
+        )
+    for name in ("base_url", "model"):
+        if name in options:
+            raise ConfigError(f"{its_options}.{name}: {where} says it.")
+    return url, model, EngineSpec(Path(), "", options={**options, "base_url": url, "model": model})
 
 
 def _telling(teacher: TeacherConfig) -> str:
     """Those of an engine's options that can change what it answers."""
-    return sha256_json({key: part for key, part in teacher.options.items() if key not in SILENT})[:12]
+    return telling(teacher.options)
+
+
+def telling(options: Mapping[str, Any]) -> str:
+    """A digest of those of an engine's options that can change what it answers."""
+    return sha256_json({key: part for key, part in options.items() if key not in SILENT})[:12]
 
 
 def named(config: RunConfig) -> RunConfig:

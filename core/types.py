@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, r
 if TYPE_CHECKING:
     from agentlora.core.run import Run
 
+LATER = "accepts"  # came later: it is left out where it is None, so that the digests of older data stay
 METHOD_FILE = "method.json"  # in an export that PEFT cannot load: whose `load` does
 JSON: TypeAlias = dict[str, Any]
 Split: TypeAlias = Literal["train", "dev", "test"]
@@ -59,7 +60,8 @@ class Example:
     `messages` ends with the turn to be answered. `tools` are in OpenAI function format. Examples with the
     same `group` share one rendered prefix (system prompt and tools) and never straddle two splits.
     `tags` are for reports: builders set at least ``case`` and ``slice``. `schema` is a JSON Schema of the expected
-    value; one that says so (`core.xml_values`) of a value that is written as XML: a text is expected then.
+    value; one that says so (`core.xml_values`) of a value that is written as XML: a text is expected then. `accepts`
+    says what evaluators take as right beside `expected` (`agentlora.core.accepts`).
     """
 
     id: str
@@ -72,9 +74,10 @@ class Example:
     group: str = ""
     weight: float = 1.0
     tags: Mapping[str, str] = field(default_factory=dict)
+    accepts: JSON | None = None
 
     def to_dict(self) -> JSON:
-        return asdict(self)
+        return {key: part for key, part in asdict(self).items() if key != LATER or part is not None}
 
     def to_json(self) -> str:
         # keys stay in their order: it is the order in which a prompt shows a schema's properties
@@ -96,7 +99,10 @@ def fields_of(value: Any) -> JSON:
     """Of a dataclass, as they are: `asdict` copies all that is in them. Raises TypeError for what else there is."""
     if not is_dataclass(value):
         raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
-    return {part.name: getattr(value, part.name) for part in fields(value)}
+    found = {part.name: getattr(value, part.name) for part in fields(value)}
+    if LATER in found and found[LATER] is None:
+        del found[LATER]
+    return found
 
 
 # --- generation ---------------------------------------------------------------------------------
@@ -126,7 +132,9 @@ class Output:
     """What an engine wrote: `text` is the raw completion, tool-call marks included, end-of-turn mark not.
 
     `latency_s` are the seconds from asking to the whole answer (of a batch: to all of its answers), None where nobody
-    measured them; outputs that differ in nothing else are equal.
+    measured them or the answer was known from before; outputs that differ in nothing else are equal. `nats`: how
+    unlikely the model finds the expected answer, as the mean over its tokens of their negative log-probability; None
+    where nobody asked, or could tell: `no_nats` says why then.
     """
 
     id: str
@@ -136,6 +144,8 @@ class Output:
     output_tokens: int = 0
     error: str | None = None
     latency_s: float | None = field(default=None, compare=False)
+    nats: float | None = None
+    no_nats: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +174,20 @@ class ChoiceOutput:
 class Score:
     """A metric's value for each name, in 0..1, or None where the metric does not apply to this example.
 
-    `unscored` holds the reason when the output could not be judged at all; unscored is not 0.
+    `unscored` holds the reason when the output could not be judged at all; unscored is not 0. Where several evaluators
+    judge, `unscored_metrics` holds the reasons of those metrics alone that could not be, and `notes` what others than
+    the task's own say of the answer, by their names.
     """
 
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     unscored: str | None = None
     why: str = ""
+    unscored_metrics: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+    def why_unscored(self, metric: str) -> str | None:
+        """Why there is no figure of `metric`; None where there is one, or it does not apply."""
+        return self.unscored or self.unscored_metrics.get(metric)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,10 +331,20 @@ class DatasetBuilder(Protocol):
 class Evaluator(Protocol):
     """Judges outputs. `metrics` names what `score` returns, in the order in which reports show it.
 
-    It may have ``headline`` (the metric that decides), ``lower_is_better`` and ``unbounded``, sets of metrics; the last
-    are no shares of 0 to 1 (seconds, say), which are known by their values too. And ``parse(example, output)``: what it
-    reads in the answer, as a JSON object for the record, or None; else see `agentlora.eval.judging.parsed`. And
-    ``identity``: text that changes where its judgements could and its source does not (a judging model's name).
+    It may have
+
+    - ``headline`` (the metric that decides), ``lower_is_better`` and ``unbounded``, sets of metrics; the last are no
+      shares of 0 to 1 (seconds, say), which are known by their values too;
+    - ``Params``, a pydantic model with ``extra="forbid"``, and ``configured(params)``, which gives an evaluator with
+      these settings; one without them takes none;
+    - ``needs_nats = True`` where it reads ``Output.nats``, which an evaluation then asks the engine for;
+    - ``begin(examples)``, called once with all of them before anything is answered;
+    - ``prepare(pairs)``, called with the (example, output) of some answers before each of them is scored, so that what
+      has to be asked elsewhere is asked together;
+    - ``facts()``, what a record is told of how it judged, as JSON, asked at the end;
+    - ``parse(example, output)``: what it reads in the answer, as a JSON object for the record, or None; else see
+      `agentlora.eval.judging.parsed`;
+    - ``identity``, text that changes where its judgements could and its source does not (a judging model's name).
     """
 
     metrics: Sequence[str]

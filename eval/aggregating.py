@@ -153,7 +153,7 @@ def unbounded_of(evaluator: Evaluator, judged: Mapping[str, Sequence[Judged]]) -
 
 def _figure(results: Sequence[Judged], metric: str, unbounded: bool, seed: int) -> Figure:
     scored = [(j, j.score) for j in results if j.score is not None]
-    found = [(j.example, score.metrics.get(metric)) for j, score in scored if score.unscored is None]
+    found = [(j.example, s.metrics.get(metric)) for j, s in scored if s.why_unscored(metric) is None]
     counts = len(scored) - len(found), len(results) - len(scored)
     groups = [example.group or example.id for example, _ in found]
     values = (value for _, value in found)
@@ -193,7 +193,7 @@ def _values(results: Sequence[Judged], metric: str) -> dict[str, float | None]:
     return {
         j.example.id: j.score.metrics.get(metric)
         for j in results
-        if j.score is not None and j.score.unscored is None
+        if j.score is not None and j.score.why_unscored(metric) is None
     }
 
 

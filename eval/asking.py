@@ -159,6 +159,18 @@ def answers(
             cache.put(fresh)
 
 
+def together(pieces: Iterable[list[Answer]], least: int) -> Iterator[list[Answer]]:
+    """The same answers in pieces of at least so many, but for the last."""
+    waiting: list[Answer] = []
+    for piece in pieces:
+        waiting += piece
+        if len(waiting) >= least:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
+
+
 def _arriving(engine: Engine, requests: Sequence[GenerateRequest], chunk: int) -> Iterator[list[Output]]:
     pieces = _streamed(engine, requests) if hasattr(engine, "stream") else _chunks(engine, requests, chunk)
     while True:

@@ -74,5 +74,6 @@ class AnswerCache:
 
 def _dump(output: Output) -> str:
     raw = asdict(output)
-    del raw["id"], raw["latency_s"]  # whoever gets it from here does not wait
-    return json.dumps(raw)
+    # what is of the asking and not of the answer is not kept: whoever gets it from here does not wait
+    kept = {key: part for key, part in raw.items() if key not in ("id", "latency_s", "nats", "no_nats")}
+    return json.dumps(kept)

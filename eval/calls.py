@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,9 @@ MISSING: Any = object()
 MOST_CHARACTERS = 2_000_000  # of one JSON value in an answer
 MOST_DEPTH = 200  # of values in values; jsonschema_rs goes to 254, and comparing recurses
 _THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-# A block ends at its closing mark; one that is never closed ends at the next opening mark or with the text.
-_BLOCK = re.compile(r"<tool_call>(.*?)(?:(</tool_call>)|(?=<tool_call>)|\Z)", re.DOTALL)
+_PLAIN = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":")
+).encode  # made once: a call costs as much as making it
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +46,18 @@ class Answer:
 def parse_answer(text: str) -> Answer:
     """Read a Hermes answer. Never raises: a block that is unreadable or not closed counts as malformed."""
     calls: list[ToolCall] = []
-    malformed = 0
-    for block in _BLOCK.finditer(text):
-        call = _call(read_json(block[1])) if block[2] else None
+    around: list[str] = []
+    malformed = end = 0
+    for start, body, stop, closed in _blocks(text):
+        around.append(text[end:start])
+        end = stop + len(CLOSE) if closed else stop
+        call = _call(read_json(text[body:stop])) if closed else None
         if call is None:
             malformed += 1
         else:
             calls.append(call)
-    around = "\n".join(part for piece in _outside(text) if (part := piece.strip()))
-    return Answer(tuple(calls), around, malformed)
+    around.append(text[end:])
+    return Answer(tuple(calls), "\n".join(part for piece in around if (part := piece.strip())), malformed)
 
 
 def blocks(text: str) -> Iterable[tuple[str, bool]]:
@@ -89,17 +93,24 @@ def read_json(text: str) -> Any:
         value = loads_strict(text)
     except ValueError:
         return MISSING
+    if text.count("{") + text.count("[") <= MOST_DEPTH:  # too few to be deeper
+        return value
     return MISSING if _deeper(value, MOST_DEPTH) else value
 
 
 def unfenced(text: str, language: str) -> str:
     """What an answer holds without the thoughts before it and the Markdown fence (of no or this language) around it."""
-    text = _THOUGHT.sub("", text)
+    text = without_thoughts(text)
     inner = text.strip()
     if len(inner) < 6 or not (inner.startswith("```") and inner.endswith("```")):
         return text
     kind, newline, body = inner[3:-3].partition("\n")
     return body.strip() if newline and kind.rstrip().lower() in ("", language) else text
+
+
+def without_thoughts(text: str) -> str:
+    """An answer without the thoughts (``<think>``) that it begins with."""
+    return _THOUGHT.sub("", text)
 
 
 def render_calls(calls: Iterable[ToolCall]) -> str:
@@ -113,12 +124,22 @@ def render_block(name: str, arguments: Mapping[str, Any] | str) -> str:
     return f'{OPEN}\n{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": {body}}}\n{CLOSE}'
 
 
+def brief(text: str, most: int = 60) -> str:
+    """The beginning of what may be a megabyte, as a reason can quote it."""
+    return text if len(text) <= most else text[: most - 3] + "…"
+
+
 def canonical(value: Any) -> str:
     """A text that is equal for equal JSON values: key order is irrelevant, 1 equals 1.0 but not true.
 
     List order matters and strings are compared exactly.
     """
-    return json.dumps(_plain_numbers(value), sort_keys=True, separators=(",", ":"))
+    try:
+        text = _PLAIN(value)
+    except TypeError:  # a mapping that is no dict
+        return _PLAIN(_plain_numbers(value))
+    # a whole number that is written as a float has one of these in its text
+    return _PLAIN(_plain_numbers(value)) if ".0" in text or "e+" in text else text
 
 
 # --- the schema of the constrained baseline -----------------------------------------------------
@@ -155,9 +176,21 @@ def _call_schema(function: JSON, key: str, defs: JSON) -> JSON:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _outside(text: str) -> list[str]:
-    ends = [0, *(edge for block in _BLOCK.finditer(text) for edge in block.span()), len(text)]
-    return [text[a:b] for a, b in zip(ends[::2], ends[1::2], strict=True)]
+def _blocks(text: str) -> Iterator[tuple[int, int, int, bool]]:
+    """(start, start of the body, its end, whether a closing mark stands there) of every block. A block ends at its
+    closing mark; one that is never closed ends at the next opening mark or with the text.
+    """
+    start = text.find(OPEN)
+    close = 0
+    while start >= 0:
+        body = start + len(OPEN)
+        following = text.find(OPEN, body)
+        if 0 <= close < body:
+            close = text.find(CLOSE, body)
+        last = following if following >= 0 else len(text)
+        closed = 0 <= close < last
+        yield start, body, close if closed else last, closed
+        start = following
 
 
 def _deeper(value: Any, most: int) -> bool:

@@ -48,7 +48,7 @@ def judge(
     cached: bool,
 ) -> Judged:
     """Never raises for what an answer does to the evaluator: it is unscored then."""
-    output = _clean(output)
+    output = clean(output)
     read = in_hermes(output, example, condition)
     score = None if output.error is not None else _scored(evaluator, example, read)
     found = None if output.error is not None else parsed(evaluator, example, read)
@@ -65,11 +65,14 @@ def judge(
         scores=dict(score.metrics) if score else {},
         why=_whole(str(score.why)) if score else "",
         unscored=score.unscored if score else None,
+        unscored_metrics=dict(score.unscored_metrics) if score else {},
+        notes=dict(score.notes) if score else {},
         error=output.error,
         finish_reason=output.finish_reason,
         prompt_tokens=output.prompt_tokens,
         output_tokens=output.output_tokens,
         latency_s=output.latency_s,
+        nats=output.nats,
         cached=cached,
         problems=[p.to_dict() for p in fits.problems] if fits else [],
         group=example.group,
@@ -89,11 +92,17 @@ def fit_of(example: Example, output: Output, condition: Condition) -> Compliance
 
 def kept(sample: JSON, example: Example, condition: Condition) -> Judged:
     """What a stored sample says, which `judge` made of the same example."""
-    names = ("text", "finish_reason", "prompt_tokens", "output_tokens", "error", "latency_s")
+    names = ("text", "finish_reason", "prompt_tokens", "output_tokens", "error", "latency_s", "nats")
     output = Output(example.id, **{name: sample[name] for name in names})
     score = None
     if output.error is None:
-        score = Score(sample["scores"], unscored=sample["unscored"], why=sample["why"])
+        score = Score(
+            sample["scores"],
+            unscored=sample["unscored"],
+            why=sample["why"],
+            unscored_metrics=sample["unscored_metrics"],
+            notes=sample["notes"],
+        )
     return Judged(example, output, score, sample["cached"], sample, fit_of(example, output, condition))
 
 
@@ -141,7 +150,7 @@ def _is_figure(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and math.isfinite(value))
 
 
-def _clean(output: Output) -> Output:
+def clean(output: Output) -> Output:
     error = None if output.error is None else _whole(output.error)
     return replace(output, text=_whole(output.text), error=error)
 
@@ -169,9 +178,12 @@ def refuse_failed(condition: Condition, results: Sequence[Judged]) -> None:
 
 
 def evaluator_record(evaluator: Evaluator) -> EvaluatorRecord:
-    """Its digest is that of the source beside it and of ours that judges, and of its ``identity``."""
+    """Its digest is that of the source beside it (of several: of each) and of ours that judges, and of its
+    ``identity``.
+    """
     kind = type(evaluator)
-    sources = {name: sha256_file(path) for name, path in _sources(kind.__module__, __name__)}
+    modules = {type(member).__module__ for member in getattr(evaluator, "members", (evaluator,))}
+    sources = {name: sha256_file(path) for name, path in _sources(*sorted(modules), __name__)}
     facts = {"identity": str(getattr(evaluator, "identity", "")), "sources": sources}
     return EvaluatorRecord(name=f"{kind.__module__}:{kind.__qualname__}", digest=sha256_json(facts))
 

@@ -1,4 +1,4 @@
-"""The built-in engines and the evaluator of tool calls, offered through the public hooks."""
+"""The built-in engines and evaluators, offered through the public hooks."""
 
 from __future__ import annotations
 
@@ -15,5 +15,14 @@ def register_engines(register: Register) -> None:
 
 @hookimpl
 def register_evaluators(register: Register) -> None:
-    """Judge tool calls."""
+    """Names only: what judges is imported when it is used."""
     register("tool-calls", "agentlora.eval.scorers:ToolCallEvaluator")
+    register("text-agreement", "agentlora.eval.scorers.texts:TextAgreement")
+    register("exact", "agentlora.eval.scorers.texts:Exact")
+    register("regex", "agentlora.eval.scorers.texts:Regex")
+    register("contains", "agentlora.eval.scorers.texts:Contains")
+    register("json-schema", "agentlora.eval.scorers.schemas:SchemaValidity")
+    register("latency", "agentlora.eval.scorers.resources:Latency")
+    register("cost", "agentlora.eval.scorers.resources:Cost")
+    register("perplexity", "agentlora.eval.scorers.resources:Perplexity")
+    register("judge", "agentlora.eval.scorers.judge:Judge")

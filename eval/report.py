@@ -16,6 +16,7 @@ from agentlora.eval.wording import (
     figure_text,
     gain,
     interval,
+    judging_notes,
     label,
     mean_text,
     probes_text,
@@ -149,6 +150,7 @@ def _notes(record: Record) -> Iterator[str]:
             yield f"{c.name!r}: {figure.unscored} of {figure.n} answers could not be judged, and are in no mean."
         if c.truncated:
             yield f"{c.name!r}: {c.truncated} answers were cut off at {record.max_tokens} tokens."
+    yield from judging_notes(record)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agentlora.core.errors import ConfigError
+from agentlora.core.errors import ConfigError, EvalError, boundary
 from agentlora.core.files import sha256_json
 from agentlora.core.provenance import redact_text
 from agentlora.core.types import JSON, Engine, Evaluator, Example, GenerateRequest, Output
 from agentlora.eval import aggregating, asking
-from agentlora.eval.asking import Question
+from agentlora.eval.asking import Answer, Question
 from agentlora.eval.cache import AnswerCache
-from agentlora.eval.conditions import FEW_SHOT, Condition, most_calls, shot_messages, to_request
-from agentlora.eval.judging import Judged, evaluator_record, judge, kept, refuse_failed
+from agentlora.eval.conditions import FEW_SHOT, Condition, in_hermes, most_calls, shot_messages, to_request
+from agentlora.eval.judging import Judged, clean, evaluator_record, judge, kept, refuse_failed
 from agentlora.eval.kept import Kept, keeping
+from agentlora.eval.nats import with_nats
 from agentlora.eval.record import Decoding, Record
 
 __all__ = ["AnswerCache", "Evaluation", "evaluate"]
@@ -94,6 +95,8 @@ def evaluate(
     ordered = asking.by_group(examples)
     skipped = {c.name: why for c in conditions if (why := asking.cannot(c, engine, examples, shots))}
     done = [c for c in conditions if c.name not in skipped]
+    if hasattr(evaluator, "begin"):
+        evaluator.begin(ordered)
     room = most_calls(ordered)
     questions: Questions = {}
     for c in done:
@@ -139,7 +142,7 @@ def evaluate(
         max_tokens=max_tokens,
         skipped=skipped,
         shots=shot_messages(shots) if any(c.kind in FEW_SHOT for c in done) else (),
-        provenance=dict(identity.get("provenance") or {}),
+        provenance={**(identity.get("provenance") or {}), **_facts(evaluator)},
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         decoding=decoding,
         **who,
@@ -159,6 +162,12 @@ def _who(engine: Engine, evaluator: Evaluator, identity: Mapping[str, Any]) -> J
         "engine_version": redact_text(str(getattr(engine, "identity", ""))),
         "evaluator": evaluator_record(evaluator).model_dump(),
     }
+
+
+def _facts(evaluator: Evaluator) -> JSON:
+    """What the record is told of how it judged."""
+    facts = getattr(evaluator, "facts", None)
+    return {"judging": facts()} if facts is not None else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +194,8 @@ class _Desk:
         self, questions: Sequence[Question], condition: Condition, said: Mapping[str, Output]
     ) -> list[Judged]:
         """Somebody else's answers, judged."""
-        return [self._judge(q, condition, said[q.example.id], cached=True) for q in questions]
+        answers = [Answer(q, said[q.example.id], True) for q in questions]
+        return list(self._judged(answers, condition))
 
     def ask(
         self, questions: Sequence[Question], condition: Condition, found: dict[str, Judged]
@@ -198,14 +208,35 @@ class _Desk:
         with closing(
             asking.answers(self.engine, missing, cache, self.chunk, cache_at_end=lasting)
         ) as arriving:
-            for piece in arriving:
-                for question, output, cached in piece:
-                    judged = self._judge(question, condition, output, cached)
+            for piece in asking.together(arriving, self.chunk if self._asks_too else 1):
+                for judged in self._judged(self._with_nats(piece, condition), condition):
                     self.store.add(judged.sample)
-                    found[question.example.id] = judged
+                    found[judged.example.id] = judged
                 if self.on_progress:
                     self.on_progress(condition.name, len(found), len(questions))
         return [found[q.example.id] for q in questions]
 
-    def _judge(self, question: Question, condition: Condition, output: Output, cached: bool) -> Judged:
-        return judge(self.evaluator, question.example, condition, output, question.digests, cached)
+    @property
+    def _asks_too(self) -> bool:
+        """Whether the evaluator asks somebody about answers, which is quicker together."""
+        return hasattr(self.evaluator, "prepare") or getattr(self.evaluator, "needs_nats", False)
+
+    def _with_nats(self, answers: Sequence[Answer], condition: Condition) -> list[Answer]:
+        if not getattr(self.evaluator, "needs_nats", False):
+            return list(answers)
+        outputs = with_nats(
+            self.engine,
+            [a.question.example for a in answers],
+            condition,
+            [a.question.request for a in answers],
+            [a.output for a in answers],
+        )
+        return [a._replace(output=output) for a, output in zip(answers, outputs, strict=True)]
+
+    def _judged(self, answers: Sequence[Answer], condition: Condition) -> Iterator[Judged]:
+        if hasattr(self.evaluator, "prepare"):
+            read = ((a.question.example, clean(a.output)) for a in answers if a.output.error is None)
+            with boundary(EvalError, "preparing to judge answers"):
+                self.evaluator.prepare([(e, in_hermes(o, e, condition)) for e, o in read])
+        for question, output, cached in answers:
+            yield judge(self.evaluator, question.example, condition, output, question.digests, cached)

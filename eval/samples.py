@@ -61,12 +61,23 @@ class Sample(BaseModel):
     )
     why: str = Field(description="The first thing that is wrong, in words; empty where nothing is.")
     unscored: str | None
+    unscored_metrics: dict[str, str] = Field(
+        default_factory=dict, description="By metric: why it alone says nothing of the answer."
+    )
+    notes: dict[str, str] = Field(
+        default_factory=dict,
+        description="What evaluators beside the task's own say of the answer, by their names.",
+    )
     error: str | None
     finish_reason: str = Field(description="stop, length (cut off at the limit of new tokens) or error.")
     prompt_tokens: int
     output_tokens: int
     latency_s: float | None = Field(
         description="Seconds from asking to the whole answer; null where the engine does not tell or was not asked."
+    )
+    nats: float | None = Field(
+        None,
+        description="How unlikely the model finds the expected answer, a token; null where nobody asked.",
     )
     cached: bool = Field(description="The answer was known from an earlier evaluation and was not asked for.")
     problems: list[JSON] = Field(

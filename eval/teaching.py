@@ -135,6 +135,7 @@ def ask(
     samples: int = 1,
     chunk: int = CHUNK,
     on_progress: OnProgress | None = None,
+    who: str = "teacher",
 ) -> dict[str, list[Output]]:
     """The teacher's answers by request id, `samples` for each. What it was asked before (by content: `teacher`, request
     and number of the sample) comes from the cache; a request that `limits` leaves no room for has no answer.
@@ -143,6 +144,7 @@ def ask(
         generate: an engine's.
         teacher: identity of who answers: a change of it must change the text.
         chunk: requests that are asked together.
+        who: what to call who answers in a message.
 
     Raises:
         EvalError: the teacher refuses, or fails again and again; what it answered is kept.
@@ -169,7 +171,7 @@ def ask(
         found |= answered
         account.unasked += len(part) - len(asked)
         failures = failures + 1 if asked and all(o.error is not None for o in outputs) else 0
-        _refuse_a_teacher_that_fails(outputs, failures)
+        _refuse_a_teacher_that_fails(outputs, failures, who)
         if on_progress:
             on_progress(min(start + chunk, len(missing)), len(missing))
     return {
@@ -178,12 +180,12 @@ def ask(
     }
 
 
-def _refuse_a_teacher_that_fails(outputs: Sequence[Output], failures: int) -> None:
+def _refuse_a_teacher_that_fails(outputs: Sequence[Output], failures: int, who: str) -> None:
     errors = [output.error or "" for output in outputs]
     refused = bool(errors) and all(error.startswith(("HTTP 401", "HTTP 403", "HTTP 404")) for error in errors)
     if refused or failures >= GIVEN_UP:
         raise EvalError(
-            f"the teacher {'refuses' if refused else 'fails again and again'}: {errors[0]}. What it answered is kept: "
+            f"the {who} {'refuses' if refused else 'fails again and again'}: {errors[0]}. What it answered is kept: "
             "mend that, and go on with the run."
         )
 

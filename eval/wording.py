@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from agentlora.core.types import JSON, Expected
@@ -50,6 +51,9 @@ class Measured(Scaled, Protocol):
 
 def label(name: str) -> str:
     """A metric, slice or case for people."""
+    who, beside, metric = name.partition(".")
+    if beside and metric:  # of an evaluator beside the task's own
+        return f"{who.capitalize()}: {label(metric).lower()}"
     return _LABELS.get(name) or name.replace("_", " ").capitalize()
 
 
@@ -103,6 +107,28 @@ def difference_text(difference: DifferenceRecord) -> str:
     if difference.low is None or difference.high is None:
         return said
     return f"{said} ({gain(difference.low, difference)} to {gain(difference.high, difference)})"
+
+
+def judging_notes(record: Record) -> Iterator[str]:
+    """What evaluators say of themselves that a reader of their figures has to know."""
+    told = record.provenance.get("judging")
+    for name, facts in told.items() if isinstance(told, dict) else ():
+        who = name or "the evaluator"
+        if not isinstance(facts, dict):
+            continue
+        if facts.get("gave_up"):
+            yield f"{who} gave up: {facts['gave_up']}"
+        found = facts.get("agreement")
+        if isinstance(found, dict) and found.get("n"):
+            ends = (found["accuracy_low"], found["accuracy_high"])
+            spread = "" if None in ends else f" ({100 * ends[0]:.0f}–{100 * ends[1]:.0f})"
+            kappa = NOTHING if found["kappa"] is None else f"{found['kappa']:.2f}"
+            ends = (found["kappa_low"], found["kappa_high"])
+            between = "" if None in ends else f" ({ends[0]:.2f} to {ends[1]:.2f})"
+            yield (
+                f"{who} agrees with {percent(found['accuracy'])}{spread} of {found['n']} verdicts of people; Cohen's "
+                f"kappa {kappa}{between}."
+            )
 
 
 def applies_to(record: Record, metric: str) -> int:

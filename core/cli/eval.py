@@ -50,6 +50,12 @@ def _probes(context: click.Context, option: click.Parameter, text: str | None) -
     callback=_probes,
     help="General-ability probes to ask; 0: none.  [default: eval.probes]",
 )
+@click.option(
+    "--evaluator",
+    "evaluators",
+    multiple=True,
+    help="Judges beside the run's own: a name, or {name: NAME, params: {…}}. Can be given several times.",
+)
 @show_json
 def eval(
     target: str,
@@ -59,6 +65,7 @@ def eval(
     limit: int | None,
     constrained: bool,
     probes: int | Literal["all"] | None,
+    evaluators: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Evaluate TARGET (a run's id or directory, or `last`) against its baselines.
@@ -88,6 +95,7 @@ def eval(
             options=options,
             constrained=constrained,
             probes=probes,
+            evaluators=evaluators,
         )
     if as_json:
         click.echo(json.dumps(record.to_dict(), indent=2))

@@ -15,6 +15,7 @@ from agentlora.core.files import read_json
 from agentlora.core.libraries import prepare_libraries, stop_ids
 from agentlora.core.provenance import cpu_name, package_version
 from agentlora.core.types import (
+    JSON,
     METHOD_FILE,
     Capabilities,
     ChoiceOutput,
@@ -24,6 +25,8 @@ from agentlora.core.types import (
     Output,
 )
 from agentlora.eval.engines import choices, grammars
+from agentlora.eval.engines.answer_nats import Given, mean_nats
+from agentlora.eval.engines.answer_nats import batches as batches_of_answers
 from agentlora.eval.engines.options import check_options
 
 if TYPE_CHECKING:
@@ -95,9 +98,7 @@ class TransformersEngine:
         self._adapters: dict[str, tuple[str, Path]] = {}  # name → (peft's name, directory)
         self._models: dict[str, Any] = {}  # of adapters that PEFT does not load
         self._unpadded: set[str] = set()  # adapters whose prompts are not padded
-        self._virtual: set[str] = (
-            set()
-        )  # adapters with virtual tokens, which PEFT puts before whole prompts only
+        self._virtual: set[str] = set()  # adapters with virtual tokens, which stand before whole prompts only
         self._loads = 0  # from the first one on the model is wrapped by peft
         self._stops = stop_ids(model, tokenizer)
         self._grammars = grammars.Grammars(tokenizer, model.config.get_text_config().vocab_size, self._stops)
@@ -193,6 +194,22 @@ class TransformersEngine:
                 )
         return [o for o in outputs if o is not None]
 
+    def answer_nats(self, requests: Sequence[GenerateRequest], answers: Sequence[JSON]) -> list[float | str]:
+        """See `agentlora.eval.nats.TellsNats`; the end of the turn is one of an answer's tokens."""
+        found: list[float | str] = ["not asked"] * len(requests)
+        given = []
+        for place, (request, answer) in enumerate(zip(requests, answers, strict=True)):
+            try:
+                given.append(self._given(place, request, answer))
+            except Exception as exc:  # a template may raise anything at all
+                found[place] = f"{type(exc).__name__}: {exc}"
+        for batch in batches_of_answers(
+            given, self._batch_size, self._batch_tokens, frozenset(self._virtual)
+        ):
+            for one, nats in zip(batch, self._try_nats(batch), strict=True):
+                found[one.place] = nats
+        return found
+
     def __enter__(self) -> TransformersEngine:
         return self
 
@@ -210,11 +227,8 @@ class TransformersEngine:
             except Exception as exc:  # a template may raise anything at all
                 yield place, _failed(request, f"{type(exc).__name__}: {exc}")
         for batch in _batches(prompts, self._batch_size, self._batch_tokens, self._unpadded):
-            started = time.perf_counter()
-            outputs = self._try(batch)
-            latency = round(time.perf_counter() - started, 4)
-            for prompt, output in zip(batch, outputs, strict=True):
-                yield prompt.place, replace(output, latency_s=latency)
+            for prompt, output in zip(batch, self._try(batch), strict=True):
+                yield prompt.place, output
 
     # --- one batch ---
 
@@ -226,20 +240,37 @@ class TransformersEngine:
         """Raises ValueError when the adapter is unknown, or after the prompt there is no `room` for so many tokens."""
         if request.adapter is not None and request.adapter not in self._adapters:
             raise ValueError(f"unknown adapter {request.adapter!r}")
-        text = self._tokenizer.apply_chat_template(
-            list(request.messages),
-            tools=list(request.tools) or None,
-            chat_template=self._spec.chat_template,
-            add_generation_prompt=True,
-            tokenize=False,
-        )
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids: list[int] = self._tokenizer(self._text(request), add_special_tokens=False)["input_ids"]
         if len(ids) + room > self._spec.max_len_tokens:
             raise ValueError(
                 f"the prompt has {len(ids)} tokens; with {room} new ones that is more than "
                 f"the {self._spec.max_len_tokens} of max_len_tokens"
             )
         return ids
+
+    def _text(self, request: GenerateRequest | ChoiceRequest, *answer: JSON) -> str:
+        """The prompt as text; with an answer, the conversation that ends with it."""
+        text: str = self._tokenizer.apply_chat_template(
+            [*request.messages, *answer],
+            tools=list(request.tools) or None,
+            chat_template=self._spec.chat_template,
+            add_generation_prompt=not answer,
+            tokenize=False,
+        )
+        return text
+
+    def _given(self, place: int, request: GenerateRequest, answer: JSON) -> Given:
+        """Raises ValueError where the template does not write the answer behind the prompt, or there is no room."""
+        prompt, whole = self._text(request), self._text(request, answer)
+        if not whole.startswith(prompt):
+            raise ValueError("the chat template writes the prompt otherwise where an answer follows")
+        ids: list[int] = self._tokenizer(whole[len(prompt) :], add_special_tokens=False)["input_ids"]
+        end = next((i for i, token in enumerate(ids) if token in self._stops), len(ids) - 1)
+        ids = ids[: end + 1]  # as far as a model writes
+        before = self._render(replace(request, max_tokens=len(ids)))
+        if not ids:
+            raise ValueError("the expected answer has no tokens")
+        return Given(place, request.adapter, before, ids)
 
     def _asked(self, place: int, request: ChoiceRequest) -> choices.Asked:
         """Choices are tokenized alone, because an answer begins after the prompt's last token and never within it.
@@ -251,6 +282,22 @@ class TransformersEngine:
             raise ValueError("a choice has no tokens")
         prompt = self._prompt(request, max(map(len, rows)))
         return choices.Asked(place, request.adapter, prompt, rows)
+
+    def _try_nats(self, batch: Sequence[Given]) -> list[float | str]:
+        """As `_try`."""
+        import torch
+
+        adapter = batch[0].adapter
+        model = self._models.get(adapter or "", self._model)
+        try:
+            with self._using(adapter):
+                return list(mean_nats(model, batch, self._stops[0], padded=adapter not in self._virtual))
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as exc:
+            error = f"{type(exc).__name__}: {exc}"
+        if len(batch) == 1:
+            return [error]
+        half = len(batch) // 2
+        return [*self._try_nats(batch[:half]), *self._try_nats(batch[half:])]
 
     def _try_choices(self, batch: Sequence[choices.Asked]) -> list[list[float] | str]:
         """As `_try`: figures, or why there are none."""
@@ -304,6 +351,7 @@ class TransformersEngine:
         )
         model = self._models.get(request.adapter or "", self._model)
         device = model.device
+        began = time.perf_counter()
         with self._using(request.adapter), torch.inference_mode():
             generated = model.generate(
                 input_ids=torch.tensor(rows, device=device),  # [batch, width]
@@ -312,7 +360,9 @@ class TransformersEngine:
                 logits_processor=grammars.held([p.grammar for p in batch]),
             )
         new: torch.Tensor = generated[:, width:]  # [batch, at most max_new_tokens]
-        return [self._output(p, ids) for p, ids in zip(batch, new.tolist(), strict=True)]
+        answers = new.tolist()  # waits for the device
+        took = round(time.perf_counter() - began, 4)
+        return [self._output(p, ids, took) for p, ids in zip(batch, answers, strict=True)]
 
     def _using(self, adapter: str | None) -> AbstractContextManager[Any]:
         if adapter in self._models:
@@ -322,7 +372,7 @@ class TransformersEngine:
             return nullcontext()
         return self._model.disable_adapter() if self._loads else nullcontext()
 
-    def _output(self, prompt: _Prompt, ids: list[int]) -> Output:
+    def _output(self, prompt: _Prompt, ids: list[int], seconds: float) -> Output:
         ids = ids[: prompt.request.max_tokens]
         end = next((i for i, token in enumerate(ids) if token in self._stops), None)
         # Call marks may be special tokens, so none is skipped; the end of turn is cut off instead.
@@ -335,6 +385,7 @@ class TransformersEngine:
             finish_reason="length" if end is None else "stop",
             prompt_tokens=len(prompt.ids),
             output_tokens=len(ids) if end is None else end + 1,
+            latency_s=seconds,
         )
 
 

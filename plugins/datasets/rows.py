@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from typing import Any
 
+from agentlora.core.accepts import accepted
 from agentlora.core.errors import DataError, nearest
 from agentlora.core.examples import Examples, unnamed_records
 from agentlora.core.files import canonical_json, loads_strict
@@ -361,6 +362,10 @@ def _problems(example: Example) -> Iterator[str]:
     schema: Any = example.schema
     if schema is not None and not isinstance(schema, dict):
         yield f"'schema' is a JSON Schema, not {_short(schema)}"
+    try:
+        accepted(example.accepts)
+    except DataError as exc:
+        yield str(exc).rstrip(".")
     if not any(message["role"] == "user" for message in example.messages):
         yield "there is no user message to answer"
     elif example.messages[-1]["role"] == "assistant":

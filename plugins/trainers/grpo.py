@@ -7,15 +7,16 @@ Nothing is learnt where all answers to a prompt are as good as each other: begin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 from pydantic import Field
 
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import ConfigError, TrainError
+from agentlora.core.evaluators import own_evaluator
 from agentlora.core.manager import Plugins, default_plugins
 from agentlora.core.run import Run
-from agentlora.core.types import Base, Evaluator, Example, Method, Output
+from agentlora.core.types import Base, Example, Method, Output
 from agentlora.plugins.trainers.rollouts import RolloutParams, Rollouts, Session
 
 
@@ -88,7 +89,7 @@ def reward_of(config: RunConfig, params: GRPOParams, plugins: Plugins) -> Reward
         ConfigError: a metric that the evaluator does not have.
     """
     task = plugins.get("tasks", config.task)
-    evaluator = cast(Evaluator, plugins.get("evaluators", task.evaluator))
+    evaluator = own_evaluator(config, plugins)
     if unknown := [name for name in params.reward if name not in evaluator.metrics]:
         raise ConfigError(
             f"trainer.params.reward: {task.evaluator!r} has no metric {unknown[0]!r}. It has: "

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
-from agentlora.core.types import Evaluator, Example, Output, Score
+from agentlora.core.types import Evaluator, Example, Expected, Output, Score
 from agentlora.core.xml_values import in_xml
 from agentlora.eval.calls import parse_answer
 from agentlora.eval.scorers import ToolCallEvaluator
+from agentlora.eval.scorers.texts import TextAgreement
 from agentlora.tasks.structured_output.scoring import JsonFields
 
 
@@ -65,26 +64,9 @@ class Agreement:
 
 
 def _of_text(example: Example, output: Output) -> Score:
-    wanted, found = _words(example.expected.text or ""), _words(output.text)
-    shared = sum((Counter(wanted) & Counter(found)).values())
-    f1 = 2 * shared / (len(wanted) + len(found)) if shared else 0.0
-    same = bool(wanted) and wanted == found
-    cut = " (cut off at the token limit)" if output.finish_reason == "length" else ""
-    why = "" if same else f"other words than expected{cut}" if found else "an empty answer"
-    return Score({"agreement": f1, "same": float(same), "schema_valid": None}, why=why)
-
-
-# A number with its sign (one that does not follow a word, as in 3-5) and what joins its digits; a word, also C++ and
-# v1.5; any other mark.
-_WORD = re.compile(r"(?<!\w)[-−]?(?:\d+(?:[.,:/]\d+)*|\.\d+)|\w+(?:(?<=\d)\.\d+)*(?:[+#]+(?!\w))?|[^\w\s]")
-
-
-def _words(text: str) -> list[str]:
-    found = _WORD.findall(text.lower().replace("−", "-"))
-    words = [word for word in found if len(word) > 1 or word.isalnum() or _is_symbol(word)]
-    return words or text.split()  # "?!" is an answer too
-
-
-def _is_symbol(mark: str) -> bool:
-    """Whether a mark says something: +, €, % and emoji do; punctuation, backticks and accents do not."""
-    return mark in "_%‰" or unicodedata.category(mark) in ("Sm", "Sc", "So")
+    wanted = replace(example, expected=Expected(text=example.expected.text or ""))
+    found = TextAgreement().score(wanted, output)
+    if found.unscored:
+        return found
+    scores = {"agreement": found.metrics["words"], "same": found.metrics["same"], "schema_valid": None}
+    return Score(scores, why=found.why)

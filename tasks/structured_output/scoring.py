@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
 
 from agentlora.core import schema as json_schema
+from agentlora.core.accepts import accepted, joined
 from agentlora.core.errors import DataError
 from agentlora.core.types import JSON, Example, Output, Score
 from agentlora.core.xml_schema import problems_of
 from agentlora.core.xml_text import parse_xml
 from agentlora.core.xml_values import in_xml, read_value, value_schema, write_xml
-from agentlora.eval.calls import MISSING, canonical, parse_value, unfenced
+from agentlora.eval.calls import MISSING, brief, parse_value, unfenced
+from agentlora.eval.scorers.equality import BY_SCHEMA, Comparing, Comparison, another, keyword_of, member_of
 from agentlora.tasks.tool_calling.importing.schemas import References
 from agentlora.tasks.tool_calling.importing.types import Unusable
 
-MOMENTS = ("date-time", "time")
 MOST_PAIRS = 2500  # of entries that are aligned
 
 
@@ -34,8 +35,9 @@ class JsonFields:
     - ``schema_valid``: it fits the example's schema; a document its XML Schema.
     - ``field_accuracy``: of all fields that the expected value or the answer has, the share that both have and that are
       equal: a field that was made up counts as one that is missing. Numbers are equal by value, times with a format by
-      the moment that they name, lists of which the schema says ``uniqueItems`` as sets, all else exactly. Of two arrays
-      of objects with different numbers of entries, those are compared that are most alike, in order.
+      the moment that they name, lists of which the schema says ``uniqueItems`` as sets, all else exactly, unless
+      `Params` or the example (`Accepts`) say otherwise. Of two arrays of objects with different numbers of entries,
+      those are compared that are most alike, in order.
     - ``exact_match``: every field is right, and the schema takes the answer (a document can have the right fields in
       the wrong places).
     """
@@ -43,6 +45,13 @@ class JsonFields:
     metrics: Sequence[str] = ("parsed", "schema_valid", "field_accuracy", "exact_match")
     headline = "field_accuracy"
     lower_is_better: frozenset[str] = frozenset()
+    Params = Comparing
+    how: Comparing = BY_SCHEMA
+
+    def configured(self, params: Comparing) -> JsonFields:
+        found = copy(self)
+        found.how = params
+        return found
 
     def score(self, example: Example, output: Output) -> Score:
         """Judge one answer; unscored where the example has no value, or its schema is unusable or decides
@@ -50,15 +59,15 @@ class JsonFields:
         """
         schema = example.schema or {}
         try:
-            wanted = _expected(example)
+            wanted, how = _expected(example), self._comparison(example)
             value, judged = _read(schema, output.text)
             problems = judged()
         except DataError as exc:
             return Score(unscored=str(exc))
         if value is MISSING:
             cut = " (cut off at the token limit)" if output.finish_reason == "length" else ""
-            return Score(dict.fromkeys(self.metrics, 0.0), why=f"{problems[0]}{cut}")
-        compared = _compared(schema, wanted, value)
+            return Score(dict.fromkeys(self.metrics, 0.0), why=f"{brief(problems[0], 300)}{cut}")
+        compared = _compared(schema, wanted, value, how)
         wrong = [field for field in compared if not field.right]
         share = (len(compared) - len(wrong)) / len(compared) if compared else 1.0
         scores = {
@@ -67,7 +76,7 @@ class JsonFields:
             "field_accuracy": share,
             "exact_match": float(not wrong and not problems),
         }
-        why = wrong[0].why() if wrong else problems[0] if problems else ""
+        why = wrong[0].why() if wrong else brief(problems[0], 300) if problems else ""
         return Score(scores, why=why)
 
     def validate(self, examples: Sequence[Example]) -> list[str]:
@@ -84,12 +93,15 @@ class JsonFields:
                 for name, value in gold.metrics.items()
                 if value != 1
             ]
-            schema, wanted = example.schema or {}, _expected(example)
-            for label, text in _corruptions(example):
+            schema, wanted, how = example.schema or {}, _expected(example), self._comparison(example)
+            for label, text in _corruptions(example, how):
                 value, judged = _read(schema, text)
-                if all(field.right for field in _compared(schema, wanted, value)) and not judged():
+                if all(field.right for field in _compared(schema, wanted, value, how)) and not judged():
                     problems.append(f"{example.id}: the gold answer with {label} still scores 1")
         return problems
+
+    def _comparison(self, example: Example) -> Comparison:
+        return Comparison(self.how, accepted(example.accepts))
 
 
 def _expected(example: Example) -> Any:
@@ -121,8 +133,8 @@ def _read(schema: JSON, text: str) -> tuple[Any, Callable[[], list[str]]]:
     return read_value(schema, root), lambda: problems_of(schema, root)
 
 
-def _compared(schema: JSON, wanted: Any, value: Any) -> list[Field]:
-    return list(compare(wanted, value, _unfolded(json.dumps(value_schema(schema)))))
+def _compared(schema: JSON, wanted: Any, value: Any, how: Comparison) -> list[Field]:
+    return list(compare(wanted, value, _unfolded(json.dumps(value_schema(schema))), how))
 
 
 @lru_cache(maxsize=64)
@@ -151,42 +163,58 @@ class Field:
 
     def why(self) -> str:
         """What is wrong, in a few words."""
+        path = brief(self.path, 120)
         if self.found is MISSING:
-            return f"{self.path} is missing; expected {_short(self.wanted)}"
+            return f"{path} is missing; expected {_short(self.wanted)}"
         if self.wanted is MISSING:
-            return f"{self.path} is {_short(self.found)}; nothing is expected there"
-        return f"{self.path} is {_short(self.found)}; expected {_short(self.wanted)}"
+            return f"{path} is {_short(self.found)}; nothing is expected there"
+        return f"{path} is {_short(self.found)}; expected {_short(self.wanted)}"
 
 
-def compare(wanted: Any, found: Any, schema: Any, path: str = "") -> Iterator[Field]:
-    """Every field of two values. `schema` says how they are compared; it need not be whole."""
+def compare(
+    wanted: Any, found: Any, schema: Any, how: Comparison, path: str = "", place: str = ""
+) -> Iterator[Field]:
+    """Every field of two values, but for those that are missing and may be.
+
+    Args:
+        schema: says how they are compared; it need not be whole. place: the path without the numbers of entries.
+    """
     if isinstance(wanted, Mapping) or isinstance(found, Mapping):
         mine = wanted if isinstance(wanted, Mapping) else {}
         theirs = found if isinstance(found, Mapping) else {}
         if not mine and not theirs:
-            yield Field(path or "(all)", wanted, found, _equal(wanted, found, schema))
+            yield Field(path or "(all)", wanted, found, _equal(wanted, found, schema, how, place))
             return
         for name in [*mine, *(name for name in theirs if name not in mine)]:
-            inner = _member(schema, name)
-            yield from compare(mine.get(name, MISSING), theirs.get(name, MISSING), inner, _join(path, name))
+            here = joined(place, name)
+            if name not in theirs and how.may_lack(here):
+                continue
+            one, other = mine.get(name, MISSING), theirs.get(name, MISSING)
+            yield from compare(one, other, member_of(schema, name), how, joined(path, name), here)
         return
     if _has_objects(wanted) or _has_objects(found):
         ours = wanted if isinstance(wanted, list) else []
         others = found if isinstance(found, list) else []
-        inner = _part(schema, "items")
-        for i, (one, other) in enumerate(_aligned(ours, others, inner)):
-            yield from compare(one, other, inner, f"{path}[{i}]")
+        inner = keyword_of(schema, "items")
+        for i, (one, other) in enumerate(_aligned(ours, others, inner, how, place)):
+            yield from compare(one, other, inner, how, f"{path}[{i}]", place)
         return
-    yield Field(path or "(all)", wanted, found, _equal(wanted, found, schema))
+    yield Field(path or "(all)", wanted, found, _equal(wanted, found, schema, how, place))
 
 
-def _aligned(ours: Sequence[Any], others: Sequence[Any], schema: Any) -> list[tuple[Any, Any]]:
+def _aligned(
+    ours: Sequence[Any], others: Sequence[Any], schema: Any, how: Comparison, place: str
+) -> list[tuple[Any, Any]]:
     """Entries of two arrays of objects in pairs, in order, so that as many fields as can be are right (an alignment of
     sequences, Needleman and Wunsch 1970, without a cost of gaps): what lacks one entry is not wrong in all of them.
     """
     if len(ours) == len(others) or len(ours) * len(others) > MOST_PAIRS:
         return list(zip_longest(ours, others, fillvalue=MISSING))
-    right = [[sum(field.right for field in compare(a, b, schema)) for b in others] for a in ours]
+
+    def right_in(one: Any, other: Any) -> int:
+        return sum(field.right for field in compare(one, other, schema, how, "", place))
+
+    right = [[right_in(a, b) for b in others] for a in ours]
     best = [[0] * (len(others) + 1) for _ in range(len(ours) + 1)]
     for i in reversed(range(len(ours))):
         for j in reversed(range(len(others))):
@@ -206,88 +234,27 @@ def _aligned(ours: Sequence[Any], others: Sequence[Any], schema: Any) -> list[tu
     return [*pairs, *((one, MISSING) for one in ours[i:]), *((MISSING, other) for other in others[j:])]
 
 
-def _equal(wanted: Any, found: Any, schema: Any) -> bool:
-    if wanted is MISSING or found is MISSING:
-        return False
-    if isinstance(wanted, list) and isinstance(found, list) and _part(schema, "uniqueItems") is True:
-        return sorted(map(canonical, wanted)) == sorted(map(canonical, found))
-    if isinstance(wanted, str) and isinstance(found, str) and _part(schema, "format") in MOMENTS:
-        return wanted == found or _moment(wanted) == _moment(found) is not None
-    return canonical(wanted) == canonical(found)
-
-
-def _moment(text: str) -> datetime.datetime | datetime.time | None:
-    """What a date or time names, times without a zone taken as UTC."""
-    kinds: tuple[type[datetime.datetime] | type[datetime.time], ...] = (datetime.datetime, datetime.time)
-    for kind in kinds:
-        try:
-            found = kind.fromisoformat(text)
-        except ValueError:
-            continue
-        return found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
-    return None
+def _equal(wanted: Any, found: Any, schema: Any, how: Comparison, place: str) -> bool:
+    return wanted is not MISSING and found is not MISSING and how.same(wanted, found, schema, place)
 
 
 def _has_objects(value: Any) -> bool:
     return isinstance(value, list) and any(isinstance(entry, Mapping) for entry in value)
 
 
-def _member(schema: Any, name: str) -> Any:
-    """The schema of a property, looked for in alternatives too."""
-    if not isinstance(schema, Mapping):
-        return {}
-    found = (schema.get("properties") or {}).get(name)
-    for pattern, part in (schema.get("patternProperties") or {}).items() if found is None else ():
-        if json_schema.is_valid({"pattern": pattern}, name):
-            found = part
-    found = schema.get("additionalProperties") if found is None else found
-    if isinstance(found, Mapping):
-        return found
-    for key in ("anyOf", "oneOf", "allOf"):
-        for part in schema.get(key) or ():
-            if inner := _member(part, name):
-                return inner
-    for part in _conditional(schema):
-        if inner := _member(part, name):
-            return inner
-    return {}
-
-
-def _conditional(schema: Mapping[str, Any]) -> Iterator[Any]:
-    """Schemas that hold where something else does."""
-    yield from (schema[key] for key in ("then", "else") if key in schema)
-    yield from (schema.get("dependentSchemas") or {}).values()
-
-
-def _part(schema: Any, key: str) -> Any:
-    """A keyword of a schema, looked for in alternatives too."""
-    if not isinstance(schema, Mapping):
-        return None
-    if key in schema:
-        return schema[key]
-    for alternatives in ("anyOf", "oneOf", "allOf"):
-        for part in schema.get(alternatives) or ():
-            if (found := _part(part, key)) is not None:
-                return found
-    return None
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return brief(json.dumps(value, ensure_ascii=False))
 
 
 # --- corrupting ---------------------------------------------------------------------------------
 
 
-def _corruptions(example: Example) -> Iterator[tuple[str, str]]:
+def _corruptions(example: Example, how: Comparison) -> Iterator[tuple[str, str]]:
     """Wrong answers made from the gold one: (what was done, the text)."""
     value, schema = _expected(example), example.schema or {}
     for path, changed in _changes(value, ""):
+        if re.sub(r"\.\d+(?=\.|$)", "", path.removesuffix(" left out")) in how.accepts.optional:
+            continue  # a field that may be left out
         try:
             yield path, write_xml(schema, changed) if in_xml(schema) else json.dumps(changed)
         except ValueError:  # not even written: an empty element that is not there
@@ -307,7 +274,7 @@ def _changes(value: Any, path: str) -> Iterator[tuple[str, JSON | list[Any]]]:
         value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     )
     for key, part in parts:
-        where = _join(path, str(key))
+        where = joined(path, str(key))
         for what, other in _others(part, where):
             yield what, ({**value, key: other} if isinstance(value, dict) else _replaced(value, key, other))
         if isinstance(value, dict):
@@ -318,10 +285,7 @@ def _others(part: Any, where: str) -> Iterator[tuple[str, Any]]:
     if isinstance(part, dict | list):
         yield from _changes(part, where)
         return
-    changed = (
-        not part if isinstance(part, bool) else part + 1 if isinstance(part, int | float) else f"{part}x"
-    )
-    yield f"{where} changed", changed
+    yield f"{where} changed", another(part)
 
 
 def _replaced(values: list[Any], index: Any, value: Any) -> list[Any]:

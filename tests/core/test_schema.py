@@ -71,7 +71,7 @@ def test_keywords_are_judged_as_the_reference_judges_them(parameters: Any) -> No
 
 
 def test_what_is_not_json_is_never_valid() -> None:
-    for instance in (float("nan"), {"x": float("inf")}, {1, 2}, object()):
+    for instance in (float("nan"), {"x": float("inf")}, {1, 2}, object(), "\ud800", {"\udfff": 1}):
         assert not schema.is_valid(True, instance)  # type: ignore[arg-type]
         assert "not a JSON value" in schema.errors({}, instance)[0]
 
@@ -83,9 +83,66 @@ def test_a_reference_outside_is_an_error_and_never_fetched() -> None:
     assert "outside the schema" in schema.check_schema(outside)[0]
 
 
-@pytest.mark.parametrize("broken", [{"type": "strin"}, {"required": "x"}, {"pattern": "("}, 7, {"x": {1}}])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"type": "strin"},
+        {"required": "x"},
+        {"pattern": "("},
+        7,
+        {"x": {1}},
+        {"const": "\ud800"},
+        {"maximum": float("nan")},
+        {"pattern": "((a{0,100}){0,100}){0,100}"},
+        {"pattern": "(?!b)((a{0,100}){0,100}){0,100}"},
+        {"pattern": "(" * 20_000 + "a" + ")" * 20_000},
+    ],
+    ids=lambda broken: str(broken)[:40] if len(str(broken)) < 200 else "large",
+)
 def test_a_schema_that_is_none_is_refused(broken: Any) -> None:
     assert schema.check_schema(broken)
+    with pytest.raises((DataError, TypeError)):
+        schema.is_valid(broken, 1)
+
+
+@pytest.mark.parametrize("levels", [300, 3000])
+def test_a_schema_without_end_is_refused(levels: int) -> None:
+    made: dict[str, Any] = {}
+    for _ in range(levels):
+        made = {"not": made}
+    assert "ecursion" in schema.check_schema(made)[0]
+
+
+def test_a_schema_is_compiled_once_whoever_says_it_and_anew_when_it_changes() -> None:
+    said: dict[str, Any] = {"type": "integer", "minimum": 3}
+    assert schema.validator(said) is schema.validator({"minimum": 3, "type": "integer"})
+    assert not schema.is_valid(said, 2)
+    said["minimum"] = 1
+    assert schema.is_valid(said, 2)
+    assert [schema.is_valid({"const": const}, True) for const in (True, 1, 1.0)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("^(a+)+$", "a" * 50_000 + "b"),
+        ("^(a|aa)+$", "a" * 50_000 + "b"),
+        ("^(?=(a+)+$)", "a" * 50_000 + "b"),
+        ("^(?!x)(.*,)*(.*,)*(.*,)*z", "," * 3000),
+        (r"^(a*)*\1$", "a" * 5000 + "b"),
+        (r"^(\w+\s?)*$", "word " * 5000 + "!"),
+    ],
+)
+def test_a_hostile_pattern_is_decided_or_given_up_on(pattern: str, text: str) -> None:
+    """A backtracking matcher would be at most of them until the end of time."""
+    for said, value in (({"pattern": pattern}, text), ({"patternProperties": {pattern: False}}, {text: 1})):
+        try:
+            found = schema.errors(said, value)
+        except schema.UndecidedError:
+            assert not schema.is_valid(said, value)
+        else:
+            assert schema.is_valid(said, value) is (found == [])
+            assert bool(found) is ("pattern" in said)  # none of the texts matches
 
 
 def test_a_pattern_that_is_given_up_on_decides_nothing() -> None:
@@ -104,3 +161,4 @@ def test_what_is_too_deep_for_the_validator_is_told() -> None:
         deep = [deep]
     with pytest.raises(schema.UndecidedError, match="Recursion limit"):
         schema.errors({"type": "object"}, deep)
+    assert not schema.is_valid({"type": "object"}, deep)

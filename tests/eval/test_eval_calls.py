@@ -150,6 +150,18 @@ def test_a_megabyte_of_nothing_is_read_in_no_time(text: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+def test_blocks_without_end_are_read_once() -> None:
+    """A search for the closing mark from every opening one would take a day."""
+    answer = parse_answer("<tool_call>" * 300_000)
+    assert (answer.calls, answer.text, answer.malformed) == ((), "", 300_000)
+
+
+@pytest.mark.parametrize("character", ["\\ud800", "\ud800", "é\\udfff"])
+def test_half_a_character_is_no_json_however_it_is_written(character: str) -> None:
+    assert parse_value(f'["{character}"]') is MISSING
+    assert parse_value('["\\ud83d\\ude00 \\u00e9 é"]') == ["😀 é é"]
+
+
 def test_canonical_is_equality_of_json_values() -> None:
     assert canonical({"a": 1, "b": [1.0, 2]}) == canonical({"b": [1, 2.0], "a": 1.0})
     for one, other in [(1, True), (0, False), (1, "1"), ([1, 2], [2, 1]), ("a", "A"), (None, 0), ({}, [])]:

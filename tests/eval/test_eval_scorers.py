@@ -158,3 +158,19 @@ def test_a_schema_that_decides_nothing_leaves_the_answer_unscored() -> None:
     asked = dataclasses.replace(example("x", "Find it", ToolCall("find", {"word": "b"})), tools=(tool,))
     assert judge(asked, ToolCall("find", {"word": "b"})).metrics["exact_match"] == 1
     assert "too many steps" in str(judge(asked, ToolCall("find", {"word": "a" * 30})).unscored)
+
+
+def test_what_an_evaluator_remembers_of_an_example_is_said_of_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also when it has to forget, and when an example is gone whose place in memory another takes."""
+    monkeypatch.setattr("agentlora.eval.scorers.tool_calls.REMEMBERED", 3)
+    evaluator = ToolCallEvaluator()
+    for number in range(40):
+        room = f"room {number % 7}"
+        asked = example(str(number), "Dim it", *([light(room)] if number % 2 else []))
+        said = Output(asked.id, render_calls([light(f"room {number % 5}")]))
+        assert evaluator.score(asked, said) == ToolCallEvaluator().score(asked, said)
+        assert evaluator.score(asked, said).metrics["right_answer"] == (
+            number % 2 and number % 7 == number % 5
+        )

@@ -1,0 +1,117 @@
+"""Which evaluators judge a run: the task's own, which decides, and those that its configuration names beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+from agentlora.core.config import EvalConfig, EvaluatorConfig, RunConfig, all_at_once, parse, parse_yaml
+from agentlora.core.errors import ConfigError
+from agentlora.core.manager import Plugins
+from agentlora.core.types import JSON, Evaluator, Example
+
+PROBLEMS_KEPT = 10
+
+
+def evaluators_of(config: RunConfig, plugins: Plugins) -> tuple[Evaluator, dict[str, Evaluator]]:
+    """(the task's own evaluator, the others by name), each with its settings. An entry that names the task's own sets
+    that one.
+
+    Raises:
+        ConfigError: there is no such evaluator, it has no such setting, or two have one name.
+    """
+    own = plugins.get("tasks", config.task).evaluator
+    refuse_twice(config.eval.evaluators)
+    others = {
+        entry.called: _made(entry, plugins) for entry in config.eval.evaluators if not _is_own(entry, own)
+    }
+    return own_evaluator(config, plugins), others
+
+
+def refuse_twice(entries: Sequence[EvaluatorConfig]) -> None:
+    """Raises ConfigError where two evaluators have one name: nobody could tell their metrics apart."""
+    names = [entry.called for entry in entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"eval.evaluators: two are called {name!r}. Give one of them another `label`.")
+
+
+def with_evaluators(config: RunConfig, texts: Sequence[str], plugins: Plugins) -> RunConfig:
+    """`config` with more evaluators, as people write them on a command line: a name, or YAML such as
+    ``{name: cost, params: {price_in: 0.5}}``.
+
+    Raises:
+        ConfigError: one is neither, there is no such evaluator, or it has no such setting.
+    """
+    if not texts:
+        return config
+    said = [parse_yaml(text, f"--evaluator {text!r}") for text in texts]
+    before = [entry.model_dump() for entry in config.eval.evaluators]
+    found = parse(EvalConfig, {**config.eval.model_dump(), "evaluators": [*before, *said]}, "eval")
+    for entry in found.evaluators:
+        plugins.check("evaluators", entry.name)
+    with all_at_once() as checking:
+        for check in check_evaluators(found.evaluators, plugins):
+            checking(check)
+    return config.model_copy(update={"eval": found})
+
+
+def own_evaluator(config: RunConfig, plugins: Plugins) -> Evaluator:
+    """The task's own, with its settings. Raises ConfigError as `evaluators_of`."""
+    own = plugins.get("tasks", config.task).evaluator
+    entry = next((e for e in config.eval.evaluators if _is_own(e, own)), EvaluatorConfig(name=own))
+    return _made(entry, plugins)
+
+
+def check_evaluators(entries: Sequence[EvaluatorConfig], plugins: Plugins) -> Iterator[Callable[[], Any]]:
+    """Checks of settings to be called, one an evaluator; each raises ConfigError. Names are looked up elsewhere."""
+    yield partial(refuse_twice, entries)
+    for entry in entries:
+        if entry.name in plugins.catalog.names("evaluators"):
+            yield partial(_params, entry, plugins.get("evaluators", entry.name))
+
+
+def evaluator_names(raw: Any) -> Iterator[str]:
+    """The names in a list of evaluators, which may be wrong elsewhere."""
+    for entry in raw if isinstance(raw, list) else ():
+        name = entry.get("name") if isinstance(entry, Mapping) else entry
+        if isinstance(name, str):
+            yield name
+
+
+def validated(own: Evaluator, others: Mapping[str, Evaluator], examples: Sequence[Example]) -> JSON:
+    """What the evaluators find wrong with the examples or with themselves, for the record: by name how many
+    problems and the first of them; only those that have some. Who would have to ask somebody is left out.
+    """
+    found: JSON = {}
+    for name, evaluator in {"": own, **others}.items():
+        if getattr(evaluator, "asks", False):
+            continue
+        try:
+            problems = evaluator.validate(examples)
+        except Exception as exc:  # a look that fails costs itself, not the evaluation
+            problems = [f"it raised {type(exc).__name__}: {exc}"]
+        if problems:
+            found[name] = {"problems": len(problems), "first": problems[:PROBLEMS_KEPT]}
+    return found
+
+
+def _is_own(entry: EvaluatorConfig, own: str) -> bool:
+    return entry.name == own and entry.called == own
+
+
+def _made(entry: EvaluatorConfig, plugins: Plugins) -> Evaluator:
+    thing = plugins.get("evaluators", entry.name)
+    params = _params(entry, thing)
+    return cast(Evaluator, thing if params is None else thing.configured(params))
+
+
+def _params(entry: EvaluatorConfig, thing: Any) -> Any:
+    """Its settings; None where it takes none."""
+    where = f"eval.evaluators.{entry.called}.params"
+    if not hasattr(thing, "Params"):
+        if entry.params:
+            raise ConfigError(f"{where}: the evaluator {entry.name!r} has no settings.")
+        return None
+    return parse(thing.Params, entry.params, where)

@@ -1,0 +1,101 @@
+"""Several evaluators as one: the task's own, which decides, and others beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agentlora.core.types import JSON, Evaluator, Example, Output, Score
+
+
+class Several:
+    """Has the metrics of the first evaluator under their own names, and those of the others under ``name.metric``.
+
+    An answer that the first cannot score is unscored, as it would be without the others. Where another cannot, that
+    leaves its own metrics unscored, with the reason; so does one that fails.
+    """
+
+    def __init__(self, own: Evaluator, others: Mapping[str, Evaluator], settings: str = "") -> None:
+        """`settings`: those of the others, as text; where they change, so may judgements."""
+        self.own, self.others = own, others
+        self.members: Sequence[Evaluator] = (own, *others.values())
+        said = (str(getattr(one, "identity", "")) for one in self.members)
+        self.identity = " ".join([settings, *said]).strip()
+        self.metrics: Sequence[str] = (
+            *own.metrics,
+            *(f"{name}.{metric}" for name, other in others.items() for metric in other.metrics),
+        )
+        self.headline = str(getattr(own, "headline", own.metrics[0]))
+        self.lower_is_better = self._all("lower_is_better")
+        self.unbounded = self._all("unbounded")
+        self.needs_nats = any(getattr(one, "needs_nats", False) for one in self.members)
+
+    def begin(self, examples: Sequence[Example]) -> None:
+        for one in self.members:
+            if hasattr(one, "begin"):
+                one.begin(examples)
+
+    def prepare(self, pairs: Sequence[tuple[Example, Output]]) -> None:
+        for one in self.members:
+            if hasattr(one, "prepare"):
+                one.prepare(pairs)
+
+    def score(self, example: Example, output: Output) -> Score:
+        found = self.own.score(example, output)
+        if found.unscored is not None:
+            return found
+        metrics, unscored, notes = dict(found.metrics), dict(found.unscored_metrics), dict(found.notes)
+        for name, other in self.others.items():
+            beside = _scored(other, example, output)
+            for metric in other.metrics:
+                key = f"{name}.{metric}"
+                reason = beside.why_unscored(metric)
+                if reason is not None:
+                    unscored[key] = reason
+                else:
+                    metrics[key] = beside.metrics.get(metric)
+            if beside.why:
+                notes[name] = beside.why
+        return Score(metrics, why=found.why, unscored_metrics=unscored, notes=notes)
+
+    def parse(self, example: Example, output: Output) -> JSON | None:
+        """As the task's own reads it."""
+        from agentlora.eval.judging import parsed
+
+        return parsed(self.own, example, output)
+
+    def validate(self, examples: Sequence[Example]) -> list[str]:
+        """Problems of all of them; those of the others begin with their names."""
+        return [
+            *self.own.validate(examples),
+            *(
+                f"{name}: {problem}"
+                for name, other in self.others.items()
+                for problem in other.validate(examples)
+            ),
+        ]
+
+    def facts(self) -> JSON:
+        """What each says of how it judged, by name; the task's own under ``""``."""
+        told = {"": self.own, **self.others}
+        return {name: one.facts() for name, one in told.items() if hasattr(one, "facts")}
+
+    def _all(self, kind: str) -> frozenset[str]:
+        beside = (f"{name}.{m}" for name, other in self.others.items() for m in getattr(other, kind, ()))
+        return frozenset((*getattr(self.own, kind, ()), *beside))
+
+
+def _scored(evaluator: Evaluator, example: Example, output: Output) -> Score:
+    """Its score; unscored where it fails, or has a figure that is none."""
+    try:
+        score = evaluator.score(example, output)
+        odd = next((value for value in score.metrics.values() if not _is_figure(value)), None)
+    except Exception as exc:  # whatever an answer does to it, the others count
+        said = f"the evaluator failed: {type(exc).__name__}: {exc}"
+        return Score(unscored=said.encode("utf-8", "replace").decode())
+    return score if odd is None else Score(unscored=f"a figure is {odd!r:.80}, which is no finite number")
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))

@@ -1,0 +1,158 @@
+"""Cases that people can check by hand: what is scored how, and why. Each file has at least fifty of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agentlora.core.config import parse
+from agentlora.core.manager import default_plugins
+from agentlora.core.types import Example, Expected, Output, Score, ToolCall
+from agentlora.eval.calls import render_calls
+
+FOLDER = Path(__file__).with_name("cases")
+LEAST = 50
+Case = dict[str, Any]
+
+
+@cache
+def sheet(name: str) -> Case:
+    found: Case = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def cases(name: str) -> list[Any]:
+    return [
+        pytest.param(case, id=f"{number}-{case['because'][:60]}")
+        for number, case in enumerate(sheet(name)["cases"], 1)
+    ]
+
+
+def judge(evaluator: str, case: Case, example: Example, answer: str) -> Score:
+    thing = default_plugins().get("evaluators", evaluator)
+    if "settings" in case:
+        thing = thing.configured(parse(thing.Params, case["settings"], "settings"))
+    score: Score = thing.score(example, Output(example.id, answer))
+    return score
+
+
+def written(raw: Any) -> str:
+    """A text, or one that is too long for a sheet."""
+    if isinstance(raw, str):
+        return raw
+    middle = raw["repeat"] * raw["times"] + raw.get("close", "") * raw["times"]
+    return str(raw.get("before", "") + middle + raw.get("after", ""))
+
+
+def number(raw: Any) -> float:
+    return float(Fraction(raw)) if isinstance(raw, str) else float(raw)
+
+
+def check(case: Case, score: Score, wanted: dict[str, Any]) -> None:
+    if "unscored" in case:
+        assert case["unscored"] in str(score.unscored), score
+        return
+    assert score.unscored is None, score
+    for metric, value in {**wanted, **case.get("scores", {})}.items():
+        assert score.metrics[metric] == pytest.approx(number(value), rel=1e-3), (metric, score)
+    headline = next(iter(wanted))
+    assert bool(score.why) == (score.metrics[headline] != 1), (
+        score
+    )  # what is wrong has a reason, and only that
+    assert len(score.why) < 500
+
+
+# --- tool calls ---------------------------------------------------------------------------------
+
+
+def _tools() -> Iterator[dict[str, Any]]:
+    for name, properties in sheet("tool_calls")["tools"].items():
+        parameters = {
+            "type": "object",
+            "properties": properties,
+            "$defs": {"moment": {"type": "string", "format": "date-time"}},
+        }
+        yield {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+def _calls(raw: list[dict[str, Any]]) -> tuple[ToolCall, ...]:
+    return tuple(ToolCall(name, arguments) for call in raw for name, arguments in call.items())
+
+
+@pytest.mark.parametrize("case", cases("tool_calls"))
+def test_tool_calls(case: Case) -> None:
+    wanted = _calls(case["wanted"])
+    expected = Expected(calls=wanted, text=None if wanted else "None fits.")
+    example = Example("x", (), expected, tools=tuple(_tools()), accepts=case.get("accepts"))
+    answer = render_calls(_calls(case.get("made", []))) + written(case.get("text", ""))
+    check(case, judge("tool-calls", case, example, answer), {"right_answer": case.get("right")})
+
+
+# --- values -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", cases("json_fields"))
+def test_json_fields(case: Case) -> None:
+    expected = Expected(value=case["wanted"])
+    schema = sheet("json_fields")["schema"]
+    example = Example("x", (), expected, schema=schema, accepts=case.get("accepts"))
+    answer = written(case["text"]) if "text" in case else json.dumps(case["value"])
+    right = case.get("right")
+    wanted = {"exact_match": right, "field_accuracy": case.get("share", right)}
+    check(case, judge("json-fields", case, example, answer), wanted)
+
+
+@pytest.mark.parametrize("case", cases("json_schema"))
+def test_json_schema(case: Case) -> None:
+    example = Example("x", (), Expected(), schema=case["schema"])
+    answer = written(case["text"]) if "text" in case else json.dumps(case["value"])
+    wanted = {"valid": case.get("valid"), "parsed": case.get("parsed", True)}
+    check(case, judge("json-schema", case, example, answer), wanted)
+
+
+# --- texts --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", cases("texts"))
+def test_texts(case: Case) -> None:
+    example = Example("x", (), Expected(text=case.get("wanted")), accepts=case.get("accepts"))
+    wanted = {"match": case.get("match"), **({"share": case["share"]} if "share" in case else {})}
+    check(case, judge(case["by"], case, example, written(case["answer"])), wanted)
+
+
+@pytest.mark.parametrize("case", cases("text_agreement"))
+def test_text_agreement(case: Case) -> None:
+    example = Example("x", (), Expected(text=case["wanted"]), accepts=case.get("accepts"))
+    score = judge("text-agreement", case, example, written(case["answer"]))
+    check(case, score, {"same": case.get("same"), "words": case.get("words")})
+
+
+# --- the sheets themselves ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.yaml")))
+def test_a_sheet_has_fifty_different_cases_with_reasons_of_both_kinds(name: str) -> None:
+    found = sheet(name)["cases"]
+    assert len(found) >= LEAST
+    bare = [json.dumps({key: part for key, part in case.items() if key != "because"}) for case in found]
+    assert len(set(bare)) == len(bare)
+    assert all(len(case["because"].split()) >= 3 for case in found)
+    verdict: Callable[[Case], Any] = lambda case: next(  # noqa: E731
+        (case[key] for key in ("right", "valid", "match", "same") if key in case), "unscored" in case and None
+    )
+    verdicts = [verdict(case) for case in found]
+    assert min(verdicts.count(True), verdicts.count(False)) >= LEAST / 5
+    assert any("unscored" in case for case in found)
+    assert any(isinstance(case.get("text", case.get("answer")), dict) for case in found)
+
+
+def test_the_texts_have_cases_of_each_evaluator() -> None:
+    names = [case["by"] for case in sheet("texts")["cases"]]
+    assert all(names.count(name) >= 20 for name in ("exact", "regex", "contains"))
