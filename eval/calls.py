@@ -62,7 +62,7 @@ def parse_answer(text: str) -> Answer:
 
 def blocks(text: str) -> Iterable[tuple[str, bool]]:
     """What stands between the marks of each call that a Hermes answer begins, and whether its closing mark is there."""
-    return ((block[1], bool(block[2])) for block in _BLOCK.finditer(text))
+    return ((text[body:stop], closed) for _, body, stop, closed in _blocks(text))
 
 
 def parse_constrained(text: str) -> Answer:

@@ -275,8 +275,8 @@ class Record(_Strict):
 
     `n` and `groups` count the examples that decide (those with the tags of `headline_where`); `n_all` counts all: the
     others show in the slices only. `skipped` maps the conditions that could not be evaluated to the reason.
-    `best_baseline` is the condition without an adapter that is best by `headline`. `probes`: what the adapter does to the
-    base's general abilities; None where it was not asked.
+    `best_baseline` is the condition without an adapter that is best by `headline`. `probes`: what the adapter
+    does to the base's general abilities; None where it was not asked.
     """
 
     format: Literal["agentlora.record/1", "agentlora.record/2"] = FORMAT
