@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core import journal
-from agentlora.core.config import RunConfig
+from agentlora.core.config import EvalConfig, RunConfig, parse
 from agentlora.core.data import build_data, card_of, needs_answers, split_digest
 from agentlora.core.errors import AgentLoraError, ConfigError, TrainError, boundary, needs_extra
 from agentlora.core.examples import evenly
@@ -200,11 +200,19 @@ def evaluate(
     split: Split = "test",
     limit: int | None = None,
     options: Mapping[str, Any] | None = None,
+    skill: str | None = None,
+    alias: str | None = "prod",
+    temperature: float | None = None,
+    seeds: int | None = None,
 ) -> Any:
     """Put the run's adapter and the baselines to the examples of a split; returns the `Record`.
 
     Writes ``eval/record.json``, ``samples.jsonl``, ``report.html`` and ``report.md`` (for dev: ``eval-dev/``).
     Reading test is counted, across runs, by the digest of its examples, when it begins.
+
+    Args:
+        skill, alias: what the alias of the skill (default: the task's name) serves answers test too.
+        temperature, seeds: over the run's own.
 
     Raises:
         ConfigError: the run has no adapter, the split is empty, fewer examples would replace a test record of more, or
@@ -212,8 +220,9 @@ def evaluate(
         EvalError: (nearly) no request to the adapter, or to the base, could be answered and judged.
     """
     from agentlora.core.provenance import provenance
+    from agentlora.core.served import add_served, served_facts, served_now
     from agentlora.core.teacher import rank_of
-    from agentlora.eval.conditions import Condition, choose_shots, default_conditions
+    from agentlora.eval.conditions import SERVED, Condition, choose_shots, default_conditions
     from agentlora.eval.runner import AnswerCache, evaluate
     from agentlora.plugins.bases.resolve import resolve_base
 
@@ -240,6 +249,12 @@ def evaluate(
             "Train on more different rows (ten or more), or name another --split."
         )
     digest = adapter_digest(run)
+    asked = {"temperature": temperature, "seeds": seeds}
+    said = {key: value for key, value in asked.items() if value is not None}
+    sampling = parse(EvalConfig, config.eval.model_dump() | said, "eval")
+    version = served_now(skill or task.name, alias) if split == "test" else None
+    if version is not None and version.adapter_digest == digest:
+        version = None  # it is not compared with itself
     if split == "test":
         _refuse_smaller_record(run, digest, len(examples))
     with run.alone(), run.stage("eval"):
@@ -252,7 +267,7 @@ def evaluate(
             base.chat_template,
             base.tool_call_parser,
             max_len_tokens=_context(base, config),
-            max_lora_rank=rank_of(run),
+            max_lora_rank=max(rank_of(run), (version and version.card.rank) or 0),
             options=dict(options or {}),
         )
 
@@ -264,6 +279,14 @@ def evaluate(
             values = any(e.schema and not e.tools and not in_xml(e.schema) for e in examples)
             conditions = default_conditions(served_as, strict=engine.capabilities.json_schema, values=values)
             conditions += tuple(Condition(name, "given") for name in given)
+            served = None if version is None else served_facts(version, str(alias))
+            if version is not None and served is not None:
+                why = add_served(engine, name, version, base)
+                if why is None:
+                    how = next(c.kind for c in conditions if c.judged)
+                    conditions += (Condition(SERVED, how, version.served_name, served=True),)
+                else:
+                    served["why"] = why
             if split == "test":
                 _count_reading(run)  # before it begins: a reading that is killed was one
             record, samples = evaluate(
@@ -288,6 +311,9 @@ def evaluate(
                 headline_where=task.headline_where,
                 lower_is_better=task.lower_is_better,
                 seed=config.seed,
+                temperature=sampling.temperature,
+                seeds=sampling.seeds,
+                served=served,
             )
         _write_evaluation(run.directory / eval_folder(split), record, samples)
         run.note("eval", "recorded", record=record.digest, split=split, figures=figures_of(record))
@@ -374,7 +400,8 @@ def _write_evaluation(directory: Path, record: Any, samples: list[Any]) -> None:
     from agentlora.eval.report import html, markdown
 
     page, text = html(record, samples), markdown(record)
-    (directory / "record.json").unlink(missing_ok=True)
+    for old in ("gate.json", "record.json"):
+        (directory / old).unlink(missing_ok=True)
     save_samples(directory / "samples.jsonl", samples)
     write_atomic(directory / "report.html", page)
     write_atomic(directory / "report.md", text)

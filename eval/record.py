@@ -28,14 +28,17 @@ class _Strict(BaseModel):
 
 
 class _Measured(_Strict):
-    """`unbounded`: it is no share of 0 to 1. It stands in the JSON where it is true: other records' digests stay."""
+    """`unbounded`: it is no share of 0 to 1. What older records lack stands in the JSON where it says something, and so
+    their digests stay.
+    """
 
     unbounded: bool = False
 
     @model_serializer(mode="wrap")
     def _as_ever(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         raw: dict[str, Any] = serialize(self)
-        return {key: value for key, value in raw.items() if key != "unbounded" or value}
+        added = {"unbounded": False, "p_value": None, "detectable": None}
+        return {key: value for key, value in raw.items() if value is not added.get(key, ...)}
 
 
 class Figure(_Measured):
@@ -84,6 +87,8 @@ class DifferenceRecord(_Measured):
     high: float | None
     higher: int
     lower: int
+    p_value: float | None = None
+    detectable: float | None = None
 
 
 class SliceDifference(_Strict):
@@ -103,7 +108,9 @@ class Record(_Strict):
     and how often test was read. `n` and `groups` count the examples that decide (those with the tags of
     `headline_where`); `n_all` counts all: the others show in the slices only. `skipped` maps the conditions
     that could not be evaluated to the reason. `best_baseline` is the condition without an adapter that is
-    best by `headline`.
+    best by `headline`. Answers were sampled at `temperature` (0: greedy), with so many `seeds` for every example;
+    figures and differences count answers then. `served`: what the alias of the skill served when this was evaluated
+    (name, alias, digest, adapter), which is the condition of kind ``served``, or ``why`` it could not be asked.
     """
 
     format: Literal["agentlora.record/1"] = FORMAT
@@ -120,11 +127,14 @@ class Record(_Strict):
     headline_where: dict[str, str] = Field(default_factory=dict)
     n_all: int
     max_tokens: int
+    temperature: float = 0.0
+    seeds: int = 1
     conditions: tuple[ConditionRecord, ...]
     skipped: dict[str, str] = Field(default_factory=dict)
     differences: tuple[DifferenceRecord, ...]
     slice_differences: tuple[SliceDifference, ...] = ()
     best_baseline: str | None
+    served: dict[str, Any] | None = None
     shots: tuple[dict[str, Any], ...] = ()
     provenance: dict[str, Any] = Field(default_factory=dict)
     created_at: str
@@ -135,8 +145,10 @@ class Record(_Strict):
         return sha256_json(self.to_dict())
 
     def to_dict(self) -> JSON:
-        # without a field that older records lack: their digest stays
-        return self.model_dump(mode="json", exclude=None if self.slice_differences else {"slice_differences"})
+        # without fields that older records lack: their digest stays
+        defaults = {"slice_differences": (), "served": None, "temperature": 0.0, "seeds": 1}
+        unsaid = {name for name, value in defaults.items() if getattr(self, name) == value}
+        return self.model_dump(mode="json", exclude=unsaid)
 
     def condition(self, name: str) -> ConditionRecord:
         """Raises EvalError when the record has no such condition."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import zlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from agentlora.eval.cache import AnswerCache, answer_key
 from agentlora.eval.conditions import (
     CONSTRAINED,
     FEW_SHOT,
+    SERVED,
     Condition,
     in_hermes,
     most_calls,
@@ -67,6 +69,9 @@ def evaluate(
     headline_where: Mapping[str, str] | None = None,
     lower_is_better: frozenset[str] | None = None,
     seed: int = 0,
+    temperature: float = 0.0,
+    seeds: int = 1,
+    served: Mapping[str, Any] | None = None,
     chunk: int = CHUNK,
 ) -> Evaluation:
     """Put every example to every condition, score the answers, and compare adapters with baselines.
@@ -83,19 +88,21 @@ def evaluate(
         headline, lower_is_better: the task's; default: what the evaluator says of itself.
         headline_where: tags that an example must have to count in the figures that decide (metrics,
             differences, best baseline); slices show all examples.
-        seed: of the bootstrap.
+        seed: of the bootstrap, and of answers that are sampled.
+        temperature, seeds: answers are sampled, so many for every example, which are one group with it.
+        served: what the alias serves today (see `Record`), which is the condition that is `served`.
 
     Raises:
         ConfigError: there is nothing to evaluate, or the engine cannot serve an adapter that is asked for.
         EvalError: (nearly) all answers of an adapter, or of the condition that came first, failed or could not be
             judged; the first reason is quoted. Of a later baseline the record says so.
     """
-    _check(engine, examples, conditions, shots)
+    ordered = _by_group(_drawn(examples, seeds))
+    _check(engine, ordered, conditions, shots)
     if not _counted(examples, headline_where or {}):
         raise ConfigError(
             f"no example has the tags that decide: {dict(headline_where or {})}. Raise --limit."
         )
-    ordered = _by_group(examples)
     skipped = {c.name: why for c in conditions if (why := _cannot(c, engine, examples, shots))}
     judged: dict[str, list[_Judged]] = {}
     room = most_calls(ordered)
@@ -105,10 +112,15 @@ def evaluate(
         if condition.kind == "given":
             said = (given or {})[condition.name]
             judged[condition.name] = [
-                _judge(evaluator, e, condition, _clean(said[e.id]), True) for e in ordered
+                _judge(evaluator, e, condition, _clean(_given(said, e)), True) for e in ordered
             ]
             continue
-        requests = [to_request(e, condition, shots, max_tokens, room) for e in ordered]
+        requests = [
+            to_request(
+                e, condition, shots, max_tokens, room, temperature, _seed(seed, e.id) if temperature else None
+            )
+            for e in ordered
+        ]
         keys = _cache_keys(requests, condition, identity, engine, cache)
         results: list[_Judged] = []
         for start in range(0, len(ordered), chunk):
@@ -118,7 +130,7 @@ def evaluate(
                 results.append(_judge(evaluator, example, condition, output, cached))
             if on_progress:
                 on_progress(condition.name, len(results), len(ordered))
-        if condition.adapter or not judged:  # of a later baseline the record tells
+        if condition.judged or not judged:  # of a later baseline the record tells
             _refuse_failed(condition, results)
         judged[condition.name] = results
     lower = getattr(evaluator, "lower_is_better", ()) if lower_is_better is None else lower_is_better
@@ -143,12 +155,17 @@ def evaluate(
         base=dict(identity.get("base") or {}),
         adapter=identity.get("adapter"),
         engine=str(identity.get("engine", "")),
-        data={"examples": sha256_json([e.to_dict() for e in ordered]), **(identity.get("data") or {})},
-        n=len(counted),
+        data={
+            "examples": sha256_json([e.to_dict() for e in _by_group(examples)]),
+            **(identity.get("data") or {}),
+        },
+        n=len(counted) // seeds,
         groups=len({e.group or e.id for e in counted}),
         headline_where=where,
-        n_all=len(ordered),
+        n_all=len(examples),
         max_tokens=max_tokens,
+        temperature=temperature,
+        seeds=seeds,
         conditions=tuple(systems.values()),
         skipped=skipped,
         differences=tuple(_differences(done, deciding, evaluator.metrics, unbounded, seed)),
@@ -156,6 +173,7 @@ def evaluate(
             _slice_differences(done, best, deciding, judged, headline, headline in unbounded, seed)
         ),
         best_baseline=best,
+        served=None if served is None else dict(served),
         shots=shot_messages(shots) if any(c.kind in FEW_SHOT for c in done) else (),
         provenance=dict(identity.get("provenance") or {}),
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -205,6 +223,29 @@ def _cannot(
     if condition.kind in FEW_SHOT and not shots:
         return "no worked examples were given"
     return None
+
+
+def _drawn(examples: Sequence[Example], seeds: int) -> Sequence[Example]:
+    """Every example so many times, to be answered anew each time: ``id#2`` beside ``id``, in one group, so that an
+    interval counts them as what they are worth.
+    """
+    if seeds == 1:
+        return examples
+    return [
+        replace(e, id=f"{e.id}#{n}" if n > 1 else e.id, group=e.group or e.id)
+        for e in examples
+        for n in range(1, seeds + 1)
+    ]
+
+
+def _given(answers: Mapping[str, Output], example: Example) -> Output:
+    """Somebody else's answer, which is one for all seeds."""
+    return answers[example.id] if example.id in answers else answers[example.id.rpartition("#")[0]]
+
+
+def _seed(seed: int, name: str) -> int:
+    """Another one for every answer, so that chance does not fall alike on all examples."""
+    return zlib.crc32(f"{seed}/{name}".encode())
 
 
 def _by_group(examples: Sequence[Example]) -> list[Example]:
@@ -324,8 +365,8 @@ def _condition_record(
         slices.setdefault(tag, {})[value] = _figure(right, headline, headline in unbounded, seed)
     return ConditionRecord(
         name=condition.name,
-        kind=condition.kind,
-        adapter=condition.adapter,
+        kind=SERVED if condition.served else condition.kind,
+        adapter=None if condition.served else condition.adapter,
         metrics={metric: _figure(deciding, metric, metric in unbounded, seed) for metric in metrics},
         slices=slices,
         prompt_tokens=sum(j.output.prompt_tokens for j in results),
@@ -358,7 +399,7 @@ def _slice_differences(
     if best is None:
         return
     theirs = {(tag, value): members for tag, value, members in _slices(deciding[best], judged[best])}
-    for system in (c.name for c in conditions if c.adapter):
+    for system in (c.name for c in conditions if c.judged):
         for tag, value, members in _slices(deciding[system], judged[system]):
             ours, others = (
                 _values(_right(found, headline), headline) for found in (members, theirs[tag, value])
@@ -410,10 +451,10 @@ def _differences(
     unbounded: Container[str],
     seed: int,
 ) -> Iterator[DifferenceRecord]:
-    """Every adapter against every baseline, in every metric."""
-    for system in (c for c in conditions if c.adapter):
+    """Every adapter against every baseline and what is served, in every metric."""
+    for system in (c for c in conditions if c.judged):
         groups = {j.example.id: j.example.group for j in judged[system.name]}
-        for baseline in (c for c in conditions if not c.adapter):
+        for baseline in (c for c in conditions if not c.judged):
             for metric in metrics:
                 ours, theirs = (_values(judged[c.name], metric) for c in (system, baseline))
                 found = paired_difference(ours, theirs, groups, seed, unbounded=metric in unbounded)
