@@ -7,7 +7,7 @@ names of conditions, which a plugin may choose) is escaped.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 HEADS = ("Rule", "Result", "Found", "Wanted", "Missed by")
-_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
+# All but what XML 1.0 can hold (section 2.2), without the controls that a terminal obeys.
+_CONTROLS = re.compile("[^\t\n\r\u0020-\u007e\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MARKS = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
 
 
@@ -32,10 +33,10 @@ def verdict_table(verdict: Mapping[str, Any], *, reasons: bool = True) -> Render
         table.add_column(head, overflow="fold")
     for ruling in verdict["rules"]:
         style = "red" if not ruling["passed"] else "green" if ruling["outcome"] == "pass" else "yellow"
-        rule, result, *cells = (Text(cell) for cell in _cells(ruling))
+        rule, result, *cells = (Text(_clean(cell)) for cell in _cells(ruling))
         result.stylize(style)
         table.add_row(rule, result, *cells)
-    notes = [Text(f"{mark} {text}") for mark, text in _notes(verdict)]
+    notes = [Text(_clean(f"{mark} {text}")) for mark, text in _notes(verdict)]
     return Group(table, *notes) if reasons else table
 
 
@@ -61,16 +62,16 @@ def verdict_junit(verdict: Mapping[str, Any], title: str, created_at: str = "") 
         "time": "0",
     }
     root = ElementTree.Element("testsuites", {"name": "agentlora gate", **counts})
-    suite = ElementTree.SubElement(root, "testsuite", {"name": _xml(title), **counts})
+    suite = ElementTree.SubElement(root, "testsuite", {"name": _clean(title), **counts})
     if created_at:
-        suite.set("timestamp", _xml(created_at[:19]))
+        suite.set("timestamp", _clean(created_at[:19]))
     for ruling in rulings:
-        names = {"classname": _xml(f"agentlora.gate.{title}"), "name": _xml(ruling["rule"]), "time": "0"}
+        names = {"classname": _clean(f"agentlora.gate.{title}"), "name": _clean(ruling["rule"]), "time": "0"}
         case = ElementTree.SubElement(suite, "testcase", names)
-        text = _xml(ruling["text"])
+        text = _clean(ruling["text"])
         if not ruling["passed"]:
             failure = ElementTree.SubElement(case, "failure", {"message": text, "type": ruling["outcome"]})
-            failure.text = _xml("\n".join(line for line in _told(ruling)))
+            failure.text = _clean("\n".join(line for line in _told(ruling)))
         elif _is_skipped(ruling):
             ElementTree.SubElement(case, "skipped", {"message": text})
         elif text:
@@ -145,14 +146,11 @@ def _signed(value: float, figures: JSON) -> str:
     return "0" if not value else said.replace("-", "−")
 
 
-def _notes(verdict: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(mark, text): first what failed, then what passed and was not shown."""
-    for ruling in verdict["rules"]:
-        if not ruling["passed"]:
-            yield "✗", ruling["text"]
-    for ruling in verdict["rules"]:
-        if ruling["passed"] and ruling["outcome"] != "pass":
-            yield "·", ruling["text"]
+def _notes(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(mark, text), none twice: first what failed, then what passed and was not shown."""
+    failed = [("✗", r["text"]) for r in verdict["rules"] if not r["passed"]]
+    unshown = [("·", r["text"]) for r in verdict["rules"] if r["passed"] and r["outcome"] != "pass"]
+    return list(dict.fromkeys([*failed, *unshown]))
 
 
 def _told(ruling: Mapping[str, Any]) -> Sequence[str]:
@@ -165,9 +163,9 @@ def _told(ruling: Mapping[str, Any]) -> Sequence[str]:
 
 def _escaped(text: str) -> str:
     """One line of text that no Markdown reads as anything else."""
-    return _MARKS.sub(r"\\\1", " ".join(_xml(text).split()))
+    return _MARKS.sub(r"\\\1", " ".join(_clean(text).split()))
 
 
-def _xml(text: str) -> str:
-    """Without the characters that XML cannot hold, even escaped."""
-    return _NO_XML.sub("\ufffd", text)
+def _clean(text: str) -> str:
+    """Without the characters that XML cannot hold, even escaped, nor a terminal show."""
+    return _CONTROLS.sub("\ufffd", text)

@@ -83,7 +83,7 @@ def judge(
         if kind == "model"
         else _judge_serving(card, serve_on, adapter_config, () if bad else weights, max_rank)
     )
-    rulings += _check(f"it can be served on {serve_on}", list(serving))
+    rulings += _check("it can be served where it is to be", list(serving))
     if conversion:
         rulings.append(_judge_conversion(conversion))
     return Verdict(rulings, facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def eval(ctx: click.Context, target: str, as_json: bool, **options: Any) -> None
         run = open_run(target, emit)
         skill = skill_name(run, plugins, options["name"])
         policy = gate_config(run, plugins, options["policy"]) if options["gate"] else None
-        record = _evaluate(run, plugins, chosen, skill, **options)
+        record = _evaluate(run, plugins, chosen, skill, options)
         if policy is not None:
             judged = judge_run(run, plugins, name=skill, alias=options["alias"], policy=policy)
             verdict = judged.to_dict()
@@ -107,7 +108,7 @@ def _check(
             )
 
 
-def _evaluate(run: Any, plugins: Any, split: Split, skill: str, **options: Any) -> Any:
+def _evaluate(run: Any, plugins: Any, split: Split, skill: str, options: Mapping[str, Any]) -> Any:
     """The record, made now or read."""
     from agentlora.core.pipeline import evaluate
     from agentlora.eval.record import Record

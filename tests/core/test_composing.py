@@ -231,7 +231,7 @@ def test_what_is_composed_is_evaluated_and_judged_like_any_other(
     evaluate(run, plugins, engine_name="transformers")
     with pytest.raises(GateRefused, match="has 2 examples that decide"):
         publish(run, plugins)
-    monkeypatch.setattr("agentlora.registry.gate.judge", lambda *a, **k: Verdict(True, [], {"rank": 8}))
+    monkeypatch.setattr("agentlora.registry.gate.judge", lambda *a, **k: Verdict([], {"rank": 8}))
     version = publish(run, plugins)
     assert version.card.parents == [
         {"adapter": adapter_digest(p), "record": made["parents"][i]["record"], "weight": w, "how": "cat"}
