@@ -185,6 +185,8 @@ class GateConfig(Strict):
     """By metric (``headline``: the task's own), over the default policy's; null takes a rule away."""
     floors: dict[str, float] = {}
     """By metric, over the task's: the least value, or the greatest where less is better."""
+    served: bool = True
+    """Whether rules compare with what the alias serves today; false where a version need not replace it."""
 
 
 class RunConfig(Strict):

@@ -211,7 +211,8 @@ def evaluate(
     Reading test is counted, across runs, by the digest of its examples, when it begins.
 
     Args:
-        skill, alias: what the alias of the skill (default: the task's name) serves answers test too.
+        skill, alias: what the alias of the skill (default: the task's name) serves answers test too; nothing does
+            where alias is None.
         temperature, seeds: over the run's own.
 
     Raises:

@@ -40,6 +40,13 @@ def gate_config(run: Run, plugins: Plugins, file: Path | None = None) -> GateCon
     return found
 
 
+def asks_served(run: Run, plugins: Plugins, policy: GateConfig) -> bool:
+    """Whether an evaluation has to put the examples to what is served today, too."""
+    from agentlora.registry.rules import policy_of
+
+    return policy_of(plugins.get("tasks", run.config.task), policy).asks_served
+
+
 def skill_name(run: Run, plugins: Plugins, name: str | None) -> str:
     """What the run is published as. Raises ConfigError for a name that cannot be one."""
     from agentlora.registry.names import check_name

@@ -37,8 +37,15 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
+    """What a version must show; `floors` by metric."""
+
     rules: tuple[Rule, ...]
     floors: Mapping[str, float]
+
+    @property
+    def asks_served(self) -> bool:
+        """Whether it compares with what is served today."""
+        return any("served" in rule.against for rule in self.rules)
 
 
 def policy_of(task: Task, config: GateConfig | None = None) -> Policy:
@@ -57,7 +64,13 @@ def policy_of(task: Task, config: GateConfig | None = None) -> Policy:
         before = rules.get(metric, Rule(metric, 0.0, "fail", compared))
         given = {key: value for key, value in said if value is not None}
         rules[metric] = replace(before, **given)
+    if not config.served:
+        rules = {metric: replace(rule, against=_without_served(rule)) for metric, rule in rules.items()}
     return Policy(tuple(rules.values()), {**task.floor, **config.floors})
+
+
+def _without_served(rule: Rule) -> tuple[Against, ...]:
+    return tuple(against for against in rule.against if against != "served")
 
 
 def check_policy(config: GateConfig, task: Task, metrics: Collection[str]) -> None:

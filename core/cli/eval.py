@@ -37,7 +37,7 @@ REFUSED = 3  # exit status: the evaluation went well, and the gate refused what 
 @click.option("--alias", default="prod", show_default=True, help="The alias that it would be published to.")
 @show_json
 @click.pass_context
-def eval(ctx: click.Context, target: str, as_json: bool, **options: Any) -> None:
+def eval(ctx: click.Context, /, target: str, as_json: bool, **options: Any) -> None:
     """Evaluate TARGET (a run's id or directory, or `last`) against its baselines and what is served today.
 
     dev is for looking and tuning; test decides, and every reading of it is counted in the record.
@@ -47,7 +47,7 @@ def eval(ctx: click.Context, target: str, as_json: bool, **options: Any) -> None
     from agentlora.core.cli.progress import show
     from agentlora.core.manager import default_plugins
     from agentlora.core.pipeline import eval_folder
-    from agentlora.core.publishing import gate_config, judge_run, skill_name
+    from agentlora.core.publishing import asks_served, gate_config, judge_run, skill_name
     from agentlora.core.run import open_run
 
     _check(**options)
@@ -57,9 +57,10 @@ def eval(ctx: click.Context, target: str, as_json: bool, **options: Any) -> None
     with show(plugins, quiet=as_json) as emit:
         run = open_run(target, emit)
         skill = skill_name(run, plugins, options["name"])
-        policy = gate_config(run, plugins, options["policy"]) if options["gate"] else None
-        record = _evaluate(run, plugins, chosen, skill, options)
-        if policy is not None:
+        policy = gate_config(run, plugins, options["policy"])
+        against = options["alias"] if asks_served(run, plugins, policy) else None
+        record = _evaluate(run, plugins, chosen, skill, against, options)
+        if options["gate"]:
             judged = judge_run(run, plugins, name=skill, alias=options["alias"], policy=policy)
             verdict = judged.to_dict()
     _write(record, verdict, skill, options["junit"], options["markdown"])
@@ -108,7 +109,9 @@ def _check(
             )
 
 
-def _evaluate(run: Any, plugins: Any, split: Split, skill: str, options: Mapping[str, Any]) -> Any:
+def _evaluate(
+    run: Any, plugins: Any, split: Split, skill: str, alias: str | None, options: Mapping[str, Any]
+) -> Any:
     """The record, made now or read."""
     from agentlora.core.pipeline import evaluate
     from agentlora.eval.record import Record
@@ -123,7 +126,7 @@ def _evaluate(run: Any, plugins: Any, split: Split, skill: str, options: Mapping
         limit=options["limit"],
         options={"url": options["url"]} if options["url"] else {},
         skill=skill,
-        alias=options["alias"],
+        alias=alias,
         temperature=options["temperature"],
         seeds=options["seeds"],
     )

@@ -233,6 +233,11 @@ def test_what_is_composed_is_evaluated_and_judged_like_any_other(
         publish(run, plugins)
     monkeypatch.setattr("agentlora.registry.gate.judge", lambda *a, **k: Verdict([], {"rank": 8}))
     version = publish(run, plugins)
+    beside = evaluate(one, plugins, engine_name="transformers")
+    assert beside.served["digest"] == version.digest
+    assert beside.condition("served").metrics["exact_match"].scored > 0
+    assert beside.condition("served").first_error is None
+    assert version.adapter_digest == adapter_digest(run)
     assert version.card.parents == [
         {"adapter": adapter_digest(p), "record": made["parents"][i]["record"], "weight": w, "how": "cat"}
         for i, (p, w) in enumerate(((one, 1.0), (two, 0.5)))

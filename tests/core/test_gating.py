@@ -156,6 +156,13 @@ def test_what_prod_serves_answers_the_same_examples_and_has_to_be_beaten(
     policy.write_text("rules: {headline: {against: [best-baseline]}}")
     assert gated(run, "--policy", str(policy)).exit_code == 0
     assert outcomes(run, alias="candidate")[rule] == "skipped"
+    words = ["eval", str(run.directory), "--gate", "--json", "--policy", str(policy)]
+    policy.write_text("served: false")
+    alone = json.loads(CliRunner().invoke(cli, words).stdout)
+    assert [c["name"] for c in alone["conditions"] if c["kind"] == "served"] == []
+    policy.write_text("{}")
+    beside = json.loads(CliRunner().invoke(cli, words).stdout)
+    assert [c["name"] for c in beside["conditions"] if c["kind"] == "served"] == ["served"]
 
 
 def test_what_is_published_again_is_not_held_against_itself(run: Run, publish: Publish) -> None:
