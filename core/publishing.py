@@ -11,7 +11,7 @@ from agentlora.core.config import GateConfig, merge, parse, read_yaml
 from agentlora.core.data import card_of, split_digest
 from agentlora.core.errors import ConfigError, PluginError, boundary
 from agentlora.core.examples import evenly
-from agentlora.core.files import read_json, sha256_json, write_json
+from agentlora.core.files import read_json, sha256_file, sha256_json, write_json
 from agentlora.core.manager import Plugins
 from agentlora.core.pipeline import adapter_digest
 from agentlora.core.resolving import served_places
@@ -96,7 +96,7 @@ def judge_run(
         served=None if served is None else served_facts(served, alias or ""),
     )
     if record is not None:
-        of = {"skill": skill, "alias": alias, "record": sha256_json(record)}
+        of = {"skill": skill, "alias": alias, "record": sha256_file(run.eval_dir / "record.json")}
         write_json(run.eval_dir / "gate.json", {**of, **verdict.to_dict()})
     return verdict
 

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agentlora.core.files import canonical_json
 from agentlora.core.types import JSON, Kind, MethodCard, ServeOn, Task
 from agentlora.registry.rules import (
+    MAX_UNJUDGED,
     Policy,
     adapter_condition,
     best_baseline,
@@ -29,7 +31,6 @@ __all__ = ["Verdict", "judge"]
 
 RECORD_FORMAT = "agentlora.record/1"
 MAX_DIVERGENCE = 0.02  # nats a token: more than that, and it is another adapter
-MAX_UNJUDGED = 0.1  # of the examples: a record that leaves out more says too little about the rest
 MAX_LOST = 0.9  # of a baseline's answers: it was not put to the test
 
 
@@ -122,6 +123,11 @@ def _judge_record(
     if record.get("format") != RECORD_FORMAT:
         found = record.get("format")
         yield f"The record's format is {found!r} and this gate reads {RECORD_FORMAT!r}. {again}"
+        return
+    try:
+        canonical_json(record)
+    except ValueError:
+        yield f"The record is not whole (a figure in it is no finite number). {again}"
         return
     if record["task"] != task.name:
         yield f"The record is about task {record['task']!r}, not {task.name!r}. {again}"

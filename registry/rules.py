@@ -18,6 +18,7 @@ from agentlora.core.power import error_of, examples_needed
 from agentlora.core.types import JSON, Task
 from agentlora.registry.verdict import Ruling
 
+MAX_UNJUDGED = 0.1  # of the examples: a record that leaves out more says too little about the rest
 MIN_GROUPS = 6  # with fewer, even a gain in every one may be chance: 2 · 2⁻⁵ = 6 % (a sign test)
 HEADLINE = "headline"  # in a policy: the task's
 GENERAL = "general"  # the metric of the probes of general ability
@@ -163,6 +164,15 @@ def _judge_served(
             "Publish it under another --alias or --name, or leave 'served' out of the policy's `against`."
         )
         return Ruling(name, "undecided", passed, text)
+    asked = condition["metrics"][rule.metric]
+    lost = asked["unscored"] + asked["errored"]
+    if lost > MAX_UNJUDGED * asked["n"]:
+        because = f": {condition['first_error']}" if condition.get("first_error") else ""
+        text = (
+            f"{lost} of the {asked['n']} answers of {label}, which is served now, failed or could not be judged"
+            f"{because}. Mend what failed, then run `agentlora eval` again."
+        )
+        return Ruling(name, "undecided", passed, text)
     return _judge_difference(name, rule, record, system, condition, f"what is served now, {label}", task)
 
 
@@ -214,9 +224,11 @@ def _judge_difference(
         more = "Train longer or on more data; the evaluation's report shows where it fails."
         return Ruling(name, "fail", False, f"{text}, where {_wanted(least)}. {more}", figures)
     figures["short"] = least - low
-    figures["needed"] = examples_needed(found["n"], error_of(low, high), abs(gain - least))
+    examples = found["n"] // (record.get("seeds") or 1)  # of each of which n counts every answer
+    figures["needed"] = examples_needed(examples, error_of(low, high), abs(gain - least))
     text = f"{text}, which does not show that {_shown(least)}. {remark}"
-    return Ruling(name, "undecided", passed, f"{text.strip()} {_more_examples(figures)}", figures)
+    more = _more_examples(examples, figures["needed"])
+    return Ruling(name, "undecided", passed, f"{text.strip()} {more}", figures)
 
 
 def _undecided(rule: Rule, gain: float, least: float) -> tuple[bool, str]:
@@ -232,12 +244,12 @@ def _undecided(rule: Rule, gain: float, least: float) -> tuple[bool, str]:
     )
 
 
-def _more_examples(figures: JSON) -> str:
-    if figures["needed"] is None:
+def _more_examples(examples: int, needed: int | None) -> str:
+    if needed is None:
         return "No number of examples would decide: the difference lies at the margin. Train longer or on more data."
     return (
-        f"If the difference is what it seems, about {figures['needed']:,} such examples would decide in four of five "
-        f"cases; here are {figures['n']:,}."
+        f"If the difference is what it seems, about {needed:,} such examples would decide in four of five cases; here "
+        f"are {examples:,}."
     )
 
 

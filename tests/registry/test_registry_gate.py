@@ -187,7 +187,7 @@ def test_a_figure_that_is_no_number_is_no_proof() -> None:
     for end in ("low", "high"):
         raw = record()
         raw["differences"][1][end] = float("nan")
-        assert "no interval" in only_reason(verdict(raw))
+        assert "no finite number" in only_reason(verdict(raw))
 
 
 def test_it_is_the_best_baseline_that_counts() -> None:

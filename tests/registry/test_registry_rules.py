@@ -115,6 +115,15 @@ def test_what_is_served_has_to_be_beaten_and_is_no_baseline() -> None:
     assert verdict(served_record((-0.1, -0.2, -0.01)), served=None).passed  # the alias points to nothing
 
 
+def test_what_is_served_and_failed_to_answer_was_not_beaten() -> None:
+    raw = served_record((0.4, 0.3, 0.5))
+    beside = raw["conditions"][-1]
+    beside["metrics"]["exact"] |= {"scored": 80, "errored": 20}
+    beside["first_error"] = "no memory"
+    assert "20 of the 100 answers of calls@prod (v3)" in only_reason(verdict(raw, served=SERVED))
+    assert "no memory" in only_reason(verdict(raw, served=SERVED))
+
+
 def test_a_record_of_another_time_does_not_compare_with_what_is_served_now() -> None:
     later = SERVED | {"label": "calls@prod (v4)", "digest": "6f" * 32}
     assert "does not compare it with calls@prod (v4)" in only_reason(
@@ -185,3 +194,8 @@ def test_a_policy_about_a_metric_that_is_none_is_refused() -> None:
 def test_sampled_answers_of_few_examples_are_few() -> None:
     three = record(condition("adapter", "skill", 0.6, 0.05, n=120, scored=120), seeds=3, temperature=0.7)
     assert "has 40 examples that decide" in only_reason(verdict(three))
+    wide = difference("few-shot", "exact", 0.05, -0.05, 0.15)
+    reasons = verdict(record(differences=(wide,), seeds=2, temperature=0.7)).reasons
+    alone = verdict(record(differences=(wide,)))
+    needed = ruled(alone, "exact: better than the best baseline").figures["needed"]
+    assert any(f"about {round(needed / 2):,} such examples" in reason for reason in reasons)
