@@ -184,6 +184,48 @@ class EvalConfig(Strict):
             return evaluators
         return [{"name": entry} if isinstance(entry, str) else entry for entry in evaluators]
 
+    temperature: float = Field(0.0, ge=0, le=2)
+    """0: greedy, one answer that is always the same."""
+    seeds: int = Field(1, ge=1, le=100)
+    """Answers to every example, sampled at `temperature`; intervals count them as what they are worth."""
+
+    @model_validator(mode="after")
+    def _sampled(self) -> EvalConfig:
+        if self.seeds > 1 and not self.temperature:
+            raise ValueError(
+                f"seeds is {self.seeds} and temperature 0, at which all answers to an example are the same; set "
+                "eval.temperature"
+            )
+        return self
+
+
+Undecided: TypeAlias = Literal["fail", "estimate", "pass"]
+Against: TypeAlias = Literal["best-baseline", "served", "base"]
+
+
+class GateRule(Strict):
+    """How a metric may differ from what it is compared with. What is not given is as the default policy has it."""
+
+    margin: float | None = None
+    """By how much it may be worse, in the metric's own unit (0.02: two points); 0: it must be better; below 0: by more
+    than that."""
+    undecided: Undecided | None = None
+    """What becomes of a difference whose interval holds the margin. fail; estimate: the difference itself is held
+    against the margin; pass."""
+    against: tuple[Against, ...] | None = Field(None, min_length=1)
+    """What is compared: the best baseline, what the alias serves today, the base as it is."""
+
+
+class GateConfig(Strict):
+    """What a version must show before it is published; see docs/evaluation.md."""
+
+    rules: dict[str, GateRule | None] = {}
+    """By metric (``headline``: the task's own), over the default policy's; null takes a rule away."""
+    floors: dict[str, float] = {}
+    """By metric, over the task's: the least value, or the greatest where less is better."""
+    served: bool = True
+    """Whether rules compare with what the alias serves today; false where a version need not replace it."""
+
 
 class RunConfig(Strict):
     """One run, whole. ``agentlora config schema`` prints its JSON Schema."""
@@ -197,6 +239,7 @@ class RunConfig(Strict):
     teacher: TeacherConfig = TeacherConfig()
     training: TrainingConfig = TrainingConfig()
     eval: EvalConfig = EvalConfig()
+    gate: GateConfig = GateConfig()
     serve_on: ServeOn = "vllm"
     convert: bool = False
     """Turn what the method trains into plain LoRA at the end of the training: what is evaluated and served then."""
@@ -247,11 +290,12 @@ def _explain(model: type[BaseModel], error: Any, where: str) -> str:
 def _fields_at(model: type[BaseModel], path: Iterable[str]) -> list[str]:
     current: Any = model
     for part in path:
-        if get_args(current):  # the number of an entry in a list
-            current = get_args(current)[0]
-            continue
-        field = current.model_fields.get(part) if hasattr(current, "model_fields") else None
-        current = field.annotation if field is not None else None
+        if hasattr(current, "model_fields"):
+            field = current.model_fields.get(part)
+            current = field.annotation if field is not None else None
+        else:  # a number in a list of sections, or any key of a mapping of them
+            sections = (arg for value in get_args(current) for arg in (value, *get_args(value)))
+            current = next((section for section in sections if hasattr(section, "model_fields")), None)
     fields = getattr(current, "model_fields", {})
     return [field.alias or name for name, field in fields.items()]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentlora.core import journal
-from agentlora.core.config import RunConfig
+from agentlora.core.config import EvalConfig, RunConfig, parse
 from agentlora.core.data import build_data, card_of, needs_answers, split_digest
 from agentlora.core.errors import AgentLoraError, ConfigError, TrainError, boundary, needs_extra
 from agentlora.core.evaluators import evaluators_of, validated, with_evaluators
@@ -206,6 +206,10 @@ def evaluate(
     options: Mapping[str, Any] | None = None,
     constrained: bool = False,
     evaluators: Sequence[str] = (),
+    skill: str | None = None,
+    alias: str | None = "prod",
+    temperature: float | None = None,
+    seeds: int | None = None,
 ) -> Any:
     """Put the run's adapter and the baselines to the examples of a split, and adapter and base to `probes` of the
     general-ability probes (None: as many as the configuration says); returns the `Record`. `constrained`: the adapter
@@ -217,13 +221,19 @@ def evaluate(
     `evaluators` judge beside those of the run (see `core.evaluators.with_evaluators`).
 
 
+    Args:
+        skill, alias: what the alias of the skill (default: the task's name) serves answers test too; nothing does
+            where alias is None.
+        temperature, seeds: over the run's own.
+
     Raises:
         ConfigError: the run has no adapter, there is no such evaluator, the split is empty, fewer examples would
             replace a test record of more, or another process trains or evaluates this run.
         EvalError: (nearly) no request to the adapter, or to the base, could be answered and judged.
     """
+    from agentlora.core.served import add_served, served_facts, served_now
     from agentlora.core.teacher import rank_of
-    from agentlora.eval.conditions import Condition, choose_shots, default_conditions, other_way
+    from agentlora.eval.conditions import SERVED, Condition, choose_shots, default_conditions, other_way
     from agentlora.eval.kept import FILE
     from agentlora.eval.probing import ask_probes
     from agentlora.eval.runner import AnswerCache, evaluate
@@ -255,6 +265,12 @@ def evaluate(
             "Train on more different rows (ten or more), or name another --split."
         )
     digest = adapter_digest(run)
+    given_now = {"temperature": temperature, "seeds": seeds}
+    said = {key: value for key, value in given_now.items() if value is not None}
+    sampling = parse(EvalConfig, config.eval.model_dump() | said, "eval")
+    version = served_now(skill or task.name, alias) if split == "test" else None
+    if version is not None and version.adapter_digest == digest:
+        version = None  # it is not compared with itself
     if split == "test":
         _refuse_smaller_record(run, digest, len(examples))
     with run.alone(), run.stage("eval"):
@@ -268,7 +284,7 @@ def evaluate(
             base.chat_template,
             base.tool_call_parser,
             max_len_tokens=_context(base, config),
-            max_lora_rank=rank_of(run),
+            max_lora_rank=max(rank_of(run), (version and version.card.rank) or 0),
             options=dict(options or {}),
         )
 
@@ -298,6 +314,14 @@ def evaluate(
                 "engine": name,
                 "provenance": provenance(config.seed) | judging,
             }
+            served = None if version is None else served_facts(version, str(alias))
+            if version is not None and served is not None:
+                why = add_served(engine, name, version, base)
+                if why is None:
+                    how = next(c.kind for c in conditions if c.judged)
+                    conditions += (Condition(SERVED, how, version.served_name, served=True),)
+                else:
+                    served["why"] = why
             record, samples = evaluate(
                 engine=engine,
                 evaluator=evaluator,
@@ -316,6 +340,9 @@ def evaluate(
                 headline_where=task.headline_where,
                 lower_is_better=task.lower_is_better,
                 seed=config.seed,
+                temperature=sampling.temperature,
+                seeds=sampling.seeds,
+                served=served,
             )
             asked = config.eval.probes if probes is None else probes
             found, probed = ask_probes(
@@ -441,7 +468,8 @@ def _write_evaluation(directory: Path, record: Any, samples: list[Any], probed: 
     from agentlora.eval.report import html, markdown
 
     page, text = html(record, samples), markdown(record)
-    (directory / "record.json").unlink(missing_ok=True)
+    for old in ("gate.json", "record.json"):
+        (directory / old).unlink(missing_ok=True)
     save_samples(directory / "samples.jsonl", samples)
     save_samples(directory / "probes.jsonl", probed)
     write_atomic(directory / "report.html", page)

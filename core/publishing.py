@@ -1,26 +1,125 @@
-"""The end of the main line: gate, card, registry."""
+"""The end of the main line: gate, card, registry. The gate is the same one for `agentlora eval --gate`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from agentlora.core.config import GateConfig, merge, parse, read_yaml
 from agentlora.core.data import card_of, split_digest
 from agentlora.core.errors import ConfigError, PluginError, boundary
 from agentlora.core.examples import evenly
-from agentlora.core.files import read_json, sha256_json
+from agentlora.core.files import read_json, sha256_file, sha256_json, write_json
 from agentlora.core.manager import Plugins
 from agentlora.core.pipeline import adapter_digest
 from agentlora.core.resolving import served_places
 from agentlora.core.run import Run
+from agentlora.core.served import served_facts, served_now
 from agentlora.core.types import Example, Task
+
+if TYPE_CHECKING:
+    from agentlora.registry.verdict import Verdict
 
 PROFILE_PROMPTS = 400
 
 
-def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str | None = "prod") -> Any:
+def gate_config(run: Run, plugins: Plugins, file: Path | None = None) -> GateConfig:
+    """The run's policy, with a YAML file's over it.
+
+    Raises:
+        ConfigError: the file is no policy, or a rule is about a metric that the run's evaluation does not have.
+    """
+    from agentlora.registry.rules import check_policy
+
+    own = run.config.gate.model_dump(exclude_unset=True)
+    found = parse(GateConfig, merge(own, read_yaml(file)), "gate") if file else run.config.gate
+    task = plugins.get("tasks", run.config.task)
+    check_policy(found, task, plugins.get("evaluators", task.evaluator).metrics)
+    return found
+
+
+def asks_served(run: Run, plugins: Plugins, policy: GateConfig) -> bool:
+    """Whether an evaluation has to put the examples to what is served today, too."""
+    from agentlora.registry.rules import policy_of
+
+    return policy_of(plugins.get("tasks", run.config.task), policy).asks_served
+
+
+def skill_name(run: Run, plugins: Plugins, name: str | None) -> str:
+    """What the run is published as. Raises ConfigError for a name that cannot be one."""
+    from agentlora.registry.names import check_name
+
+    skill = name or plugins.get("tasks", run.config.task).name
+    try:
+        check_name(skill)
+    except ValueError as exc:
+        raise ConfigError(f"--name: {exc}.") from exc
+    return str(skill)
+
+
+def judge_run(
+    run: Run,
+    plugins: Plugins,
+    *,
+    name: str | None = None,
+    alias: str | None = "prod",
+    policy: GateConfig | None = None,
+) -> Verdict:
+    """Put what the run trained, and the record of its evaluation, to the gate, as version of skill `name` (default: the
+    task's) that `alias` would point to. Writes ``eval/gate.json`` where there is a record.
+    """
+    from agentlora.registry.gate import judge
+    from agentlora.registry.rules import policy_of
+
+    task = plugins.get("tasks", run.config.task)
+    method = plugins.get("peft_methods", run.config.method.name)
+    skill = skill_name(run, plugins, name)
+    policy = policy or gate_config(run, plugins)
+    settings = run.adapter_dir / "adapter_config.json"
+    served = served_now(skill, alias)
+    record = _record(run)
+    verdict = judge(
+        record,
+        task=task,
+        card=replace(method.card, serve_on=served_places(run.config, method.card)),
+        serve_on=run.config.serve_on,
+        conversion=run.facts().get("conversion"),
+        adapter_config=read_json(settings) if settings.is_file() else None,
+        adapter_digest=adapter_digest(run),
+        base_digest=(run.facts().get("base") or {}).get("digest", "unknown"),
+        test_digest=split_digest(run.examples("test")),
+        kind=run.kind,
+        weights=sorted(run.adapter_dir.glob("*.safetensors")),
+        policy=policy_of(task, policy),
+        served=None if served is None else served_facts(served, alias or ""),
+    )
+    if record is not None:
+        of = {"skill": skill, "alias": alias, "record": sha256_file(run.eval_dir / "record.json")}
+        write_json(run.eval_dir / "gate.json", {**of, **verdict.to_dict()})
+    return verdict
+
+
+def _record(run: Run) -> dict[str, Any] | None:
+    file = run.eval_dir / "record.json"
+    return read_json(file, "run `agentlora eval` again") if file.is_file() else None
+
+
+def publish(
+    run: Run,
+    plugins: Plugins,
+    *,
+    name: str | None = None,
+    alias: str | None = "prod",
+    policy: GateConfig | None = None,
+    on_verdict: Callable[[Verdict], None] = lambda verdict: None,
+) -> Any:
     """Judge what the run trained, adapter or model, and, when it passes, make it a version; returns the `Version`.
+
+    Args:
+        policy: of the gate; default: the run's own.
+        on_verdict: called with what the gate says, passed or not.
 
     Raises:
         GateRefused: with every reason; nothing was written.
@@ -28,39 +127,20 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
     """
     from agentlora.core.errors import GateRefused
     from agentlora.registry.card import SkillCard
-    from agentlora.registry.gate import judge
-    from agentlora.registry.names import check_name
     from agentlora.registry.store import open_registry
 
     task = plugins.get("tasks", run.config.task)
     method = plugins.get("peft_methods", run.config.method.name)
-    digest = adapter_digest(run)
-    record_file = run.eval_dir / "record.json"
-    record = read_json(record_file, "run `agentlora eval` again") if record_file.is_file() else None
-    settings = run.adapter_dir / "adapter_config.json"
-    skill = name or task.name
-    try:
-        check_name(skill)
-    except ValueError as exc:
-        raise ConfigError(f"--name: {exc}.") from exc
+    skill = skill_name(run, plugins, name)
     with run.stage("publish"):
-        verdict = judge(
-            record,
-            task=task,
-            card=replace(method.card, serve_on=served_places(run.config, method.card)),
-            serve_on=run.config.serve_on,
-            conversion=run.facts().get("conversion"),
-            adapter_config=read_json(settings) if settings.is_file() else None,
-            adapter_digest=digest,
-            base_digest=(run.facts().get("base") or {}).get("digest", "unknown"),
-            test_digest=split_digest(run.examples("test")),
-            kind=run.kind,
-            weights=sorted(run.adapter_dir.glob("*.safetensors")),
-        )
+        verdict = judge_run(run, plugins, name=skill, alias=alias, policy=policy)
+        on_verdict(verdict)
         if not verdict.passed:
             raise GateRefused(
                 f"the gate refused {skill!r}:\n" + "\n".join(f"  - {reason}" for reason in verdict.reasons)
             )
+        record = _record(run)
+        assert record is not None
         for baseline, why in verdict.facts.get("skipped", {}).items():
             run.note("publish", "not compared", message=f"not compared with {baseline!r}: {why}")
         facts = run.facts()
@@ -89,7 +169,7 @@ def publish(run: Run, plugins: Plugins, *, name: str | None = None, alias: str |
         for reason in vetoes:
             raise GateRefused(f"a plugin refused {skill!r}: {reason}")
         files = {path.name: path for path in sorted(run.adapter_dir.iterdir()) if path.is_file()}
-        files["record.json"] = record_file
+        files["record.json"] = run.eval_dir / "record.json"
         version = open_registry().publish(card, files, alias)
         run.note("publish", "published", version=version.served_name, alias=alias)
     return version

@@ -114,7 +114,8 @@ class GenerateRequest:
 
     `adapter` is a name given to `Engine.add_adapter`, or None for the base model. `json_schema`, where an
     engine's capabilities allow it, constrains the whole answer to a JSON value of that schema; `strict_calls`
-    leaves text free and holds the tool calls in it to the schemas of `tools`.
+    leaves text free and holds the tool calls in it to the schemas of `tools`. `seed` is of the sampling where
+    `temperature` is above 0: the same engine then answers the same requests alike.
     """
 
     id: str
@@ -125,6 +126,7 @@ class GenerateRequest:
     temperature: float = 0.0
     json_schema: JSON | None = None
     strict_calls: bool = False
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +262,8 @@ class Task:
     """What a skill learns. Everything is named, so that a plugin's parts and ours mix freely.
 
     `headline` is the metric that the gate compares; `floor` maps a metric to the least (or, for a metric in
-    `lower_is_better`, the greatest) value that any published version must reach. `presets` are overlays on
+    `lower_is_better`, the greatest) value that any published version must reach. `guards` maps a metric to how much
+    worse than what it is compared with a version may be in it (0.02: two points). `presets` are overlays on
     the configuration, keyed by preset name. `headline_where` keeps the figures that decide to the examples
     with these tags (``{"tools": "new"}``: never trained on); the others are reported apart. A record of
     fewer deciding examples than `min_examples` proves too little to be published. `methods`: those that it can be
@@ -276,6 +279,7 @@ class Task:
     needs_tools: bool = False
     min_examples: int = 50
     floor: Mapping[str, float] = field(default_factory=dict)
+    guards: Mapping[str, float] = field(default_factory=dict)
     lower_is_better: frozenset[str] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from typing import Any
 
 from agentlora.core.types import Evaluator, Example
 from agentlora.eval.compliance_summary import Answered, side_by_side, summarise
-from agentlora.eval.conditions import Condition
+from agentlora.eval.conditions import SERVED, Condition
 from agentlora.eval.judging import Judged
 from agentlora.eval.metrics import aggregate, may_be_share, paired_difference
 from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, SliceDifference, Statuses
@@ -24,6 +24,7 @@ def figures(
     lower: Container[str],
     where: Mapping[str, str],
     seed: int,
+    seeds: int = 1,
 ) -> dict[str, Any]:
     """The fields of a `Record` that say what was found: by condition, and by adapter against baselines.
 
@@ -32,6 +33,7 @@ def figures(
         lower: the metrics that are better when they are lower.
         where: tags that an example must have to count in the figures that decide; slices show all.
         seed: of the bootstrap.
+        seeds: answers to every example.
     """
     deciding = {name: deciding_of(results, where) for name, results in judged.items()}
     unbounded, metrics = unbounded_of(evaluator, judged), tuple(evaluator.metrics)
@@ -47,9 +49,9 @@ def figures(
         "metrics": metrics,
         "lower_is_better": tuple(m for m in metrics if m in lower),
         "headline_where": dict(where),
-        "n": len(decide),
+        "n": len(decide) // seeds,
         "groups": len({e.group or e.id for e in decide}),
-        "n_all": len(answered),
+        "n_all": len(answered) // seeds,
         "conditions": tuple(systems.values()),
         "differences": tuple(differences(conditions, deciding, metrics, unbounded, seed)),
         "slice_differences": tuple(
@@ -82,8 +84,8 @@ def condition_record(
         slices.setdefault(tag, {})[value] = _figure(right, headline, headline in unbounded, seed)
     return ConditionRecord(
         name=condition.name,
-        kind=condition.kind,
-        adapter=condition.adapter,
+        kind=SERVED if condition.served else condition.kind,
+        adapter=None if condition.served else condition.adapter,
         metrics={metric: _figure(deciding, metric, metric in unbounded, seed) for metric in metrics},
         slices=slices,
         prompt_tokens=sum(j.output.prompt_tokens for j in results),
@@ -123,7 +125,7 @@ def slice_differences(
     if best is None:
         return
     theirs = {(tag, value): members for tag, value, members in _slices(deciding[best], judged[best])}
-    for system in (c.name for c in conditions if c.adapter and not c.aside):
+    for system in (c.name for c in conditions if c.judged):
         for tag, value, members in _slices(deciding[system], judged[system]):
             ours, others = (
                 _values(_right(found, headline), headline) for found in (members, theirs[tag, value])
@@ -177,10 +179,10 @@ def differences(
     unbounded: Container[str],
     seed: int,
 ) -> Iterator[DifferenceRecord]:
-    """Every adapter against every baseline, in every metric."""
-    for system in (c for c in conditions if c.adapter and not c.aside):
+    """Every adapter against every baseline and what is served, in every metric."""
+    for system in (c for c in conditions if c.judged):
         groups = {j.example.id: j.example.group for j in judged[system.name]}
-        for baseline in (c for c in conditions if not c.adapter):
+        for baseline in (c for c in conditions if not c.judged and not c.aside):
             for metric in metrics:
                 ours, theirs = (_values(judged[c.name], metric) for c in (system, baseline))
                 found = paired_difference(ours, theirs, groups, seed, unbounded=metric in unbounded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -80,6 +81,24 @@ def cannot(
     if condition.kind in FEW_SHOT and not shots:
         return "no worked examples were given"
     return None
+
+
+def drawn(examples: Sequence[Example], seeds: int) -> Sequence[Example]:
+    """Every example so many times, to be answered anew each time: ``id#2`` beside ``id``, in one group, so that an
+    interval counts them as what they are worth.
+    """
+    if seeds == 1:
+        return examples
+    return [
+        replace(e, id=f"{e.id}#{n}" if n > 1 else e.id, group=e.group or e.id)
+        for e in examples
+        for n in range(1, seeds + 1)
+    ]
+
+
+def seed_of(seed: int, name: str) -> int:
+    """Another one for every answer, so that chance does not fall alike on all examples."""
+    return zlib.crc32(f"{seed}/{name}".encode())
 
 
 def by_group(examples: Sequence[Example]) -> list[Example]:

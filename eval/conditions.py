@@ -48,20 +48,28 @@ HOW_TO_CALL_JSON = (
     'Answer with a JSON array that has one object for each call: [{"name": "<tool>", "arguments": '
     "{<arguments>}}]\nIf no tool fits or a required argument is missing, answer with an empty array: []"
 )
+SERVED = "served"  # the name of the condition that an alias serves today
 NO_CALL_TEXT = "(no call)"
 SHOTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One system: how the request is put, and which adapter of the engine answers (None: the base). One that stands
-    `aside` is shown beside the others, and decides nothing.
+    """One system: how the request is put, and which adapter of the engine answers (None: the base). `served`: it is
+    what an alias serves today, with which an adapter is compared as with a baseline. One that stands `aside` is shown
+    beside the others, and decides nothing.
     """
 
     name: str
     kind: Kind = "plain"
     adapter: str | None = None
+    served: bool = False
     aside: bool = False
+
+    @property
+    def judged(self) -> bool:
+        """Whether it is an adapter that is compared with the others."""
+        return self.adapter is not None and not self.served and not self.aside
 
 
 BASELINES = (
@@ -161,9 +169,11 @@ def to_request(
     shots: Sequence[Example] = (),
     max_tokens: int = 64,
     max_calls: int = 2,
+    temperature: float = 0.0,
+    seed: int | None = None,
 ) -> GenerateRequest:
-    """The request that puts `example` to the condition's system; greedy, `max_tokens` new tokens and, where calls are
-    constrained, `max_calls` calls at most.
+    """The request that puts `example` to the condition's system; greedy unless there is a `temperature`, `max_tokens`
+    new tokens and, where calls are constrained, `max_calls` calls at most.
     """
     plain = GenerateRequest(
         id=example.id,
@@ -172,6 +182,8 @@ def to_request(
         adapter=condition.adapter,
         max_tokens=max_tokens,
         strict_calls=condition.kind == "strict",
+        temperature=temperature,
+        seed=seed,
     )
     if condition.kind in FEW_SHOT:
         head = shot_messages(shots)

@@ -82,7 +82,9 @@ class _Strict(BaseModel):
 
 
 class _Measured(_Strict):
-    """`unbounded`: it is no share of 0 to 1. It stands in the JSON where it is true: other records' digests stay."""
+    """`unbounded`: it is no share of 0 to 1. What older records lack stands in the JSON where it says something, and so
+    their digests stay.
+    """
 
     unbounded: bool = Field(False, exclude_if=_is_empty)
 
@@ -96,9 +98,12 @@ class Statuses(_Strict):
 
 
 class Decoding(_Strict):
-    """How answers were written. `max_calls` is the room of an answer that is an array of calls."""
+    """How answers were written: at `temperature` (0: greedy), so many (`seeds`) to every example, which figures and
+    differences count then. `max_calls` is the room of an answer that is an array of calls.
+    """
 
     temperature: float
+    seeds: int = 1
     max_tokens: int
     max_calls: int
 
@@ -207,6 +212,8 @@ class DifferenceRecord(_Measured):
     high: float | None
     higher: int
     lower: int
+    p_value: float | None = Field(None, exclude_if=_is_none)
+    detectable: float | None = Field(None, exclude_if=_is_none)
 
 
 class ConstraintRow(_Strict):
@@ -276,7 +283,9 @@ class Record(_Strict):
     `n` and `groups` count the examples that decide (those with the tags of `headline_where`); `n_all` counts all: the
     others show in the slices only. `skipped` maps the conditions that could not be evaluated to the reason.
     `best_baseline` is the condition without an adapter that is best by `headline`. `probes`: what the adapter
-    does to the base's general abilities; None where it was not asked.
+    does to the base's general abilities; None where it was not asked. `served`: what the alias of the
+    skill served when this was evaluated (name, alias, digest, adapter), which is the condition of kind ``served``, or
+    ``why`` it could not be asked.
     """
 
     format: Literal["agentlora.record/1", "agentlora.record/2"] = FORMAT
@@ -300,6 +309,7 @@ class Record(_Strict):
     constraints: tuple[ConstraintRecord, ...] = Field((), exclude_if=_is_empty)
     best_baseline: str | None
     probes: ProbesRecord | None = Field(None, exclude_if=_is_none)
+    served: JSON | None = Field(None, exclude_if=_is_none)
     shots: tuple[JSON, ...] = ()
     provenance: Provenance = Field(default_factory=dict)
     created_at: str
@@ -316,6 +326,16 @@ class Record(_Strict):
         if self.format == FORMAT and missing:
             raise ValueError(f"a record of format {FORMAT!r} says also: {', '.join(missing)}")
         return self
+
+    @property
+    def temperature(self) -> float:
+        """At which answers were sampled; 0: greedy."""
+        return self.decoding.temperature if self.decoding else 0.0
+
+    @property
+    def seeds(self) -> int:
+        """Answers to every example."""
+        return self.decoding.seeds if self.decoding else 1
 
     @property
     def digest(self) -> str:

@@ -12,6 +12,7 @@ from agentlora.eval.report_html import html
 from agentlora.eval.wording import (
     NOTHING,
     applies_to,
+    detectable_text,
     difference_text,
     figure_text,
     gain,
@@ -19,6 +20,7 @@ from agentlora.eval.wording import (
     judging_notes,
     label,
     mean_text,
+    p_text,
     probes_text,
     statuses,
     summary,
@@ -72,7 +74,8 @@ def markdown(record: Record) -> str:
     intro = (
         f"{record.n} examples in {record.groups} groups, at most {record.max_tokens} new tokens. "
         "Per cent with 95 % intervals (Wilson's, of as many examples as those of groups that answer alike are worth); "
-        "differences are paired, their intervals from a cluster bootstrap by group."
+        "differences are paired, their intervals from a cluster bootstrap by group, their test McNemar's with groups "
+        "as one."
     )
     rows = [_row(record, metric) for metric in record.metrics]
     parts = [f"# Evaluation: {_cell(record.task)}", _cell(summary(record)), intro]
@@ -85,10 +88,13 @@ def markdown(record: Record) -> str:
             parts += [f"## Right answers by {_cell(tag)}", _table(["", "n", *names, *against], rows)]
     if record.differences:
         compared: list[list[object]] = [
-            [f"{d.system} − {d.baseline}", label(d.metric), difference_text(d), d.n, d.groups]
+            [f"{d.system} − {d.baseline}", label(d.metric), difference_text(d), d.n, d.groups, p_text(d)]
             for d in record.differences
         ]
-        parts += ["## Paired differences", _table(["", "metric", "difference", "n", "groups"], compared)]
+        parts += [
+            "## Paired differences",
+            _table(["", "metric", "difference", "n", "groups", "test"], compared),
+        ]
     parts += compliance_report.markdown(record, _table)
     parts += _probes(record)
     notes = [f"- {_cell(note)}" for note in _notes(record)]
@@ -139,6 +145,12 @@ def _notes(record: Record) -> Iterator[str]:
     """What a reader has to know beside the figures."""
     if record.lower_is_better:
         yield "↓ lower is better."
+    if said := detectable_text(record):
+        yield said
+    if record.seeds > 1:
+        yield f"{record.seeds} answers to every example, sampled at temperature {record.temperature:g}."
+    if record.served and "why" in record.served:
+        yield f"What is served now, {record.served['label']}, was not asked: {record.served['why']}."
     for name, why in record.skipped.items():
         yield f"{name!r} was left out: {why}."
     yield from statuses(record)

@@ -16,6 +16,7 @@ from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Rec
 from agentlora.eval.wording import (
     NOTHING,
     applies_to,
+    detectable_text,
     difference_text,
     expected_text,
     gain,
@@ -198,7 +199,8 @@ def _differences(record: Record) -> str:
         "Coloured where the interval leaves out zero."
     )
     heads = ("", *(f"against {b}" for b in baselines))
-    return f'<h2>Paired differences</h2><p class="soft">{note}</p>{_table(heads, rows)}'
+    least = escape(detectable_text(record))
+    return f'<h2>Paired differences</h2><p class="soft">{note} {least}</p>{_table(heads, rows)}'
 
 
 def _probes(record: Record) -> str:
@@ -276,7 +278,7 @@ def _failure_group(condition: ConditionRecord, failed: Sequence[JSON], record: R
     by_case: dict[str, list[JSON]] = defaultdict(list)
     for sample in shown:
         by_case[sample["tags"].get("case", "other")].append(sample)
-    count = f"{len(failed)} of {record.n_all}"
+    count = f"{len(failed)} of {record.n_all * record.seeds}"
     if len(shown) < len(failed):
         count += f", the first {len(shown)} here, all in samples.jsonl"
     cases = "".join(_failure_case(case, found) for case, found in sorted(by_case.items()))

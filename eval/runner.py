@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from agentlora.core.errors import ConfigError, EvalError, boundary
 from agentlora.core.files import sha256_json
 from agentlora.core.provenance import redact_text
-from agentlora.core.types import JSON, Engine, Evaluator, Example, GenerateRequest, Output
+from agentlora.core.types import JSON, Engine, Evaluator, Example, Output
 from agentlora.eval import aggregating, asking
 from agentlora.eval.asking import Answer, Question
 from agentlora.eval.cache import AnswerCache
@@ -25,7 +25,6 @@ from agentlora.eval.record import Decoding, Record
 __all__ = ["AnswerCache", "Evaluation", "evaluate"]
 
 CHUNK = 64  # requests given at once to an engine that does not stream: progress and cache move on after each
-TEMPERATURE = GenerateRequest("", ()).temperature  # `to_request` asks for nothing else: greedy
 
 Questions = dict[str, list[Question]]
 OnProgress = Callable[[str, int, int], None]
@@ -57,6 +56,9 @@ def evaluate(
     headline_where: Mapping[str, str] | None = None,
     lower_is_better: frozenset[str] | None = None,
     seed: int = 0,
+    temperature: float = 0.0,
+    seeds: int = 1,
+    served: Mapping[str, Any] | None = None,
     chunk: int = CHUNK,
     keep_in: Path | None = None,
 ) -> Evaluation:
@@ -78,7 +80,9 @@ def evaluate(
         headline, lower_is_better: the task's; default: what the evaluator says of itself.
         headline_where: tags that an example must have to count in the figures that decide (metrics,
             differences, best baseline); slices show all examples.
-        seed: of the bootstrap.
+        seed: of the bootstrap, and of answers that are sampled.
+        temperature, seeds: answers are sampled, so many for every example, which are one group with it.
+        served: what the alias serves today (see `Record`), which is the condition that is `served`.
         keep_in: a file where samples are kept as they arrive, and looked up: those of the same base, template, adapter,
             engine, decoding and evaluator, and of the same example and prompt, are not asked for again. It stays; who
             has written record and samples removes it.
@@ -89,10 +93,10 @@ def evaluate(
             judged; the first reason is quoted. Of a later baseline the record says so.
     """
     where = dict(headline_where or {})
-    asking.check(engine, examples, conditions, shots)
+    ordered = asking.by_group(asking.drawn(examples, seeds))
+    asking.check(engine, ordered, conditions, shots)
     if not aggregating.counted(examples, where):
         raise ConfigError(f"no example has the tags that decide: {where}. Raise --limit.")
-    ordered = asking.by_group(examples)
     skipped = {c.name: why for c in conditions if (why := asking.cannot(c, engine, examples, shots))}
     done = [c for c in conditions if c.name not in skipped]
     if hasattr(evaluator, "begin"):
@@ -100,9 +104,20 @@ def evaluate(
     room = most_calls(ordered)
     questions: Questions = {}
     for c in done:
-        requests = (to_request(e, c, shots, max_tokens, room) for e in ordered)
+        requests = (
+            to_request(
+                e,
+                c,
+                shots,
+                max_tokens,
+                room,
+                temperature,
+                asking.seed_of(seed, e.id) if temperature else None,
+            )
+            for e in ordered
+        )
         questions[c.name] = asking.questions(zip(ordered, requests, strict=True), c, identity, engine)
-    decoding = Decoding(temperature=TEMPERATURE, max_tokens=max_tokens, max_calls=room)
+    decoding = Decoding(temperature=temperature, seeds=seeds, max_tokens=max_tokens, max_calls=room)
     who = _who(engine, evaluator, identity)
     facts = {
         **who,
@@ -119,7 +134,7 @@ def evaluate(
                 judged[c.name] = desk.given(questions[c.name], c, (given or {})[c.name])
                 continue
             found = desk.ask(questions[c.name], c, left[c.name])
-            if (c.adapter and not c.aside) or not judged:  # of a later baseline the record tells
+            if c.judged or not judged:  # of a later baseline the record tells
                 refuse_failed(c, found)
             judged[c.name] = found
     lower = getattr(evaluator, "lower_is_better", ()) if lower_is_better is None else lower_is_better
@@ -131,11 +146,12 @@ def evaluate(
         lower=lower,
         where=where,
         seed=seed,
+        seeds=seeds,
     )
     record = Record(
         task=task_name,
         data={
-            "examples": sha256_json([e.to_dict() for e in ordered]),
+            "examples": sha256_json([e.to_dict() for e in asking.by_group(examples)]),
             **(identity.get("data") or {}),
             **begun,
         },
@@ -145,6 +161,7 @@ def evaluate(
         provenance={**(identity.get("provenance") or {}), **_facts(evaluator)},
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         decoding=decoding,
+        served=None if served is None else dict(served),
         **who,
         **figures,
     )
@@ -162,6 +179,11 @@ def _who(engine: Engine, evaluator: Evaluator, identity: Mapping[str, Any]) -> J
         "engine_version": redact_text(str(getattr(engine, "identity", ""))),
         "evaluator": evaluator_record(evaluator).model_dump(),
     }
+
+
+def _given(answers: Mapping[str, Output], name: str) -> Output:
+    """Somebody else's answer, which is one for all seeds."""
+    return answers[name] if name in answers else answers[name.rpartition("#")[0]]
 
 
 def _facts(evaluator: Evaluator) -> JSON:
@@ -194,7 +216,7 @@ class _Desk:
         self, questions: Sequence[Question], condition: Condition, said: Mapping[str, Output]
     ) -> list[Judged]:
         """Somebody else's answers, judged."""
-        answers = [Answer(q, said[q.example.id], True) for q in questions]
+        answers = [Answer(q, _given(said, q.example.id), True) for q in questions]
         return list(self._judged(answers, condition))
 
     def ask(

@@ -210,3 +210,26 @@ def expected_text(sample: JSON) -> str:
     if not expected.calls and expected.text is None and expected.value is None:
         return "(an answer without a call)"
     return render_answer(expected)
+
+
+def detectable_text(record: Record) -> str:
+    """The least difference that this record could show in the headline metric; empty where that is not known."""
+    best = record.best_baseline
+    found = [record.difference(c.name, best) for c in record.conditions if c.adapter and best is not None]
+    known = [(d, d.detectable) for d in found if d is not None and d.detectable is not None]
+    if not known:
+        return ""
+    difference, least = known[0]
+    size = f"{_number(least)}" if difference.unbounded else f"{100 * least:.1f} points"
+    answers = f"{difference.n} examples" if record.seeds == 1 else f"{difference.n} answers"
+    return (
+        f"With these {answers} in {difference.groups} groups, a true difference in {label(record.headline).lower()} "
+        f"under {size} cannot be seen: more than one sample in five like this one would miss it."
+    )
+
+
+def p_text(difference: DifferenceRecord) -> str:
+    """``p = 0.004``, of the paired test; empty where there is none."""
+    if difference.p_value is None:
+        return ""
+    return "p < 0.001" if difference.p_value < 0.001 else f"p = {difference.p_value:.3f}"

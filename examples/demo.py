@@ -60,6 +60,7 @@ def main() -> None:
     memory.start()
     run_dir = HOME / "runs" / f"demo-{time.strftime('%Y%m%d-%H%M%S')}"
     step("1  Train: data from real tools, a LoRA adapter on SmolLM2-135M", "train", "tool-calling", "--preset", "demo",
+         "--set", "gate.served=false",  # a demo need not be better than the one before
          "--output", str(run_dir))  # fmt: skip
     gateway, backend = free_port(), free_port()
     with serving(gateway, backend):

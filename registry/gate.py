@@ -1,37 +1,38 @@
 """The gate: the rules that a version must pass before it is published.
 
-Every reason is one sentence with its figures and what to do next. The functions under "the record" are
-the only code here that knows the shape of a record.
+Every reason is one sentence with its figures and what to do next. Rules that compare are in `registry.rules`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agentlora.core.files import canonical_json
 from agentlora.core.types import JSON, Kind, MethodCard, ServeOn, Task
+from agentlora.registry.rules import (
+    MAX_UNJUDGED,
+    Policy,
+    adapter_condition,
+    best_baseline,
+    difference_of,
+    figure_of,
+    is_baseline,
+    judge_floor,
+    judge_rule,
+    mean_of,
+    policy_of,
+    with_general,
+)
 from agentlora.registry.servable import MAX_RANK, rank_of, tensor_problems, value_problems, vllm_problems
+from agentlora.registry.verdict import Ruling, Verdict, broken, kept
+
+__all__ = ["Verdict", "judge"]
 
 RECORD_FORMATS = ("agentlora.record/1", "agentlora.record/2")
 MAX_DIVERGENCE = 0.02  # nats a token: more than that, and it is another adapter
-MAX_UNJUDGED = 0.1  # of the examples: a record that leaves out more says too little about the rest
-MIN_GROUPS = 6  # with fewer, even a gain in every one may be chance: 2 · 2⁻⁵ = 6 % (a sign test)
 MAX_LOST = 0.9  # of a baseline's answers: it was not put to the test
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The gate's answer; `reasons` is empty exactly when it passed.
-
-    `facts` has ``headline`` (as the card wants it), ``rank``, ``floor`` (metric → value, bound, met) and
-    ``skipped`` (baselines that were not evaluated → why); what could not be found out is absent.
-    """
-
-    passed: bool
-    reasons: list[str]
-    facts: JSON
 
 
 def judge(
@@ -48,6 +49,8 @@ def judge(
     kind: Kind = "adapter",
     weights: Sequence[Path] = (),
     max_rank: int = MAX_RANK,
+    policy: Policy | None = None,
+    served: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """Whether a version may be published.
 
@@ -61,27 +64,47 @@ def judge(
         kind: whether it is an adapter or a model of its own, about which the rules for adapters say nothing.
         weights: its safetensors files.
         max_rank: the largest rank that the server will be started with.
+        policy: what must be shown; default: the task's.
+        served: what the alias that is to be moved serves now (label, digest, adapter); None where that is nothing.
     """
     facts: JSON = {"rank": rank_of(adapter_config) if adapter_config else None}
+    policy = policy or policy_of(task)
+    rulings: list[Ruling] = []
     try:
-        reasons = list(_judge_record(record, task, adapter_digest, base_digest, test_digest, facts))
+        about = list(_judge_record(record, task, adapter_digest, base_digest, test_digest))
+        rulings += _check("the record is of this version", about)
+        if record is not None and not about:
+            rulings += _judge_figures(record, task, policy, served, adapter_digest, facts)
     except (KeyError, TypeError, AttributeError) as exc:  # a record that a person wrote or cut
-        reasons = [
-            f"The record is not whole ({exc!r} is wrong or missing in it). Run `agentlora eval` again."
-        ]
-    broken = [problem for path in weights for problem in value_problems(path)]
-    reasons += broken
-    if kind == "model":
-        reasons += _judge_model(serve_on, weights)
-    else:
-        reasons += _judge_serving(card, serve_on, adapter_config, () if broken else weights, max_rank)
-    if conversion and conversion["divergence"] > MAX_DIVERGENCE:
-        reasons.append(
-            f"As LoRA of rank {conversion['rank']} it answers {conversion['divergence']:.3f} nats a token away from "
-            f"what was trained, and at most {MAX_DIVERGENCE} may be lost: train again with a higher "
-            "--set convert_rank, or another --method."
-        )
-    return Verdict(not reasons, reasons, facts)
+        text = f"The record is not whole ({exc!r} is wrong or missing in it). Run `agentlora eval` again."
+        rulings = [broken("the record is of this version", text)]
+    bad = [problem for path in weights for problem in value_problems(path)]
+    rulings += _check("its weights are numbers", bad)
+    serving = (
+        _judge_model(serve_on, weights)
+        if kind == "model"
+        else _judge_serving(card, serve_on, adapter_config, () if bad else weights, max_rank)
+    )
+    rulings += _check("it can be served where it is to be", list(serving))
+    if conversion:
+        rulings.append(_judge_conversion(conversion))
+    return Verdict(rulings, facts)
+
+
+def _check(rule: str, problems: Sequence[str]) -> list[Ruling]:
+    return [broken(rule, problem) for problem in problems] or [kept(rule)]
+
+
+def _judge_conversion(conversion: Mapping[str, Any]) -> Ruling:
+    rule = "as LoRA it answers as it was trained"
+    if conversion["divergence"] <= MAX_DIVERGENCE:
+        return kept(rule)
+    return broken(
+        rule,
+        f"As LoRA of rank {conversion['rank']} it answers {conversion['divergence']:.3f} nats a token away from "
+        f"what was trained, and at most {MAX_DIVERGENCE} may be lost: train again with a higher "
+        "--set convert_rank, or another --method.",
+    )
 
 
 # --- is it proven, and better? ---
@@ -93,7 +116,6 @@ def _judge_record(
     adapter_digest: str,
     base_digest: str | None,
     test_digest: str | None,
-    facts: JSON,
 ) -> Iterator[str]:
     again = "Run `agentlora eval` on this run."
     if record is None:
@@ -102,6 +124,11 @@ def _judge_record(
     if record.get("format") not in RECORD_FORMATS:
         found = record.get("format")
         yield f"The record's format is {found!r} and this gate reads {' and '.join(map(repr, RECORD_FORMATS))}. {again}"
+        return
+    try:
+        canonical_json(record)
+    except ValueError:
+        yield f"The record is not whole (a figure in it is no finite number). {again}"
         return
     if record["task"] != task.name:
         yield f"The record is about task {record['task']!r}, not {task.name!r}. {again}"
@@ -125,42 +152,57 @@ def _judge_record(
     if record["engine"] == "echo":
         yield "The record is of the engine 'echo', which asks no model. Run `agentlora eval` with another --engine."
         return
-    facts["skipped"] = dict(record.get("skipped") or {})
-    system = adapter_condition(record)
-    if system is None:
+    if adapter_condition(record) is None:
         yield f"The record does not hold figures of exactly one adapter. {again}"
-        return
+
+
+def _judge_figures(
+    record: Mapping[str, Any],
+    task: Task,
+    policy: Policy,
+    served: Mapping[str, Any] | None,
+    adapter_digest: str,
+    facts: JSON,
+) -> list[Ruling]:
+    record = with_general(record)
+    system = adapter_condition(record)
+    assert system is not None
+    facts["skipped"] = dict(record.get("skipped") or {})
+    facts["floor"] = {}
+    _tell_headline(record, system, task, facts)
+    rulings = _check("enough was asked and answered", list(_judge_coverage(record, system, task)))
+    for rule in policy.rules:
+        rulings += judge_rule(rule, record, system, task, served, adapter_digest)
+    return [
+        *rulings,
+        *(judge_floor(metric, bound, system, task, facts) for metric, bound in policy.floors.items()),
+    ]
+
+
+def _judge_coverage(record: Mapping[str, Any], system: Mapping[str, Any], task: Task) -> Iterator[str]:
     figure = figure_of(system, task.headline)
-    deciding = figure["n"] - figure["not_applicable"] if figure else 0
+    deciding = (figure["n"] - figure["not_applicable"]) // (record.get("seeds") or 1) if figure else 0
     if deciding < task.min_examples:
         yield (
             f"The record has {deciding} examples that decide, and {task.name!r} needs {task.min_examples}. "
             "Run `agentlora eval` on this run with a higher --limit, or without one."
         )
-    yield from _judge_coverage(system, task)
+    if figure is not None and figure["n"]:  # else the rules say so
+        unjudged = figure["unscored"] + figure["errored"]
+        if unjudged > MAX_UNJUDGED * figure["n"]:
+            yield (
+                f"{unjudged} of the adapter's {figure['n']} answers could not be judged ({figure['errored']} "
+                f"errors, {figure['unscored']} unscored) and at most {MAX_UNJUDGED:.0%} may be: mend what "
+                "failed, then run `agentlora eval` again."
+            )
     yield from _judge_baselines(record, task)
-    yield from _judge_gain(record, system, task, facts)
-    yield from _judge_floor(system, task, facts)
-
-
-def _judge_coverage(system: Mapping[str, Any], task: Task) -> Iterator[str]:
-    figure = figure_of(system, task.headline)
-    if figure is None or not figure["n"]:
-        return  # the gain says so
-    unjudged = figure["unscored"] + figure["errored"]
-    if unjudged > MAX_UNJUDGED * figure["n"]:
-        yield (
-            f"{unjudged} of the adapter's {figure['n']} answers could not be judged ({figure['errored']} "
-            f"errors, {figure['unscored']} unscored) and at most {MAX_UNJUDGED:.0%} may be: mend what "
-            "failed, then run `agentlora eval` again."
-        )
 
 
 def _judge_baselines(record: Mapping[str, Any], task: Task) -> Iterator[str]:
     """The best of those that answered is not the best baseline where another could not be judged at all."""
     for condition in record["conditions"]:
         figure = figure_of(condition, task.headline)
-        if condition["adapter"] or condition["kind"] == "given" or not figure or not figure["n"]:
+        if not is_baseline(condition) or not figure or not figure["n"]:
             continue
         lost = figure["unscored"] + figure["errored"]
         if lost > MAX_LOST * figure["n"]:
@@ -171,74 +213,19 @@ def _judge_baselines(record: Mapping[str, Any], task: Task) -> Iterator[str]:
             )
 
 
-def _judge_gain(
-    record: Mapping[str, Any], system: Mapping[str, Any], task: Task, facts: JSON
-) -> Iterator[str]:
+def _tell_headline(record: Mapping[str, Any], system: Mapping[str, Any], task: Task, facts: JSON) -> None:
+    """What the card says of the headline metric, where there is something to compare with."""
     metric = task.headline
-    lower = metric in task.lower_is_better
-    value = mean_of(system, metric)
-    baseline = best_baseline(record, metric, lower_is_better=lower)
-    if value is None:
-        yield f"The record has no value of {metric} for the adapter. Run `agentlora eval` on this run."
+    baseline = best_baseline(record, metric, lower_is_better=metric in task.lower_is_better)
+    figure = figure_of(system, metric)
+    if baseline is None or figure is None or figure["mean"] is None:
         return
-    if baseline is None:
-        yield f"The record has no baseline with a value of {metric}. Run `agentlora eval` with its baselines."
-        return
-    found = difference_of(record, system["name"], baseline["name"], metric)
-    facts["headline"] = _headline(metric, system, baseline, found)
-    theirs = f"{mean_of(baseline, metric):.3f} for the best baseline, {baseline['name']!r}"
-    against = f"{metric} is {value:.3f} and {theirs}"
-    if found is None or found["mean"] is None or found["low"] is None or found["high"] is None:
-        yield (
-            f"{against}, but their paired difference has no interval. Evaluate on more examples, of at least "
-            "two groups."
-        )
-        return
-    if found["groups"] < MIN_GROUPS:
-        yield (
-            f"{against}, but on examples of {found['groups']} groups, and fewer than {MIN_GROUPS} show nothing: those "
-            "of a group may be right or wrong together. Evaluate on more of them."
-        )
-        return
-    worst_gain = -found["high"] if lower else found["low"]
-    if not worst_gain > 0:  # so that NaN, too, is no proof
-        yield (
-            f"{against}: the paired difference is {found['mean']:+.3f} with a 95 % interval of "
-            f"{found['low']:+.3f} to {found['high']:+.3f} (n = {found['n']}), which does not show that the "
-            "adapter is better. Train longer or on more data; with a difference this small, evaluate on more "
-            "examples."
-        )
-
-
-def _judge_floor(system: Mapping[str, Any], task: Task, facts: JSON) -> Iterator[str]:
-    facts["floor"] = {}
-    for metric, bound in task.floor.items():
-        figure, value = figure_of(system, metric), mean_of(system, metric)
-        if figure is not None and figure["n"] and figure["not_applicable"] == figure["n"]:
-            continue  # the test split has no example that the metric says anything about
-        lower = metric in task.lower_is_better
-        met = value is not None and (value <= bound if lower else value >= bound)
-        facts["floor"][metric] = {"value": value, "bound": bound, "met": met}
-        if value is None:
-            yield f"Task {task.name!r} has a floor for {metric}, missing in the record: run `agentlora eval`."
-        elif not met:
-            side = "at most" if lower else "at least"
-            yield (
-                f"{metric} is {value:.3f} and task {task.name!r} asks for {side} {bound:g} of any published "
-                "version. Train longer or on more data; the evaluation's report shows where it fails."
-            )
-
-
-def _headline(
-    metric: str, system: Mapping[str, Any], baseline: Mapping[str, Any], found: Mapping[str, Any] | None
-) -> JSON:
-    figure = figure_of(system, metric) or {}
-    found = found or {}
-    return {
+    found = difference_of(record, system["name"], baseline["name"], metric) or {}
+    facts["headline"] = {
         "metric": metric,
-        "value": figure.get("mean"),
-        "low": figure.get("low"),
-        "high": figure.get("high"),
+        "value": figure["mean"],
+        "low": figure["low"],
+        "high": figure["high"],
         "best_baseline": baseline["name"],
         "baseline_value": mean_of(baseline, metric),
         "difference": found.get("mean"),
@@ -285,48 +272,6 @@ def _judge_serving(
     yield from vllm_problems(config, max_rank=max_rank)
     for path in weights:
         yield from tensor_problems(path)
-
-
-# --- the record ---
-
-
-def adapter_condition(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The condition that used the adapter, when there is exactly one; what stands aside decides nothing."""
-    found = [c for c in record["conditions"] if c["adapter"] and not c.get("aside")]
-    return found[0] if len(found) == 1 else None
-
-
-def best_baseline(
-    record: Mapping[str, Any], metric: str, *, lower_is_better: bool
-) -> Mapping[str, Any] | None:
-    """The condition without an adapter that is best by `metric`, a teacher's answers left out; None when none has a
-    value.
-    """
-    baselines = [c for c in record["conditions"] if not c["adapter"] and c["kind"] != "given"]
-    means = [(mean_of(c, metric), c) for c in baselines]
-    scored = [(-mean if lower_is_better else mean, c) for mean, c in means if mean is not None]
-    return max(scored, key=lambda pair: pair[0], default=(0.0, None))[1]
-
-
-def figure_of(condition: Mapping[str, Any], metric: str) -> Mapping[str, Any] | None:
-    """A metric's figure: n, scored, unscored, errored, mean, low, high."""
-    figure: Mapping[str, Any] | None = condition["metrics"].get(metric)
-    return figure
-
-
-def mean_of(condition: Mapping[str, Any], metric: str) -> float | None:
-    """A metric's mean, or None when nothing was scored."""
-    figure = figure_of(condition, metric)
-    return None if figure is None else figure["mean"]
-
-
-def difference_of(
-    record: Mapping[str, Any], system: str, baseline: str, metric: str
-) -> Mapping[str, Any] | None:
-    """The paired difference system - baseline: n, mean, low, high."""
-    wanted = {"system": system, "baseline": baseline, "metric": metric}
-    found: Iterable[Mapping[str, Any]] = record["differences"]
-    return next((d for d in found if all(d[key] == value for key, value in wanted.items())), None)
 
 
 def _short(digest: str | None) -> str:

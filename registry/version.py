@@ -11,9 +11,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from agentlora.core.errors import RegistryError
+from agentlora.core.files import sha256_json
 from agentlora.registry.card import SkillCard
 
 MANIFEST = "manifest.json"  # its name in a served directory
+RECORD = "record.json"  # of the evaluation by which it was published
 _KIND = "agentlora.skill/1"
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 
@@ -38,6 +40,12 @@ class Version:
     def served_name(self) -> str:
         """What vLLM calls it: a name whose bytes never change."""
         return f"{self.name}@{self.digest[:12]}"
+
+    @property
+    def adapter_digest(self) -> str:
+        """sha256 over the names and contents of what was trained, as an evaluation's record has it."""
+        trained = sorted((name, digest) for name, digest in self.files.items() if name != RECORD)
+        return sha256_json([list(file) for file in trained])
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,8 @@ def chat_body(request: GenerateRequest, base: str) -> JSON:
         "temperature": request.temperature,
         "skip_special_tokens": False,
     }
+    if request.temperature and request.seed is not None:
+        body["seed"] = request.seed
     if request.tools:
         body |= {"tools": list(request.tools), "tool_choice": "none"}
     if request.json_schema is not None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
 
 import click
 
 from agentlora.core.cli.options import show_json
 from agentlora.core.types import Split
+
+REFUSED = 3  # exit status: the evaluation went well, and the gate refused what it found
 
 
 def _print_schema(context: click.Context, option: click.Parameter, value: str | None) -> None:
@@ -56,19 +60,25 @@ def _probes(context: click.Context, option: click.Parameter, text: str | None) -
     multiple=True,
     help="Judges beside the run's own: a name, or {name: NAME, params: {…}}. Can be given several times.",
 )
+@click.option("--temperature", type=click.FloatRange(0, 2), help="Sample answers; default: greedy.")
+@click.option("--seeds", type=click.IntRange(1, 100), help="Sampled answers to every example.")
+@click.option("--gate", is_flag=True, help="Judge as `publish` would; exit 3 when the gate refuses.")
+@click.option("--recorded", is_flag=True, help="Judge what was evaluated before, without asking anew.")
+@click.option(
+    "--policy", type=click.Path(dir_okay=False, path_type=Path), help="YAML file with the gate's rules."
+)
+@click.option(
+    "--junit", type=click.Path(dir_okay=False, path_type=Path), help="The gate's rules as JUnit XML."
+)
+@click.option(
+    "--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Gate and figures as Markdown."
+)
+@click.option("--name", help="The skill whose alias it is compared with; default: the task's.")
+@click.option("--alias", default="prod", show_default=True, help="The alias that it would be published to.")
 @show_json
-def eval(
-    target: str,
-    engine: str | None,
-    url: str | None,
-    split: str,
-    limit: int | None,
-    constrained: bool,
-    probes: int | Literal["all"] | None,
-    evaluators: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    """Evaluate TARGET (a run's id or directory, or `last`) against its baselines.
+@click.pass_context
+def eval(ctx: click.Context, /, target: str, as_json: bool, **options: Any) -> None:
+    """Evaluate TARGET (a run's id or directory, or `last`) against its baselines and what is served today.
 
     An evaluation that was ended before it was whole goes on where it was: give the same command again.
 
@@ -78,33 +88,101 @@ def eval(
 
     from agentlora.core.cli.progress import show
     from agentlora.core.manager import default_plugins
-    from agentlora.core.pipeline import eval_folder, evaluate
+    from agentlora.core.pipeline import eval_folder
+    from agentlora.core.publishing import asks_served, gate_config, judge_run, skill_name
     from agentlora.core.run import open_run
 
+    _check(**options)
+    chosen: Split = "test" if options["split"] == "test" else "dev"
     plugins = default_plugins()
+    verdict = None
     with show(plugins, quiet=as_json) as emit:
         run = open_run(target, emit)
-        options = {"url": url} if url else {}
-        chosen: Split = "test" if split == "test" else "dev"
-        record = evaluate(
-            run,
-            plugins,
-            engine_name=engine,
-            split=chosen,
-            limit=limit,
-            options=options,
-            constrained=constrained,
-            probes=probes,
-            evaluators=evaluators,
-        )
+        skill = skill_name(run, plugins, options["name"])
+        policy = gate_config(run, plugins, options["policy"])
+        against = options["alias"] if asks_served(run, plugins, policy) else None
+        record = _evaluate(run, plugins, chosen, skill, against, options)
+        if options["gate"]:
+            judged = judge_run(run, plugins, name=skill, alias=options["alias"], policy=policy)
+            verdict = judged.to_dict()
+    _write(record, verdict, skill, options["junit"], options["markdown"])
     if as_json:
-        click.echo(json.dumps(record.to_dict(), indent=2))
-        return
-    from rich.console import Console
+        click.echo(json.dumps({**record.to_dict(), **({"gate": verdict} if verdict else {})}, indent=2))
+    else:
+        from rich.console import Console
 
-    from agentlora.eval.report import terminal_table
+        from agentlora.eval.report import terminal_table
+        from agentlora.eval.verdict_report import verdict_table
 
-    Console().print(terminal_table(record))
-    click.echo(f"Report: {run.directory / eval_folder(chosen) / 'report.html'}")
-    if split == "test":
-        click.echo(f"Next: agentlora publish {target}")
+        Console().print(terminal_table(record))
+        click.echo(f"Report: {run.directory / eval_folder(chosen) / 'report.html'}")
+        if verdict is not None:
+            Console().print(verdict_table(verdict))
+        if chosen == "test" and (verdict is None or verdict["passed"]):
+            click.echo(f"Next: agentlora publish {target}")
+    if verdict is not None and not verdict["passed"]:
+        ctx.exit(REFUSED)
+
+
+def _check(
+    split: str,
+    gate: bool,
+    recorded: bool,
+    policy: Path | None,
+    junit: Path | None,
+    markdown: Path | None,
+    **others: Any,
+) -> None:
+    """Before an evaluation that takes long: what could not be used after it."""
+    if gate and split != "test":
+        raise click.UsageError(
+            f"--gate judges by the split test, and --split is {split!r}: leave one of them out."
+        )
+    for option, given in (("--policy", policy), ("--junit", junit), ("--recorded", recorded)):
+        if given and not gate:
+            raise click.UsageError(f"{option} is about what the gate says: give --gate too.")
+    asked = ("engine", "url", "limit", "temperature", "seeds", "probes", "constrained", "evaluators")
+    if recorded and any(others[name] not in (None, False, ()) for name in asked):
+        raise click.UsageError(f"--recorded asks nothing anew: leave --{', --'.join(asked)} out.")
+    for option, file in (("--junit", junit), ("--markdown", markdown)):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise click.UsageError(
+                f"{option}: {str(file.parent)!r} is no directory. Make it, or name another."
+            )
+
+
+def _evaluate(
+    run: Any, plugins: Any, split: Split, skill: str, alias: str | None, options: Mapping[str, Any]
+) -> Any:
+    """The record, made now or read."""
+    from agentlora.core.pipeline import evaluate
+    from agentlora.eval.record import Record
+
+    if options["recorded"]:
+        return Record.load(run.eval_dir / "record.json")
+    return evaluate(
+        run,
+        plugins,
+        engine_name=options["engine"],
+        split=split,
+        limit=options["limit"],
+        options={"url": options["url"]} if options["url"] else {},
+        constrained=options["constrained"],
+        probes=options["probes"],
+        evaluators=options["evaluators"],
+        skill=skill,
+        alias=alias,
+        temperature=options["temperature"],
+        seeds=options["seeds"],
+    )
+
+
+def _write(record: Any, verdict: Any, skill: str, junit: Path | None, markdown: Path | None) -> None:
+    from agentlora.eval import report
+    from agentlora.eval.verdict_report import verdict_junit, verdict_markdown
+
+    if junit is not None:
+        junit.write_text(verdict_junit(verdict, skill, record.created_at), encoding="utf-8")
+    if markdown is not None:
+        parts = ([verdict_markdown(verdict, skill)] if verdict else []) + [report.markdown(record)]
+        markdown.write_text("\n".join(parts), encoding="utf-8")

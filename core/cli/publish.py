@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import click
 
 from agentlora.core.cli.options import show_json
@@ -11,24 +14,45 @@ from agentlora.core.cli.options import show_json
 @click.argument("run")
 @click.option("--name", help="The skill's name; default: the task's.")
 @click.option("--alias", default="prod", show_default=True, help="The alias to move to the new version.")
+@click.option(
+    "--policy", type=click.Path(dir_okay=False, path_type=Path), help="YAML file with the gate's rules."
+)
 @show_json
-def publish(run: str, name: str | None, alias: str, as_json: bool) -> None:
+def publish(run: str, name: str | None, alias: str, policy: Path | None, as_json: bool) -> None:
     """Put RUN's adapter (id, directory, or `last`) through the gate and into the registry."""
     import json
 
     from agentlora.core.cli.progress import show
     from agentlora.core.manager import default_plugins
+    from agentlora.core.publishing import gate_config
     from agentlora.core.publishing import publish as put
     from agentlora.core.run import open_run
 
+    said: list[Any] = []
     plugins = default_plugins()
-    with show(plugins, quiet=as_json) as emit:
-        version = put(open_run(run, emit), plugins, name=name, alias=alias)
+    try:
+        with show(plugins, quiet=as_json) as emit:
+            opened = open_run(run, emit)
+            rules = gate_config(opened, plugins, policy)
+            version = put(opened, plugins, name=name, alias=alias, policy=rules, on_verdict=said.append)
+    finally:
+        if said and not as_json:
+            _show(said[0].to_dict())
     if as_json:
         facts = {"name": version.name, "number": version.number, "digest": version.digest, "alias": alias}
-        click.echo(json.dumps({**facts, "existing": version.existing}, indent=2))
+        gate = said[0].to_dict()
+        click.echo(json.dumps({**facts, "existing": version.existing, "gate": gate}, indent=2))
         return
     what = "was published before as" if version.existing else "is"
     click.echo(f"{version.name} v{version.number} {what} {version.served_name}; {alias} points to it.")
     served = version.card.serve_on == "vllm"
     click.echo("Next: agentlora serve" if served else f"Next: agentlora chat {version.name}")
+
+
+def _show(verdict: Any) -> None:
+    from rich.console import Console
+
+    from agentlora.eval.verdict_report import verdict_table
+
+    # the error says why it was refused
+    Console().print(verdict_table(verdict, reasons=verdict["passed"]))

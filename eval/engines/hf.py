@@ -349,6 +349,8 @@ class TransformersEngine:
             eos_token_id=self._stops,
             pad_token_id=pad,
         )
+        if request.temperature and request.seed is not None:
+            torch.manual_seed(request.seed)  # the batch is the same one for the same requests
         model = self._models.get(request.adapter or "", self._model)
         device = model.device
         began = time.perf_counter()

@@ -181,6 +181,8 @@ def _body(request: GenerateRequest, model: str) -> JSON:
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
     }
+    if request.temperature and request.seed is not None:
+        body["seed"] = request.seed
     if request.tools:
         body["tools"] = list(request.tools)
     if request.json_schema is not None:

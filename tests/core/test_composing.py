@@ -235,8 +235,13 @@ def test_what_is_composed_is_evaluated_and_judged_like_any_other(
     evaluate(run, plugins, engine_name="transformers")
     with pytest.raises(GateRefused, match="has 2 examples that decide"):
         publish(run, plugins)
-    monkeypatch.setattr("agentlora.registry.gate.judge", lambda *a, **k: Verdict(True, [], {"rank": 8}))
+    monkeypatch.setattr("agentlora.registry.gate.judge", lambda *a, **k: Verdict([], {"rank": 8}))
     version = publish(run, plugins)
+    beside = evaluate(one, plugins, engine_name="transformers")
+    assert beside.served["digest"] == version.digest
+    assert beside.condition("served").metrics["exact_match"].scored > 0
+    assert beside.condition("served").first_error is None
+    assert version.adapter_digest == adapter_digest(run)
     assert version.card.parents == [
         {"adapter": adapter_digest(p), "record": made["parents"][i]["record"], "weight": w, "how": "cat"}
         for i, (p, w) in enumerate(((one, 1.0), (two, 0.5)))

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import random
+from itertools import product
 
 import pytest
 
-from agentlora.eval.metrics import aggregate, effective_n, may_be_share, paired_difference, wilson
+from agentlora.core.power import detectable, error_of, examples_needed
+from agentlora.eval.metrics import (
+    EXACT_WORK,
+    Difference,
+    aggregate,
+    effective_n,
+    may_be_share,
+    paired_difference,
+    sign_flip,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -159,3 +171,91 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         assert found.high is not None
         hits += found.low <= 0.2 <= found.high
     assert 0.89 <= hits / 200 <= 0.99
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"),
+    [
+        (
+            1,
+            7,
+            0.0390625,
+        ),  # the airway data of Fagerland, Lydersen & Laake (2013), table 1: exact 0.070, mid-p 0.039
+        # scipy: binomtest(k, n).pvalue - binom.pmf(k, n, 0.5)
+        (0, 5, 0.03125),
+        (6, 2, 0.1796875),
+        (40, 61, 0.0370667674),
+        (500, 430, 0.0217311540),
+        (3, 3, 0.84375),  # 1 - binom.pmf(3, 6, 0.5) / 2, as that paper has it where both sides are alike
+        (0, 0, 1.0),
+    ],
+)
+def test_the_paired_test_is_mcnemars_mid_p(gained: int, lost: int, p: float) -> None:
+    assert sign_flip([1] * gained + [-1] * lost + [0] * 20) == pytest.approx(p, abs=1e-9)
+
+
+def test_groups_are_flipped_whole() -> None:
+    """Against all patterns of signs; as single examples these 12 gains against 2 losses would be nearly certain."""
+    gains = [4, 3, 3, 2, -2, 0]
+    sums = [sum(s * g for s, g in zip(signs, gains, strict=True)) for signs in product((1, -1), repeat=6)]
+    share = sum((abs(s) > 10) + (abs(s) == 10) / 2 for s in sums) / len(sums)
+    assert sign_flip(gains) == pytest.approx(share)
+    assert sign_flip(gains) > 10 * sign_flip([1] * 12 + [-1] * 2)
+
+
+def test_of_very_many_groups_the_sum_is_normal() -> None:
+    gains = [1] * 5100 + [-1] * 4900
+    assert len(gains) ** 2 > EXACT_WORK
+    # scipy: binomtest(4900, 10000).pvalue - binom.pmf(4900, 10000, 0.5)
+    assert sign_flip(gains) == pytest.approx(0.0455, abs=2e-4)
+
+
+def test_only_what_passes_or_fails_has_the_test() -> None:
+    ours = {str(i): float(i < 7) for i in range(8)}
+    theirs = {str(i): float(i == 7) for i in range(8)}
+    assert paired_difference(ours, theirs, {}).p_value == pytest.approx(sign_flip([1] * 7 + [-1]))
+    assert paired_difference({**ours, "0": 0.5}, theirs, {}).p_value is None
+
+
+def test_the_detectable_difference_is_2_8_standard_errors() -> None:
+    """Of 98 pairs 30 gain and 18 lose; a pair of either kind is added, as to the interval."""
+    ours = {str(i): float(i < 30) for i in range(98)}
+    theirs = {str(i): float(30 <= i < 48) for i in range(98)}
+    variance = (50 / 100 - (12 / 100) ** 2) / 99  # of the mean of 100 values: 31 of 1, 19 of -1, 50 of 0
+    found = paired_difference(ours, theirs, {})
+    assert found.detectable == pytest.approx((1.959964 + 0.841621) * variance**0.5, rel=1e-6)
+    pairs = {key: str(int(key) // 2) for key in ours}
+    grouped = paired_difference(ours, theirs, pairs)
+    assert grouped.detectable == pytest.approx(
+        found.detectable * 2**0.5, rel=0.03
+    )  # partners gain and lose alike
+    assert paired_difference({"a": 1.0}, {"a": 0.0}, {}).detectable is None
+
+
+def test_what_is_detectable_is_found_in_about_four_of_five_samples() -> None:
+    rng = random.Random(5)
+
+    def sample(gain: float, seed: int) -> Difference:
+        """60 groups of three pairs, which gain together with the chance that makes `gain`, and lose with 0.15."""
+        ours, theirs, groups = {}, {}, {}
+        for group in range(60):
+            at = rng.random()
+            for n in range(3):
+                key = f"{group}-{n}"
+                ours[key], theirs[key] = float(at < 0.15 + gain), float(at > 0.85)
+                groups[key] = group
+        return paired_difference(ours, theirs, groups, seed, resamples=200)
+
+    least = math.fsum(sample(0.2, n).detectable or 0 for n in range(10)) / 10
+    found = sum((sample(least, n).low or 0) > 0 for n in range(150)) / 150
+    assert 0.68 <= found <= 0.92
+
+
+def test_how_many_examples_would_decide() -> None:
+    """Non-inferiority by two points, where a tenth of the pairs differ: n = (1.96 + 0.84)² · 0.1 / 0.02²."""
+    error = (0.1 / 73) ** 0.5
+    assert examples_needed(73, error, 0.02) == pytest.approx(1962, abs=1)
+    assert error_of(-1.959964 * error, 1.959964 * error) == pytest.approx(error, rel=1e-6)
+    assert examples_needed(73, error, 0.0) is None
+    assert examples_needed(73, error, 1e-9) is None
+    assert detectable(error) == pytest.approx(2.8016 * error, rel=1e-4)

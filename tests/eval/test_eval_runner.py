@@ -321,3 +321,40 @@ def test_the_echo_engine_calls_the_first_tool_by_default(tmp_path: Path) -> None
         EchoFactory().open(EngineSpec(tmp_path, "", options={"answer": {}}))
     with pytest.raises(ConfigError, match="not a directory"):
         engine.add_adapter("x", tmp_path / "absent")
+
+
+# --- sampled answers ----------------------------------------------------------------------------
+
+
+def test_every_sampled_answer_has_a_seed_of_its_own_and_the_same_one_again(tmp_path: Path) -> None:
+    examples = make_examples(3)
+    first, again = Counting(), Counting()
+    for engine in (first, again):
+        run(engine, examples, tmp_path, temperature=0.8, seeds=2, seed=5)
+    assert [r.seed for r in first.asked] == [r.seed for r in again.asked]
+    mine = [r for r in first.asked if r.adapter]
+    assert {r.temperature for r in mine} == {0.8}
+    assert len({r.seed for r in mine}) == len({r.id for r in mine}) == 2 * len(examples)
+    greedy = Counting()
+    run(greedy, examples, tmp_path)
+    assert {(r.temperature, r.seed) for r in greedy.asked} == {(0.0, None)}
+
+
+def test_answers_that_agree_tell_no_more_than_one(tmp_path: Path) -> None:
+    """Three times the same answer: the intervals are about those of one; were they taken for others, they would be
+    narrower by the root of three.
+    """
+    examples = [dataclasses.replace(e, group="") for e in make_examples(30)]
+    answers = {f"skill/{e.id}": render_answer(e.expected) for e in examples[::2]}
+    thrice = answers | {f"{key}#{n}": text for key, text in answers.items() for n in (2, 3)}
+    one = run(Counting(answers), examples, tmp_path).record
+    three = run(Counting(thrice), examples, tmp_path, temperature=0.5, seeds=3).record
+    figures = [r.condition("adapter").metrics["right_answer"] for r in (one, three)]
+    assert figures[0].mean == figures[1].mean
+    widths = [f.high - f.low for f in figures if f.high is not None and f.low is not None]
+    assert widths[1] == pytest.approx(widths[0], rel=0.02)
+    gains = [r.difference("adapter", "base", "right_answer") for r in (one, three)]
+    assert gains[0] is not None
+    assert gains[1] is not None
+    assert gains[1].detectable == pytest.approx(gains[0].detectable, rel=0.02)
+    assert gains[1].p_value == pytest.approx(gains[0].p_value, rel=1e-6)

@@ -230,7 +230,7 @@ def test_a_trained_adapter_is_published_loaded_and_answers(
     """The gate is opened by hand, for six updates cannot pass it; all the rest is as it is for a good skill."""
     from openai import OpenAI
 
-    passed = gate.Verdict(True, [], {"rank": 16, "headline": {}})
+    passed = gate.Verdict([], {"rank": 16, "headline": {}})
     monkeypatch.setattr(gate, "judge", lambda *args, **kwargs: passed)
     version = publish(open_run(str(trained)), default_plugins(), name="slow-test")
     monkeypatch.undo()

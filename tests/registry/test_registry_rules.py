@@ -1,0 +1,201 @@
+"""Rules that compare: margins, what is undecided, policies. Records are those of `test_registry_gate`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from test_registry_gate import ADAPTER, TASK, condition, difference, figure, only_reason, record, verdict
+
+from agentlora.core.config import GateConfig, parse
+from agentlora.core.errors import ConfigError
+from agentlora.registry.rules import GENERAL, Rule, check_policy, policy_of
+from agentlora.registry.verdict import Ruling, Verdict
+
+GUARDED = replace(TASK, guards={"false_calls": 0.02})
+GUARD = "false_calls: not worse than the best baseline"
+SERVED = {"label": "calls@prod (v3)", "digest": "5e" * 32, "adapter": "0d" * 32}
+
+
+def policy(**rules: Any) -> Any:
+    return policy_of(GUARDED, parse(GateConfig, {"rules": rules}))
+
+
+def ruled(found: Verdict, rule: str) -> Ruling:
+    return next(r for r in found.rulings if r.rule == rule)
+
+
+def worse(mean: float, low: float, high: float) -> dict[str, Any]:
+    """The record of a clear gain whose false calls are `mean` more than the best baseline's."""
+    gain = difference("few-shot", "exact", 0.4, 0.3, 0.5)
+    return record(differences=(gain, difference("few-shot", "false_calls", mean, low, high)))
+
+
+@pytest.mark.parametrize(
+    ("mean", "low", "high", "outcome", "passed"),
+    [
+        (-0.35, -0.4, -0.3, "pass", True),
+        (0.0, -0.01, 0.019, "pass", True),  # no better, and surely within the margin
+        (0.0, -0.05, 0.05, "undecided", True),
+        (0.02, -0.05, 0.09, "undecided", True),  # the margin itself is allowed
+        (0.021, -0.05, 0.09, "undecided", False),
+        (0.06, 0.03, 0.09, "fail", False),
+    ],
+)
+def test_a_guard_may_be_at_most_its_margin_worse(
+    mean: float, low: float, high: float, outcome: str, passed: bool
+) -> None:
+    found = verdict(worse(mean, low, high), task=GUARDED)
+    assert (ruled(found, GUARD).outcome, found.passed) == (outcome, passed)
+    assert ("goes by the difference itself" in ruled(found, GUARD).text) is (outcome == "undecided")
+
+
+def test_what_is_undecided_fails_or_passes_as_the_policy_says() -> None:
+    raw = worse(0.01, -0.05, 0.07)
+    for undecided, passed in (("fail", False), ("estimate", True), ("pass", True)):
+        found = verdict(raw, task=GUARDED, policy=policy(false_calls={"undecided": undecided}))
+        assert (ruled(found, GUARD).outcome, found.passed) == ("undecided", passed)
+    beyond = verdict(worse(0.05, -0.05, 0.15), task=GUARDED, policy=policy(false_calls={"undecided": "pass"}))
+    assert beyond.passed
+    assert any("the policy lets that pass" in remark for remark in beyond.remarks)
+    surely = verdict(worse(0.06, 0.03, 0.09), task=GUARDED, policy=policy(false_calls={"undecided": "pass"}))
+    assert not surely.passed  # what is decided is not undecided
+
+
+def test_it_says_how_many_examples_would_decide() -> None:
+    """An interval of ±0.10 on 100 examples is an error of 0.051; 0.05 is shown by (2.80 · 0.051 / 0.05)² times them."""
+    raw = record(differences=(difference("few-shot", "exact", 0.05, -0.05, 0.15),))
+    ruling = ruled(verdict(raw), "exact: better than the best baseline")
+    needed = 100 * (2.8016 * (0.1 / 1.95996) / 0.05) ** 2
+    assert ruling.figures["needed"] == pytest.approx(needed, rel=1e-3)
+    assert f"about {ruling.figures['needed']:,} such examples" in ruling.text
+    assert ruling.figures["short"] == pytest.approx(0.05)
+    at_margin = record(differences=(difference("few-shot", "exact", 0.0, -0.1, 0.1),))
+    assert "No number of examples would decide" in only_reason(verdict(at_margin))
+
+
+def test_a_failure_says_by_how_much_it_is_missed() -> None:
+    ruling = ruled(verdict(worse(0.06, 0.03, 0.09), task=GUARDED), GUARD)
+    assert ruling.figures["short"] == pytest.approx(0.04)
+    floor = ruled(verdict(record(condition("adapter", "skill", 0.6, 0.13))), "false_calls: floor")
+    assert (floor.outcome, floor.figures["short"]) == ("fail", pytest.approx(0.03))
+
+
+def test_a_margin_below_zero_asks_for_more_than_better() -> None:
+    assert verdict(policy=policy(headline={"margin": -0.29}, false_calls=None)).passed
+    reason = only_reason(verdict(policy=policy(headline={"margin": -0.31}, false_calls=None)))
+    assert "does not show that it is more than 0.31 better" in reason
+
+
+def served_record(exact: tuple[float, float, float] | None, **more: Any) -> dict[str, Any]:
+    """As `record`, with what calls@prod serves beside it; `exact` is the difference to that."""
+    conditions = (condition("base", None, 0.1, 0.5), condition("few-shot", None, 0.2, 0.4))
+    adapter = condition("adapter", "skill", 0.6, 0.05)
+    beside = condition("served", None, 0.7, 0.05).model_copy(update={"kind": "served"})
+    found = () if exact is None else (difference("served", "exact", *exact),)
+    return record(
+        conditions=(*conditions, adapter, *(() if exact is None else (beside,))),
+        differences=(difference("few-shot", "exact", 0.4, 0.3, 0.5), *found),
+        served=SERVED | more,
+    )
+
+
+def test_what_is_served_has_to_be_beaten_and_is_no_baseline() -> None:
+    rule = "exact: better than what is served"
+    for exact, outcome in (
+        ((0.1, 0.02, 0.2), "pass"),
+        ((0.1, -0.02, 0.2), "undecided"),
+        ((-0.1, -0.2, -0.01), "fail"),
+    ):
+        found = verdict(served_record(exact), served=SERVED)
+        assert ruled(found, rule).outcome == outcome
+        assert found.facts["headline"]["best_baseline"] == "few-shot"  # though served is better than it
+        assert found.passed is (outcome == "pass")
+    assert verdict(served_record((-0.1, -0.2, -0.01)), served=None).passed  # the alias points to nothing
+
+
+def test_what_is_served_and_failed_to_answer_was_not_beaten() -> None:
+    raw = served_record((0.4, 0.3, 0.5))
+    beside = raw["conditions"][-1]
+    beside["metrics"]["exact"] |= {"scored": 80, "errored": 20}
+    beside["first_error"] = "no memory"
+    assert "20 of the 100 answers of calls@prod (v3)" in only_reason(verdict(raw, served=SERVED))
+    assert "no memory" in only_reason(verdict(raw, served=SERVED))
+
+
+def test_a_record_of_another_time_does_not_compare_with_what_is_served_now() -> None:
+    later = SERVED | {"label": "calls@prod (v4)", "digest": "6f" * 32}
+    assert "does not compare it with calls@prod (v4)" in only_reason(
+        verdict(served_record((0.1, 0.02, 0.2)), served=later)
+    )
+    assert "does not compare" in only_reason(verdict(served=SERVED))
+    why = verdict(served_record(None, why="it belongs to another base"), served=SERVED)
+    assert "it belongs to another base" in only_reason(why)
+    against = policy(headline={"against": ["best-baseline"]}, false_calls=None)
+    assert verdict(served_record(None, why="x"), served=SERVED, policy=against).passed
+    assert verdict(served=SERVED | {"adapter": ADAPTER}).passed  # it is served already
+
+
+def test_general_ability_is_held_against_the_base() -> None:
+    assert any("not measured" in remark for remark in verdict().remarks)
+    raw = record()
+    for c in raw["conditions"]:
+        c["metrics"][GENERAL] = figure(0.5).model_dump()
+    for mean, low, high, outcome in (
+        (-0.005, -0.015, 0.005, "pass"),
+        (-0.005, -0.025, 0.015, "undecided"),
+        (-0.05, -0.07, -0.03, "fail"),
+    ):
+        raw["differences"] = [
+            *record()["differences"],
+            difference("base", GENERAL, mean, low, high).model_dump(),
+        ]
+        found = verdict(raw)
+        assert ruled(found, "general: not worse than the base").outcome == outcome
+        assert found.passed is (outcome == "pass")  # there are enough probes to decide
+
+
+def test_a_guard_about_no_example_of_the_split_says_nothing() -> None:
+    adapter = condition("adapter", "skill", 0.6, 0.05)
+    nothing = figure(None, scored=0, not_applicable=100)
+    adapter = adapter.model_copy(update={"metrics": {**adapter.metrics, "false_calls": nothing}})
+    found = verdict(record(adapter), task=GUARDED)
+    assert ruled(found, "false_calls").outcome == "skipped"
+    assert found.passed
+
+
+def test_a_policy_is_laid_over_the_default() -> None:
+    found = policy(headline={"margin": 0.01}, schema_valid={"margin": 0.03}, general=None)
+    assert found.rules == (
+        Rule("exact", 0.01, "fail", ("best-baseline", "served")),
+        Rule("false_calls", 0.02, "estimate", ("best-baseline", "served")),
+        Rule("schema_valid", 0.03, "fail", ("best-baseline", "served")),
+    )
+    alone = policy_of(TASK, GateConfig(served=False))
+    assert not alone.asks_served
+    assert found.asks_served
+    assert verdict(served=SERVED, policy=alone).passed
+    floors = policy_of(TASK, GateConfig(floors={"exact": 0.7})).floors
+    assert floors == {"exact": 0.7, "false_calls": 0.1}
+    reason = only_reason(verdict(policy=policy_of(TASK, GateConfig(floors={"exact": 0.7}))))
+    assert "at least 0.7" in reason
+
+
+def test_a_policy_about_a_metric_that_is_none_is_refused() -> None:
+    metrics = ("exact", "false_calls")
+    check_policy(parse(GateConfig, {"rules": {"headline": {}, "exact": None}}), TASK, metrics)
+    with pytest.raises(ConfigError, match=r"rules: unknown metric 'false_call'\. Did you mean 'false_calls'"):
+        check_policy(parse(GateConfig, {"rules": {"false_call": {}}}), TASK, metrics)
+    with pytest.raises(ConfigError, match=r"gate\.floors"):
+        check_policy(GateConfig(floors={"headline": 0.5}), TASK, metrics)
+
+
+def test_sampled_answers_of_few_examples_are_few() -> None:
+    three = record(condition("adapter", "skill", 0.6, 0.05, n=120, scored=120), seeds=3, temperature=0.7)
+    assert "has 40 examples that decide" in only_reason(verdict(three))
+    wide = difference("few-shot", "exact", 0.05, -0.05, 0.15)
+    reasons = verdict(record(differences=(wide,), seeds=2, temperature=0.7)).reasons
+    alone = verdict(record(differences=(wide,)))
+    needed = ruled(alone, "exact: better than the best baseline").figures["needed"]
+    assert any(f"about {round(needed / 2):,} such examples" in reason for reason in reasons)
