@@ -96,7 +96,7 @@ def _tiles(record: Record) -> Iterator[str]:
             figure = c.metrics[record.headline]
             note = f"{name}, {c.name}" + ("" if c.adapter else " (best baseline)")
             yield _tile(mean_text(figure), f"{note}<br>95 % interval {interval(figure)}", bool(c.adapter))
-    for system in (c for c in record.conditions if c.adapter):
+    for system in (c for c in record.conditions if c.adapter and not c.aside):
         found = record.difference(system.name, record.best_baseline or "")
         if found and found.mean is not None:
             ends = f"{gain(found.low, found)} to {gain(found.high, found)}"

@@ -215,7 +215,7 @@ def expected_text(sample: JSON) -> str:
 def detectable_text(record: Record) -> str:
     """The least difference that this record could show in the headline metric; empty where that is not known."""
     best = record.best_baseline
-    found = [record.difference(c.name, best) for c in record.conditions if c.adapter and best is not None]
+    found = [record.difference(c.name, best) for c in record.conditions if c.adapter and not c.aside and best]
     known = [(d, d.detectable) for d in found if d is not None and d.detectable is not None]
     if not known:
         return ""

@@ -332,7 +332,7 @@ def best_baseline(
 
 
 def with_general(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The record with the probes of general ability as a metric of the base and of the adapter, where both have them."""
+    """The record with the probes of general ability as a metric of base and adapter, where both have them."""
     probes = record.get("probes") or {}
     adapted = adapter_condition(record)
     if adapted is None or not all(probes.get(part) for part in ("base", "adapter", "difference")):
