@@ -4,6 +4,7 @@
 const PageText = (() => {
   const MOST_ROWS = 500; // of one comparison; the whole answer stands below it
   const MOST_DEPTH = 200;
+  const MOST_PAIRS = 1e4; // of calls
   const MOST_WORDS = 2e6; // of one text times those of the other
 
   // --- text -----------------------------------------------------------------------------------
@@ -125,17 +126,18 @@ const PageText = (() => {
     });
   }
 
-  /** Each expected call beside the given one that is likest, of its own name where there is one; order is no matter. */
+  /** Each expected call beside the given one that is likest: the likest two first, the others in order. */
   function pairs(expected, given) {
-    const left = given.map((it) => ({ ...it, leaves: leaves(it.arguments) }));
-    const likeness = (want, got) => (want.name === got.name ? 1e6 : 0) + [...want.leaves].filter(([path, value]) => got.leaves.get(path) === value).length - Math.abs(want.leaves.size - got.leaves.size) / 1e3;
-    const found = expected.map((it) => {
-      const want = { ...it, leaves: leaves(it.arguments) };
-      const best = left.reduce((one, other) => (one && likeness(want, one) >= likeness(want, other) ? one : other), null);
-      if (best) left.splice(left.indexOf(best), 1);
-      return [want, best];
-    });
-    return [...found, ...left.map((got) => [null, got])];
+    const [wanted, left] = [expected, given].map((calls) => calls.map((it) => ({ name: it.name, leaves: leaves(it.arguments) })));
+    const likeness = (want, got) => (want.name === got.name ? 1e6 : 0)
+      + [...want.leaves].filter(([path, value]) => got.leaves.get(path) === value).length - Math.abs(want.leaves.size - got.leaves.size) / 1e3;
+    const likest = wanted.length * left.length > MOST_PAIRS ? []
+      : wanted.flatMap((want) => left.map((got) => [likeness(want, got), want, got])).sort((one, other) => other[0] - one[0]);
+    const found = new Map(), taken = new Set();
+    const take = (want, got) => found.has(want) || taken.has(got) || (found.set(want, got), taken.add(got));
+    for (const [, want, got] of likest) take(want, got);
+    for (const want of wanted) if (!found.has(want)) found.set(want, left.find((got) => !taken.has(got) && taken.add(got)) || null);
+    return [...wanted.map((want) => [want, found.get(want)]), ...left.filter((got) => !taken.has(got)).map((got) => [null, got])];
   }
 
   function callRows(expected, given) {

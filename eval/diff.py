@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -145,13 +144,11 @@ def mcnemar(gained: int, lost: int) -> float:
     Psychometrika 12 (1947) 153-157, with the binomial distribution in place of its approximation. It takes examples to
     be independent of each other: of groups that succeed and fail together it is too small.
     """
-    n, fewer = gained + lost, min(gained, lost)
-    log_half = n * math.log(0.5)
-    tail = math.fsum(
-        math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) + log_half)
-        for k in range(fewer + 1)
-    )
-    return min(1.0, 2 * tail)
+    n, ways, tail = gained + lost, 1, 0
+    for k in range(min(gained, lost) + 1):
+        tail += ways  # in whole numbers, so that every machine finds the same
+        ways = ways * (n - k) // (k + 1)
+    return min(1.0, 2 * tail / 2**n)
 
 
 def _refuse_different(a: Side, b: Side) -> None:

@@ -3,7 +3,7 @@
 // markup (trusted types hold the script to that). What is chosen stands in the address: #of=…&outcome=…&case=…&q=…&id=…
 (async () => {
   const PAGE = 50; // samples that are listed at once
-  const { el, pre, folded, readJson, pretty, isObject, difference } = PageText;
+  const { el, put, pre, folded, readJson, pretty, isObject, difference } = PageText;
   const byId = (id) => document.getElementById(id);
   const form = byId("filters"), list = byId("list"), more = byId("more");
 
@@ -186,7 +186,8 @@
   function tell() {
     const all = found.length === ids.length ? "" : ` of ${ids.length.toLocaleString("en")}`;
     const part = listed < found.length ? `, the first ${listed} listed` : "";
-    byId("count").textContent = `${found.length.toLocaleString("en")}${all} samples${part}: ${systems[chosen.of].name}, ${OUTCOMES[chosen.outcome][0]}`;
+    byId("count").replaceChildren();
+    put(byId("count"), `${found.length.toLocaleString("en")}${all} samples${part}: ${systems[chosen.of].name}, ${OUTCOMES[chosen.outcome][0]}`);
   }
 
   const buttonAt = (place) => list.children[place].querySelector("button");
@@ -349,4 +350,5 @@
   if (location.hash.includes("=")) recall(new URLSearchParams(location.hash.slice(1)));
   else read();
   document.documentElement.dataset.ready = "yes";
+  performance.mark("samples");
 })();

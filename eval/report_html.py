@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -234,8 +235,10 @@ def _tools(record: Record, samples: Sequence[JSON]) -> str:
 def _lengths(record: Record, samples: Sequence[JSON]) -> str:
     values = {name: (value,) for name, value in ranges(prompt_lengths(record, samples)).items()}
     found = sliced(record, samples, values)
-    found.sort(key=lambda part: int(part.value.partition("–")[0].replace(",", "")))
-    return _of_samples(record, "length", [(p.value, p.n, p.figures) for p in found], "Of the prompt.")
+    found.sort(key=lambda part: int(re.split("[– ]", part.value)[0].replace(",", "")))
+    return _of_samples(
+        record, "length", [(p.value, p.n, p.figures) for p in found], "By tokens of the prompt."
+    )
 
 
 def _wrong(figure: Figure | None) -> float:

@@ -51,8 +51,12 @@ def ranges(lengths: Mapping[str, int]) -> dict[str, str]:
     if not starts:
         return {}
     ends = [*starts, ordered[-1] + 1]
-    names = [f"{low:,}–{high - 1:,} tokens" for low, high in zip([ordered[0], *starts], ends, strict=True)]
+    names = [_range(low, high - 1) for low, high in zip([ordered[0], *starts], ends, strict=True)]
     return {name: names[bisect_right(starts, count)] for name, count in counts.items()}
+
+
+def _range(low: int, high: int) -> str:
+    return f"{low:,} tokens" if low == high else f"{low:,}–{high:,} tokens"
 
 
 def sliced(record: Record, samples: Iterable[JSON], values: Mapping[str, Sequence[str]]) -> list[Slice]:

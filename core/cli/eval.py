@@ -24,6 +24,9 @@ class _WithCommands(click.Group):
         own = super().make_context if named else _evaluate.make_context
         return own(info_name, args, parent, **extra)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _evaluate.format_help(ctx, formatter)
         self.format_commands(ctx, formatter)
