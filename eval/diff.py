@@ -148,7 +148,7 @@ def mcnemar(gained: int, lost: int) -> float:
     for k in range(min(gained, lost) + 1):
         tail += ways  # in whole numbers, so that every machine finds the same
         ways = ways * (n - k) // (k + 1)
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, 2 * tail / (1 << n))
 
 
 def _refuse_different(a: Side, b: Side) -> None:
