@@ -1,63 +1,72 @@
-"""The HTML report: one self-contained page without scripts, made from a record and its samples only."""
+"""The HTML report of a record and its samples: verdict, figures, slices, samples, provenance, in one page."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from html import escape
-from importlib.resources import files
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from agentlora.core.types import JSON
 from agentlora.eval import compliance_report
-from agentlora.eval.plot import bar_chart
+from agentlora.eval.page import document, pre, row_head, table, text
+from agentlora.eval.plot import bar_chart, difference_chart
 from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Record
+from agentlora.eval.report_data import facets_of, pack, systems_of
+from agentlora.eval.slicing import prompt_lengths, ranges, sliced, tools_of
 from agentlora.eval.wording import (
     NOTHING,
     applies_to,
     detectable_text,
     difference_text,
-    expected_text,
     gain,
     interval,
     is_unbounded,
     label,
     mean_text,
     probes_text,
-    reason,
     sample_failed,
     statuses,
     summary,
 )
 
-SHOWN_ADAPTER, SHOWN_BASELINE = 300, 40  # failures listed for each condition, so that the page stays light
-# Model output is in the page: should an escape ever be missed, nothing may run or be fetched.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+FIRST = 12  # rows of a long table that are shown before one asks for the others
+VERDICTS = {"up": ("good", "Better"), "down": ("bad", "Worse"), "": ("open", "Undecided")}
 
 
 def html(record: Record, samples: Iterable[JSON] = ()) -> str:
     """The whole page. Everything that comes from data or a model is escaped."""
-    style = files("agentlora.eval").joinpath("report.css").read_text(encoding="utf-8")
-    title = f"{record.task} · evaluation"
+    samples = list(samples)
     sections = (
         _head(record),
         _plots(record),
         _figures(record),
-        *(_slices(record, tag) for tag in ("slice", "case")),
         _differences(record),
-        compliance_report.html(record, _table),
+        compliance_report.html(record, partial(table, name="Schema compliance")),
+        *(_slices(record, tag) for tag in ("slice", "case")),
+        _tools(record, samples),
+        _lengths(record, samples),
         _probes(record),
-        _failures(record, samples),
-        _origin(record),
     )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{style}</style></head><body><main>"
-        + "\n".join(sections)
-        + "</main></body></html>\n"
+    return document(f"{record.task} · evaluation", sections, browsed(record, samples), _origin(record))
+
+
+def browsed(record: Record, samples: Sequence[JSON]) -> JSON | None:
+    """What the page's browser of samples begins with: what the adapter gets wrong, beside the best baseline."""
+    systems = systems_of(record, samples)
+    if not samples:
+        return None
+    names = [c.name for c in record.conditions]
+    of = next((c.name for c in record.conditions if c.adapter), record.best_baseline or names[0])
+    others = [name for name in (record.best_baseline, *names) if name and name != of]
+    failed = any(sample_failed(s, record) for s in samples if s["condition"] == of)
+    return pack(
+        systems,
+        facets_of(systems, prompt_lengths(record, samples)),
+        of=of,
+        against=others[0] if others else None,
+        outcome="failed" if failed else "any",
     )
 
 
@@ -65,28 +74,58 @@ def html(record: Record, samples: Iterable[JSON] = ()) -> str:
 
 
 def _head(record: Record) -> str:
-    day = record.created_at[:10]
     parts = [
-        f'<p class="eyebrow">agentlora evaluation · {escape(day)}</p><h1>{escape(label(record.task))}</h1>',
-        f'<p class="lede">{escape(summary(record))}</p>',
+        f'<p class="eyebrow">agentlora evaluation · {text(record.created_at[:10])}</p>',
+        f"<h1>{text(label(record.task))}</h1>",
+        *_verdicts(record),
         f'<div class="tiles">{"".join(_tiles(record))}</div>',
     ]
     for name, why in record.skipped.items():
-        parts.append(f'<p class="note warn">{escape(name)} was left out: {escape(why)}.</p>')
-    parts += [f'<p class="note">{escape(line)}</p>' for line in statuses(record)]
+        parts.append(f'<p class="note warn">{text(name)} was left out: {text(why)}.</p>')
+    parts += [f'<p class="note">{text(line)}</p>' for line in statuses(record)]
     for c in record.conditions:
         figure = c.metrics[record.headline]
         if figure.errored:
             parts.append(
-                f'<p class="note warn">{escape(c.name)}: {figure.errored} of {figure.n} requests failed '
-                f"and are in no mean. The first error: {escape(c.first_error or '')}</p>"
+                f'<p class="note warn">{text(c.name)}: {figure.errored} of {figure.n} requests failed '
+                f"and are in no mean. The first error: {text(c.first_error or '')}</p>"
             )
         if figure.unscored:
             parts.append(
-                f'<p class="note warn">{escape(c.name)}: {figure.unscored} of {figure.n} answers could not be judged '
+                f'<p class="note warn">{text(c.name)}: {figure.unscored} of {figure.n} answers could not be judged '
                 "and are in no mean.</p>"
             )
-    return "".join(parts)
+    return f"<header>{''.join(parts)}</header>"
+
+
+def _verdicts(record: Record) -> Iterator[str]:
+    """What the headline says of each adapter, and in what else it is surely worse than the best baseline."""
+    compared = [c.name for c in record.conditions if c.adapter and record.best_baseline]
+    found = [(name, record.difference(name, record.best_baseline or "")) for name in compared]
+    judged = [(name, difference) for name, difference in found if difference and difference.mean is not None]
+    if not judged:
+        yield f'<p class="lede">{text(summary(record))}</p>'
+    for name, difference in judged:
+        kind, verdict = VERDICTS[_direction(record, difference)]
+        worse = ", ".join(_worse(record, name))
+        yield (
+            f'<div class="verdict {kind}"><p class="said">{verdict} '
+            f"<span>{text(name)} against {text(record.best_baseline)}, the best baseline</span></p>"
+            f'<p class="lede">{text(summary(record, name))}</p>'
+            + (f'<p class="worse"><b>Surely worse in:</b> {text(worse)}</p>' if worse else "")
+            + "</div>"
+        )
+
+
+def _worse(record: Record, system: str) -> Iterator[str]:
+    """Metrics and slices whose difference to the best baseline is surely to the bad."""
+    for metric in record.metrics:
+        found = record.difference(system, record.best_baseline or "", metric)
+        if metric != record.headline and found and _direction(record, found) == "down":
+            yield f"{label(metric).lower()} {difference_text(found)}"
+    for part in record.slice_differences:
+        if part.difference.system == system and _direction(record, part.difference) == "down":
+            yield f"{part.tag} {label(part.value)!r} {difference_text(part.difference)}"
 
 
 def _tiles(record: Record) -> Iterator[str]:
@@ -95,7 +134,7 @@ def _tiles(record: Record) -> Iterator[str]:
         if (c.adapter and not c.aside) or c.name == record.best_baseline:
             figure = c.metrics[record.headline]
             note = f"{name}, {c.name}" + ("" if c.adapter else " (best baseline)")
-            yield _tile(mean_text(figure), f"{note}<br>95 % interval {interval(figure)}", bool(c.adapter))
+            yield _tile(mean_text(figure), (note, f"95 % interval {interval(figure)}"), bool(c.adapter))
     for system in (c for c in record.conditions if c.adapter and not c.aside):
         found = record.difference(system.name, record.best_baseline or "")
         if found and found.mean is not None:
@@ -104,33 +143,44 @@ def _tiles(record: Record) -> Iterator[str]:
             unit = "" if found.unbounded else "points "
             note = f"{unit}against the best baseline<br>95 % interval {ends}"
             yield f'<div class="tile{kind}"><b>{gain(found.mean, found)}</b><span>{note}</span></div>'
-    yield _tile(str(record.n), f"examples<br>in {record.groups} groups", False)
+    yield _tile(str(record.n), ("examples", f"in {record.groups} groups"), False)
 
 
-def _tile(value: str, note: str, good: bool) -> str:
-    text = "<br>".join(escape(part) for part in note.split("<br>"))
-    return f'<div class="tile{" good" if good else ""}"><b>{value}</b><span>{text}</span></div>'
+def _tile(value: str, notes: Sequence[str], good: bool) -> str:
+    said = "<br>".join(map(text, notes))
+    return f'<div class="tile{" good" if good else ""}"><b>{value}</b><span>{said}</span></div>'
 
 
 def _plots(record: Record) -> str:
-    def chart(metric: str, **size: int) -> str:
+    def chart(metric: str) -> str:
         rows = [(c.name, c.metrics[metric], bool(c.adapter)) for c in record.conditions]
         lower = ", lower is better" if metric in record.lower_is_better else ""
         n = applies_to(record, metric)
-        caption = f'<h3>{escape(label(metric))} <span class="soft">%, n = {n}{lower}</span></h3>'
-        return f'<div class="card">{caption}{bar_chart(label(metric), rows, **size)}</div>'
+        caption = f'<h3>{text(label(metric))} <span class="soft">%, n = {n}{lower}</span></h3>'
+        return f'<div class="card">{caption}{bar_chart(label(metric), rows)}</div>'
 
     shares = [m for m in record.metrics if applies_to(record, m) and not is_unbounded(record, m)]
     others = [m for m in shares if m != record.headline]
     if not shares:
         return ""
-    first = chart(record.headline, width=960) if record.headline in shares else ""
-    small = "".join(chart(metric, width=470, label_width=128) for metric in others)
+    first = chart(record.headline) if record.headline in shares else ""
+    small = "".join(map(chart, others))
     return (
-        "<h2>At a glance</h2>"
+        "<section><h2>At a glance</h2>"
         '<p class="soft">Bars are means, whiskers 95 % intervals, all on the same examples.</p>'
-        f'{first}<div class="multiples">{small}</div>'
+        f'{first}{"".join(_forests(record, shares))}<div class="multiples">{small}</div></section>'
     )
+
+
+def _forests(record: Record, metrics: Sequence[str]) -> Iterator[str]:
+    """Of each adapter, its differences to the best baseline in every metric, around zero."""
+    for system in (c.name for c in record.conditions if c.adapter and record.best_baseline):
+        found = [(m, record.difference(system, record.best_baseline or "", m)) for m in metrics]
+        rows = [(_arrowed(record, m), d, _direction(record, d)) for m, d in found if d and d.mean is not None]
+        if rows:
+            title = f"{system} − {record.best_baseline}"
+            caption = f'<h3>{text(title)} <span class="soft">points</span></h3>'
+            yield f'<div class="card">{caption}{difference_chart(title, rows)}</div>'
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -139,23 +189,23 @@ def _plots(record: Record) -> str:
 def _figures(record: Record) -> str:
     rows = []
     for metric in record.metrics:
-        lower = " ↓" if metric in record.lower_is_better else ""
-        name = f"{label(metric)}{lower}"
         cells = "".join(_cell(c, c.metrics[metric]) for c in record.conditions)
         kind = ' class="headline"' if metric == record.headline else ""
-        rows.append(f"<tr{kind}><th>{escape(name)}</th><td>{applies_to(record, metric)}</td>{cells}</tr>")
+        head = row_head(_arrowed(record, metric))
+        rows.append(f"<tr{kind}>{head}<td>{applies_to(record, metric)}</td>{cells}</tr>")
     note = (
         "Wilson intervals, of as many examples as those of groups that answer alike are worth; means of what is no "
         "share have a bootstrap’s. “Scored” counts the examples to which a metric applies and that could be judged. "
         "↓ lower is better."
     )
     heads = ("", "Scored", *(c.name for c in record.conditions))
-    return f'<h2>All figures</h2><p class="soft">{note}</p>{_table(heads, rows)}{_effort(record)}'
+    shown = table(heads, rows, "All figures")
+    return f'<section><h2>All figures</h2><p class="soft">{note}</p>{shown}{_effort(record)}</section>'
 
 
 def _effort(record: Record) -> str:
     parts = [
-        f"{escape(c.name)}: {c.prompt_tokens:,} prompt and {c.output_tokens:,} new tokens"
+        f"{text(c.name)}: {c.prompt_tokens:,} prompt and {c.output_tokens:,} new tokens"
         + (f", {c.truncated} answers cut off at {record.max_tokens}" if c.truncated else "")
         + (f", {c.cached} answers from the cache" if c.cached else "")
         for c in record.conditions
@@ -173,10 +223,52 @@ def _slices(record: Record, tag: str) -> str:
         cells = "".join(_cell(c, figure) for c, figure in figures)
         n = max(figure.n for _, figure in figures)
         cells += "".join(_difference_cell(record, d) for d in record.slice_gains(tag, value))
-        rows.append(f"<tr><th>{escape(label(value))}</th><td>{n}</td>{cells}</tr>")
+        rows.append(f"<tr>{row_head(label(value), **{tag: value})}<td>{n}</td>{cells}</tr>")
     against = (f"{d.system} − {d.baseline}" for d in record.slice_gains(tag, values[0]))
     heads = ("", "n", *(c.name for c in record.conditions), *against)
-    return f"<h2>Right answers by {escape(tag)}</h2>{_table(heads, rows)}"
+    return _section(f"Right answers by {tag}", table(heads, rows, f"By {tag}"))
+
+
+def _tools(record: Record, samples: Sequence[JSON]) -> str:
+    """Those first of which the adapter (or the best baseline) gets most wrong."""
+    wanted = {s["id"]: tools_of(s) for s in samples}
+    name = next((c.name for c in record.conditions if c.adapter), record.best_baseline)
+    found = sliced(record, samples, wanted)
+    found.sort(key=lambda part: (-_wrong(part.figures.get(name or "")), -part.n, part.value))
+    note = f"Those first of which {name} gets most wrong." if name else ""
+    return _of_samples(record, "tool", [(p.value, p.n, p.figures) for p in found], note)
+
+
+def _lengths(record: Record, samples: Sequence[JSON]) -> str:
+    values = {name: (value,) for name, value in ranges(prompt_lengths(record, samples)).items()}
+    found = sliced(record, samples, values)
+    found.sort(key=lambda part: int(re.split("[– ]", part.value)[0].replace(",", "")))
+    return _of_samples(
+        record, "length", [(p.value, p.n, p.figures) for p in found], "By tokens of the prompt."
+    )
+
+
+def _wrong(figure: Figure | None) -> float:
+    return figure.scored * (1 - figure.mean) if figure and figure.mean is not None else 0.0
+
+
+def _of_samples(
+    record: Record, by: str, parts: Sequence[tuple[str, int, Mapping[str, Figure]]], note: str
+) -> str:
+    if len(parts) < 2:
+        return ""
+    rows = [
+        f"<tr>{row_head(value, **{by: value})}<td>{n}</td>"
+        + "".join(_cell(c, figures[c.name]) for c in record.conditions)
+        + "</tr>"
+        for value, n, figures in parts
+    ]
+    heads = ("", "n", *(c.name for c in record.conditions))
+    shown = table(heads, rows[:FIRST], f"By {by}")
+    if len(rows) > FIRST:
+        more = table(heads, rows[FIRST:], f"By {by}, the others")
+        shown += f"<details><summary>{len(rows) - FIRST} more</summary>{more}</details>"
+    return _section(f"Right answers by {by}", f'<p class="soft">{text(note)}</p>{shown}')
 
 
 def _differences(record: Record) -> str:
@@ -191,16 +283,16 @@ def _differences(record: Record) -> str:
                 continue
             cells = "".join(_difference_cell(record, d) for d in found)
             kind = ' class="headline"' if metric == record.headline else ""
-            lower = " ↓" if metric in record.lower_is_better else ""
-            rows.append(f"<tr{kind}><th>{escape(label(metric))}{lower}</th>{cells}</tr>")
+            rows.append(f"<tr{kind}>{row_head(_arrowed(record, metric))}{cells}</tr>")
     note = (
         "Percentage points, adapter minus baseline on the same examples, with the 95 % interval of a cluster "
         "bootstrap by group; in brackets on how many examples the adapter’s value is higher and lower. "
         "Coloured where the interval leaves out zero."
     )
     heads = ("", *(f"against {b}" for b in baselines))
-    least = escape(detectable_text(record))
-    return f'<h2>Paired differences</h2><p class="soft">{note} {least}</p>{_table(heads, rows)}'
+    least = detectable_text(record)
+    body = f'<p class="soft">{note} {text(least)}</p>{table(heads, rows, "Differences")}'
+    return _section("Paired differences", body)
 
 
 def _probes(record: Record) -> str:
@@ -214,10 +306,10 @@ def _probes(record: Record) -> str:
             for figure in (found.base, found.adapter)
         )
         cells += _difference_cell(record, found.difference)
-        rows.append(f"<tr><th>{escape(label(area))}</th><td>{found.base.n}</td>{cells}</tr>")
+        rows.append(f"<tr>{row_head(label(area))}<td>{found.base.n}</td>{cells}</tr>")
     heads = ("", "n", "base", "adapter", "adapter − base")
-    table = _table(heads, rows) if rows else ""
-    return f"<h2>General-ability probes</h2><p>{escape(probes_text(record))}</p>{table}"
+    shown = table(heads, rows, "General-ability probes") if rows else ""
+    return _section("General-ability probes", f"<p>{text(probes_text(record))}</p>{shown}")
 
 
 def _difference_cell(record: Record, difference: DifferenceRecord | None) -> str:
@@ -230,7 +322,7 @@ def _difference_cell(record: Record, difference: DifferenceRecord | None) -> str
     )
     counts = f"(↑{difference.higher} ↓{difference.lower} of {difference.n})"
     kind = _direction(record, difference)
-    said = escape(difference_text(difference))
+    said = text(difference_text(difference))
     return f'<td class="{kind}" title="{said}">{gain(difference.mean, difference)}<small>{ends} {counts}</small></td>'
 
 
@@ -251,82 +343,12 @@ def _cell(condition: ConditionRecord, figure: Figure) -> str:
     return f"<td{kind}>{mean_text(figure)}<small>{small}</small></td>"
 
 
-def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
-    header = "".join(f"<th>{escape(head)}</th>" for head in heads)
-    body = f"<thead><tr>{header}</tr></thead><tbody>{''.join(rows)}</tbody>"
-    return f'<div class="scroll"><table>{body}</table></div>'
+def _arrowed(record: Record, metric: str) -> str:
+    return label(metric) + (" ↓" if metric in record.lower_is_better else "")
 
 
-# --- failures -----------------------------------------------------------------------------------
-
-
-def _failures(record: Record, samples: Iterable[JSON]) -> str:
-    failed: dict[str, list[JSON]] = defaultdict(list)
-    for sample in samples:
-        if sample_failed(sample, record):
-            failed[sample["condition"]].append(sample)
-    if not failed:
-        return ""
-    # The adapter's failures first: they are what there is to mend.
-    order = sorted(record.conditions, key=lambda c: not c.adapter)
-    groups = "".join(_failure_group(c, failed[c.name], record) for c in order if failed[c.name])
-    return f'<section class="failures"><h2>Failures</h2>{groups}</section>'
-
-
-def _failure_group(condition: ConditionRecord, failed: Sequence[JSON], record: Record) -> str:
-    shown = failed[: SHOWN_ADAPTER if condition.adapter else SHOWN_BASELINE]
-    by_case: dict[str, list[JSON]] = defaultdict(list)
-    for sample in shown:
-        by_case[sample["tags"].get("case", "other")].append(sample)
-    count = f"{len(failed)} of {record.n_all * record.seeds}"
-    if len(shown) < len(failed):
-        count += f", the first {len(shown)} here, all in samples.jsonl"
-    cases = "".join(_failure_case(case, found) for case, found in sorted(by_case.items()))
-    opened = " open" if condition.adapter else ""
-    title = f"<summary>{escape(condition.name)} <span>{count}</span></summary>"
-    return f'<details class="card group"{opened}>{title}{cases}</details>'
-
-
-def _failure_case(case: str, found: Sequence[JSON]) -> str:
-    count = f'<span class="soft">{len(found)}</span>'
-    items = "".join(_failure(sample) for sample in found)
-    return f'<details class="case"><summary>{escape(label(case))} {count}</summary>{items}</details>'
-
-
-def _failure(sample: JSON) -> str:
-    turns = sample["request"]["messages"]
-    asked = next((_content(t) for t in reversed(turns) if t.get("role") == "user"), "")
-    tools = sample["request"]["tools"]
-    offered = (
-        f'<details><summary class="role">{len(tools)} tools offered</summary>{_pre(_tools(tools))}</details>'
-        if tools
-        else ""
-    )
-    conversation = "".join(
-        f'<p class="role">{escape(str(t.get("role")))}</p>{_pre(_content(t))}' for t in turns
-    )
-    got = sample["text"] or "(nothing)"
-    return (
-        f'<details class="fail"><summary><span class="why">{escape(reason(sample))}</span>'
-        f'<span class="asked">{escape(asked)}</span></summary><div class="body">{conversation}{offered}'
-        f'<div class="pair"><div><p class="role">expected</p>{_pre(expected_text(sample))}</div>'
-        f'<div><p class="role">got</p>{_pre(got)}</div></div>'
-        f'<p class="note">{escape(sample["id"])}</p></div></details>'
-    )
-
-
-def _content(turn: JSON) -> str:
-    content = turn.get("content")
-    shown: Any = content if content else turn.get("tool_calls") or ""
-    return shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False, indent=1)
-
-
-def _tools(tools: Sequence[JSON]) -> str:
-    return "\n".join(json.dumps(tool.get("function", tool), ensure_ascii=False) for tool in tools)
-
-
-def _pre(text: str) -> str:
-    return f"<pre>{escape(text)}</pre>"
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{text(title)}</h2>{body}</section>"
 
 
 # --- the end ------------------------------------------------------------------------------------
@@ -342,12 +364,15 @@ def _origin(record: Record) -> str:
         **{f"Data, {key}": value for key, value in record.data.items()},
         **record.provenance,
     }
-    items = "".join(
-        f"<dt>{escape(str(key))}</dt><dd>{escape(_fact(value))}</dd>" for key, value in facts.items()
-    )
-    shots = "".join(f'<p class="role">{escape(str(m["role"]))}</p>{_pre(_content(m))}' for m in record.shots)
+    items = "".join(f"<dt>{text(key)}</dt><dd>{text(_fact(value))}</dd>" for key, value in facts.items())
+    shots = "".join(f'<p class="role">{text(m.get("role"))}</p>{pre(_content(m))}' for m in record.shots)
     worked = f"<details><summary>The worked examples of the few-shot baseline</summary>{shots}</details>"
-    return f"<h2>Where this comes from</h2><dl>{items}</dl>{worked if shots else ''}"
+    return _section("Where this comes from", f"<dl>{items}</dl>{worked if shots else ''}")
+
+
+def _content(turn: JSON) -> str:
+    content = turn.get("content") or turn.get("tool_calls") or ""
+    return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, indent=1)
 
 
 def _fact(value: Any) -> str:

@@ -141,15 +141,15 @@ def is_unbounded(record: Record, metric: str) -> bool:
     return any(c.metrics[metric].unbounded for c in record.conditions if metric in c.metrics)
 
 
-def summary(record: Record) -> str:
-    """What was found, in one sentence for each adapter (or one for the best baseline)."""
+def summary(record: Record, of: str | None = None) -> str:
+    """What was found, in one sentence for each adapter (or one for the best baseline); `of`: for this adapter only."""
     name, best = label(record.headline).lower(), record.best_baseline
     if best is None:
         figures = [f"{c.name!r}: {figure_text(c.metrics[record.headline])}" for c in record.conditions]
         return f"{name.capitalize()}: {'; '.join(figures)}."
     base = figure_text(record.condition(best).metrics[record.headline])
     sentences = []
-    for system in (c for c in record.conditions if c.adapter and not c.aside):
+    for system in (c for c in record.conditions if c.adapter and not c.aside and of in (None, c.name)):
         found = record.difference(system.name, best)
         if found:
             sentences.append(

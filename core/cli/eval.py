@@ -1,4 +1,4 @@
-"""``agentlora eval TARGET``."""
+"""``agentlora eval TARGET``, and the commands beside it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import click
 
+from agentlora.core.cli.eval_diff import diff
 from agentlora.core.cli.options import show_json
 from agentlora.core.types import Split
 
@@ -33,7 +34,30 @@ def _probes(context: click.Context, option: click.Parameter, text: str | None) -
     return int(text)
 
 
-@click.command()
+class _WithCommands(click.Group):
+    """The command `_evaluate` with others beside it: a first word that is none of theirs is an argument of its own."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        named = args and args[0] in (*self.commands, "-h", "--help")
+        own = super().make_context if named else _evaluate.make_context
+        return own(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _evaluate.format_help(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
+@click.group(cls=_WithCommands)
+def eval() -> None:
+    """Evaluate runs, and compare evaluations."""
+
+
+@click.command("eval")
 @click.argument("target")
 @click.option(
     "--schema",
@@ -77,7 +101,7 @@ def _probes(context: click.Context, option: click.Parameter, text: str | None) -
 @click.option("--alias", default="prod", show_default=True, help="The alias that it would be published to.")
 @show_json
 @click.pass_context
-def eval(ctx: click.Context, /, target: str, as_json: bool, **options: Any) -> None:
+def _evaluate(ctx: click.Context, /, target: str, as_json: bool, **options: Any) -> None:
     """Evaluate TARGET (a run's id or directory, or `last`) against its baselines and what is served today.
 
     An evaluation that was ended before it was whole goes on where it was: give the same command again.
@@ -101,7 +125,7 @@ def eval(ctx: click.Context, /, target: str, as_json: bool, **options: Any) -> N
         skill = skill_name(run, plugins, options["name"])
         policy = gate_config(run, plugins, options["policy"])
         against = options["alias"] if asks_served(run, plugins, policy) else None
-        record = _evaluate(run, plugins, chosen, skill, against, options)
+        record = _record(run, plugins, chosen, skill, against, options)
         if options["gate"]:
             judged = judge_run(run, plugins, name=skill, alias=options["alias"], policy=policy)
             verdict = judged.to_dict()
@@ -151,7 +175,7 @@ def _check(
             )
 
 
-def _evaluate(
+def _record(
     run: Any, plugins: Any, split: Split, skill: str, alias: str | None, options: Mapping[str, Any]
 ) -> Any:
     """The record, made now or read."""
@@ -186,3 +210,6 @@ def _write(record: Any, verdict: Any, skill: str, junit: Path | None, markdown: 
     if markdown is not None:
         parts = ([verdict_markdown(verdict, skill)] if verdict else []) + [report.markdown(record)]
         markdown.write_text("\n".join(parts), encoding="utf-8")
+
+
+eval.add_command(diff)

@@ -1,0 +1,226 @@
+"""Two evaluations of the same examples, sample by sample: which answers flipped, and how likely that is by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from agentlora.core.errors import ConfigError, EvalError, unknown
+from agentlora.core.types import JSON
+from agentlora.eval.metrics import Difference, paired_difference
+from agentlora.eval.record import Record, load_samples
+from agentlora.eval.slicing import ranges, tools_of
+from agentlora.eval.wording import sample_failed
+
+Flip = Literal["gained", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two: the answers of one condition of a record, by the example's id."""
+
+    name: str
+    record: Record
+    condition: str
+    samples: Mapping[str, JSON]
+
+    def failed(self, sample: JSON) -> bool:
+        return sample_failed(sample, self.record)
+
+    def right(self, name: str) -> bool | None:
+        """Whether the answer is right; None where it could not be judged, or there is none."""
+        sample = self.samples.get(name)
+        if sample is None or sample["error"] is not None or sample["unscored"] is not None:
+            return None
+        return not self.failed(sample)
+
+
+@dataclass(frozen=True, slots=True)
+class Flips:
+    """How the answers to n examples, all judged on both sides, changed from A to B.
+
+    `gained`: wrong in A and right in B; `lost`: the other way round. `p`: McNemar's (see `mcnemar`).
+    """
+
+    n: int
+    right_a: int
+    right_b: int
+    gained: int
+    lost: int
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What `compare` finds. `gained` and `lost` are the examples' ids, in the order of the samples.
+
+    `difference` is of right answers, B minus A, with the interval of a bootstrap by group. `slices` has the flips by
+    what is sliced (``slice``, ``case``, ``tool``, ``length``) and value; `unjudged` counts the examples of which one
+    side at least has no judged answer.
+    """
+
+    a: Side
+    b: Side
+    total: Flips
+    unjudged: int
+    difference: Difference
+    gained: tuple[str, ...]
+    lost: tuple[str, ...]
+    slices: Mapping[str, Mapping[str, Flips]]
+
+    def to_dict(self) -> JSON:
+        sides = {key: _of_side(side) for key, side in (("a", self.a), ("b", self.b))}
+        slices = {by: {value: asdict(f) for value, f in found.items()} for by, found in self.slices.items()}
+        return {
+            "format": "agentlora.diff/1",
+            **sides,
+            "total": asdict(self.total),
+            "unjudged": self.unjudged,
+            "difference": asdict(self.difference),
+            "gained": list(self.gained),
+            "lost": list(self.lost),
+            "slices": slices,
+        }
+
+
+def load_side(place: Path, name: str, condition: str | None = None) -> Side:
+    """The evaluation in a folder (or of a record.json), and of it one condition: by default the first adapter.
+
+    Raises:
+        EvalError: no record lies there, it is unreadable, or its samples are not there.
+        ConfigError: the record has no such condition, or no adapter where none is named.
+    """
+    file = place / "record.json" if place.is_dir() else place
+    record = Record.load(file)
+    names = [c.name for c in record.conditions]
+    adapters = [c.name for c in record.conditions if c.adapter]
+    if condition is not None and condition not in names:
+        raise ConfigError(unknown(f"condition of {str(file)!r}", condition, names))
+    chosen = condition or next(iter(adapters), None)
+    if chosen is None:
+        raise ConfigError(
+            f"{str(file)!r} has no adapter. Say whose answers are compared (--of-a, --of-b): {', '.join(names)}."
+        )
+    samples = file.parent / "samples.jsonl"
+    if not samples.is_file():
+        raise EvalError(
+            f"the samples {str(samples)!r} are not there; without them no answer can be compared."
+        )
+    found = {s["id"]: s for s in load_samples(samples) if s["condition"] == chosen}
+    return Side(name, record, chosen, found)
+
+
+def compare(a: Side, b: Side, seed: int = 0) -> Diff:
+    """Pair the answers of A and B. `seed` is of the bootstrap.
+
+    Raises:
+        ConfigError: they are of different data or tasks, or judged by different metrics.
+    """
+    _refuse_different(a, b)
+    ids = list(dict.fromkeys((*a.samples, *b.samples)))
+    pairs = {i: (left, right) for i in ids if None not in (left := a.right(i), right := b.right(i))}
+    samples = {i: a.samples[i] for i in pairs}
+    groups = {i: str(s.get("group") or i) for i, s in samples.items()}
+    values_a, values_b = ({i: float(bool(pair[side])) for i, pair in pairs.items()} for side in (0, 1))
+    return Diff(
+        a=a,
+        b=b,
+        total=_flips(pairs.values()),
+        unjudged=len(ids) - len(pairs),
+        difference=paired_difference(values_b, values_a, groups, seed),
+        gained=tuple(i for i, pair in pairs.items() if pair == (False, True)),
+        lost=tuple(i for i, pair in pairs.items() if pair == (True, False)),
+        slices={by: of for by, values in _values(samples).items() if len(of := _sliced(pairs, values)) > 1},
+    )
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """The two-sided p of the exact test: how likely it is that so many flips, each as likely to go one way as the
+    other, go one way at least as often as these.
+
+    Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
+    Psychometrika 12 (1947) 153-157, with the binomial distribution in place of its approximation. It takes examples to
+    be independent of each other: of groups that succeed and fail together it is too small.
+    """
+    n, ways, tail = gained + lost, 1, 0
+    for k in range(min(gained, lost) + 1):
+        tail += ways  # in whole numbers, so that every machine finds the same
+        ways = ways * (n - k) // (k + 1)
+    return min(1.0, 2 * tail / (1 << n))
+
+
+def _refuse_different(a: Side, b: Side) -> None:
+    if a.record.task != b.record.task:
+        raise ConfigError(
+            f"{a.name!r} is an evaluation of {a.record.task!r} and {b.name!r} one of {b.record.task!r}: their answers "
+            "cannot be compared. Name two evaluations of one task."
+        )
+    ours, theirs = (str(side.record.data.get("examples", "")) for side in (a, b))
+    if ours != theirs or a.samples.keys() != b.samples.keys():
+        said = " and ".join(_data(side) for side in (a, b))
+        raise ConfigError(
+            f"{said} answer different examples, so that no answer has another to be compared with. Evaluate both on "
+            "the same data: the same split of the same training data, with the same --limit."
+        )
+    if a.record.headline != b.record.headline:
+        raise ConfigError(
+            f"{a.name!r} is judged by {a.record.headline!r} and {b.name!r} by {b.record.headline!r}. Evaluate both "
+            "with the same version of the task."
+        )
+
+
+def _data(side: Side) -> str:
+    data, split = (
+        str(side.record.data.get("examples", ""))[:12],
+        side.record.data.get("split", "unknown split"),
+    )
+    return f"{side.name!r} ({len(side.samples)} examples of {split}, {data})"
+
+
+def _of_side(side: Side) -> JSON:
+    return {
+        "name": side.name,
+        "condition": side.condition,
+        "adapter": side.record.adapter,
+        "base": side.record.base.get("name"),
+        "record": side.record.digest,
+        "created_at": side.record.created_at,
+    }
+
+
+def _values(samples: Mapping[str, JSON]) -> dict[str, dict[str, Sequence[str]]]:
+    """By what is sliced, the values of each example."""
+    return {
+        **{
+            tag: {i: (str(s["tags"][tag]),) for i, s in samples.items() if tag in s["tags"]}
+            for tag in ("slice", "case")
+        },
+        "tool": {i: tools_of(s) for i, s in samples.items()},
+        "length": {i: (value,) for i, value in ranges(lengths_of(samples)).items()},
+    }
+
+
+def lengths_of(samples: Mapping[str, JSON]) -> dict[str, int]:
+    """The prompt tokens of each sample."""
+    return {i: int(s.get("prompt_tokens") or 0) for i, s in samples.items()}
+
+
+def _sliced(
+    pairs: Mapping[str, tuple[bool | None, bool | None]], values: Mapping[str, Sequence[str]]
+) -> dict[str, Flips]:
+    """By value, those first in which most flipped."""
+    members: dict[str, list[tuple[bool | None, bool | None]]] = {}
+    for name, found in values.items():
+        for value in found:
+            members.setdefault(value, []).append(pairs[name])
+    flips = {value: _flips(found) for value, found in members.items()}
+    return dict(sorted(flips.items(), key=lambda it: (-it[1].gained - it[1].lost, it[0])))
+
+
+def _flips(pairs: Iterable[tuple[bool | None, bool | None]]) -> Flips:
+    found = list(pairs)
+    gained, lost = found.count((False, True)), found.count((True, False))
+    right_a, right_b = (sum(bool(pair[side]) for pair in found) for side in (0, 1))
+    return Flips(len(found), right_a, right_b, gained, lost, mcnemar(gained, lost))

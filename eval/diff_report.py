@@ -1,0 +1,167 @@
+"""What `diff.compare` finds, for a terminal and as an HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from agentlora.eval.diff import Diff, Flip, Flips, Side, lengths_of
+from agentlora.eval.page import document, row_head, table, text
+from agentlora.eval.report_data import System, facets_of, pack
+from agentlora.eval.wording import NOTHING, gain, label, percent, reason
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SHOWN = 10  # flips of either kind, and values of a slice, on a terminal
+HEADS = ("", "n", "A right", "B right", "gained", "lost", "p")
+HOW = (
+    "Gained: wrong in A and right in B; lost: the other way round. p is McNemar's, exact: how likely flips as uneven "
+    "as these are where neither is better. It takes examples to be independent; the difference's interval does not."
+)
+
+
+def diff_table(diff: Diff) -> RenderableType:
+    """Counts in all and by slice, then the first flips of either kind with the reason of the wrong answer."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    counts = Table(title=f"A {_said(diff.a)}\nB {_said(diff.b)}", title_justify="left")
+    for i, head in enumerate(HEADS):
+        counts.add_column(head, justify="right" if i else "left")
+    counts.add_row("all", *_cells(diff.total), style="bold", end_section=True)
+    for by, found in diff.slices.items():
+        shown = list(found.items())[:SHOWN]
+        counts.add_row(Text(f"by {by}", style="bold"))
+        for i, (value, flips) in enumerate(shown, 1):
+            counts.add_row(Text(f"  {value}"), *_cells(flips), end_section=i == len(shown))
+    left_out = [
+        f"{by}: {len(found) - SHOWN} more in the page and in --json."
+        for by, found in diff.slices.items()
+        if len(found) > SHOWN
+    ]
+    lines = [summary(diff), *_notes(diff), *left_out, *_flipped(diff, "lost"), *_flipped(diff, "gained"), HOW]
+    return Group(counts, *(Text(line) for line in lines))
+
+
+def summary(diff: Diff) -> str:
+    """``B is right on 12 that A got wrong and wrong on 3 that A got right, of 310: +2.9 points (+0.6 to +5.2) …``"""
+    found, total = diff.difference, diff.total
+    said = (
+        f"B is right on {total.gained} that A got wrong, and wrong on {total.lost} that A got right, "
+        f"of {total.n} examples"
+    )
+    if found.mean is None:
+        return said + "."
+    ends = "" if found.low is None else f" ({gain(found.low, found)} to {gain(found.high, found)})"
+    return f"{said}: {gain(found.mean, found)} points{ends}, McNemar's p {p_text(total.p)}."
+
+
+def diff_html(diff: Diff) -> str:
+    """The page: what flipped, by slice, and the browser of samples with A beside B."""
+    names = [f"{key}: {side.condition}" for key, side in (("A", diff.a), ("B", diff.b))]
+    low, high = diff.difference.low, diff.difference.high
+    kind, verdict = "open", "Undecided"
+    if low is not None and high is not None and (low > 0 or high < 0):
+        kind, verdict = ("good", "B is better") if low > 0 else ("bad", "B is worse")
+    head = (
+        f'<header><p class="eyebrow">agentlora evaluations, compared</p><h1>{text(label(diff.a.record.task))}</h1>'
+        f'<div class="verdict {kind}"><p class="said">{verdict}<span>A {text(_said(diff.a))}<br>B {text(_said(diff.b))}'
+        f'</span></p><p class="lede">{text(summary(diff))}</p></div><div class="tiles">'
+        + _tile("good", diff.total.gained, "gained", "wrong in A, right in B")
+        + _tile("bad", diff.total.lost, "lost", "right in A, wrong in B")
+        + _tile(
+            "",
+            diff.total.n,
+            "compared",
+            f"right in A {_share(diff.total, 'a')}, in B {_share(diff.total, 'b')}",
+        )
+        + "</div>"
+        + "".join(f'<p class="note warn">{text(note)}</p>' for note in _notes(diff))
+        + f'<p class="soft">{text(HOW)}</p></header>'
+    )
+    sections = [_slice(by, found) for by, found in diff.slices.items()]
+    systems = [
+        System(name, key == "b", side.samples, side.failed)
+        for name, key, side in zip(names, "ab", (diff.a, diff.b), strict=True)
+    ]
+    data = pack(
+        systems,
+        facets_of(systems, lengths_of(diff.a.samples)),
+        of=names[1],
+        against=names[0],
+        outcome="changed" if diff.gained or diff.lost else "any",
+    )
+    return document(f"{diff.a.record.task} · A and B", [head, *sections], data, _origin(diff))
+
+
+def p_text(p: float) -> str:
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
+
+
+def _said(side: Side) -> str:
+    return f"{side.name}: {side.condition}, {side.record.created_at[:16].replace('T', ' ')}"
+
+
+def _cells(flips: Flips) -> tuple[str, ...]:
+    counts = (str(flips.n), _share(flips, "a"), _share(flips, "b"), str(flips.gained), str(flips.lost))
+    return (*counts, p_text(flips.p) if flips.gained or flips.lost else NOTHING)
+
+
+def _share(flips: Flips, side: str) -> str:
+    right = flips.right_a if side == "a" else flips.right_b
+    return percent(right / flips.n if flips.n else None)
+
+
+def _notes(diff: Diff) -> Iterator[str]:
+    if diff.unjudged:
+        yield f"{diff.unjudged} examples are not compared: an answer is not there or could not be judged."
+    bases = [side.record.base.get("digest") for side in (diff.a, diff.b)]
+    if bases[0] != bases[1]:
+        yield "A and B have different base models."
+
+
+def _flipped(diff: Diff, kind: Flip) -> Iterator[str]:
+    """The first examples that flipped this way, with why the wrong answer is wrong."""
+    names, wrong = (diff.gained, diff.a) if kind == "gained" else (diff.lost, diff.b)
+    if names:
+        yield f"\n{kind.capitalize()} ({len(names)}):"
+    for name in names[:SHOWN]:
+        yield f"  {name}: {'A' if kind == 'gained' else 'B'} {reason(wrong.samples[name])}"
+    if len(names) > SHOWN:
+        yield f"  … and {len(names) - SHOWN} more"
+
+
+def _tile(kind: str, number: int, what: str, note: str) -> str:
+    return f'<div class="tile {kind}"><b>{number}</b><span>{text(what)}<br>{text(note)}</span></div>'
+
+
+def _slice(by: str, found: Mapping[str, Flips]) -> str:
+    rows = []
+    for value, flips in found.items():
+        cells = "".join(f"<td>{text(cell)}</td>" for cell in _cells(flips))
+        said = label(value) if by in ("slice", "case") else value
+        rows.append(f"<tr>{row_head(said, **{by: value})}{cells}</tr>")
+    shown = table(HEADS, rows[:SHOWN], f"By {by}")
+    if len(rows) > SHOWN:
+        more = table(HEADS, rows[SHOWN:], f"By {by}, the others")
+        shown += f"<details><summary>{len(rows) - SHOWN} more</summary>{more}</details>"
+    return f"<section><h2>Flips by {text(by)}</h2>{shown}</section>"
+
+
+def _origin(diff: Diff) -> str:
+    facts = {
+        f"{key}, {what}": value
+        for key, side in (("A", diff.a), ("B", diff.b))
+        for what, value in (
+            ("base", f"{side.record.base.get('name', NOTHING)} {side.record.base.get('digest', '')}"),
+            ("adapter", side.record.adapter or NOTHING),
+            ("engine", side.record.engine),
+            ("created", side.record.created_at),
+            ("record", side.record.digest),
+        )
+    }
+    facts["Data, examples"] = str(diff.a.record.data.get("examples", NOTHING))
+    items = "".join(f"<dt>{text(key)}</dt><dd>{text(value)}</dd>" for key, value in facts.items())
+    return f"<section><h2>Where this comes from</h2><dl>{items}</dl></section>"

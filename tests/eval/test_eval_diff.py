@@ -1,0 +1,149 @@
+"""`agentlora eval diff`: which samples flipped between two evaluations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from eval_examples import make_examples
+from eval_runs import Counting, perfect, run
+from report_pages import data_in
+
+from agentlora.core.cli.eval import eval as command
+from agentlora.core.errors import AgentLoraError, ConfigError, EvalError
+from agentlora.core.types import Example
+from agentlora.eval.diff import compare, load_side, mcnemar
+from agentlora.eval.record import save_samples
+
+
+def evaluated(
+    where: Path,
+    wrong: set[str],
+    errors: set[str] = frozenset(),
+    examples: list[Example] | None = None,
+    **more: Any,
+) -> Path:
+    """A folder with an evaluation whose adapter is wrong on these examples and cannot answer those."""
+    where.mkdir()
+    examples = examples or make_examples(6)
+    answers = perfect(examples) | {f"skill/{name}": "<tool_call>" for name in wrong}
+    record, samples = run(Counting(answers, dict.fromkeys(errors, "down")), examples, where, **more)
+    record.save(where / "record.json")
+    save_samples(where / "samples.jsonl", samples)
+    return where
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, Path]:
+    before = evaluated(tmp_path / "a", {"g0-one", "g1-one", "g2-one", "g2-two", "g3-none"}, {"g5-ask"})
+    return before, evaluated(tmp_path / "b", {"g0-one", "g4-none"}, {"g5-two"})
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"),
+    [
+        (0, 0, 1.0),
+        (1, 0, 1.0),
+        (5, 0, 2 / 2**5),
+        (0, 10, 2 / 2**10),
+        (8, 2, 2 * (1 + 10 + 45) / 2**10),
+        (3, 3, 1.0),
+        (5000, 4700, 0.0023966033),  # scipy.stats.binomtest(4700, 9700).pvalue
+    ],
+)
+def test_mcnemar_is_exact(gained: int, lost: int, p: float) -> None:
+    assert mcnemar(gained, lost) == pytest.approx(p, rel=1e-7)
+    assert mcnemar(lost, gained) == pytest.approx(p, rel=1e-7)
+
+
+def test_the_samples_that_flipped_are_found_and_counted(two: tuple[Path, Path]) -> None:
+    a, b = two
+    diff = compare(load_side(a, "before"), load_side(b, "after"))
+    assert diff.gained == ("g1-one", "g2-one", "g2-two", "g3-none")
+    assert diff.lost == ("g4-none",)
+    total = diff.total
+    assert (total.n, total.right_a, total.right_b, total.gained, total.lost) == (22, 17, 20, 4, 1)
+    assert total.p == mcnemar(4, 1) == 0.375
+    assert diff.unjudged == 2
+    assert diff.difference.mean == pytest.approx(3 / 22)
+    assert diff.difference.low is not None
+    assert diff.difference.low < 3 / 22
+    cases = {value: (f.n, f.gained, f.lost) for value, f in diff.slices["case"].items()}
+    assert cases == {"call": (6, 2, 0), "none_fits": (6, 1, 1), "two_calls": (5, 1, 0), "missing": (5, 0, 0)}
+    assert list(cases)[-1] == "missing"  # where most flipped comes first
+    assert {v: (f.gained, f.lost) for v, f in diff.slices["tool"].items()} == {
+        "set_light": (3, 0),
+        "(no call)": (1, 1),
+        "play": (1, 0),
+    }
+    assert compare(diff.b, diff.a).gained == diff.lost
+
+
+def test_a_record_can_be_compared_with_itself_by_condition(two: tuple[Path, Path]) -> None:
+    a, _ = two
+    diff = compare(load_side(a, "a", "base"), load_side(a / "record.json", "a"))
+    assert diff.lost == ("g3-none",)  # where the base, which always refuses, is right
+    assert len(diff.gained) == 12 - 4
+
+
+def test_what_cannot_be_compared_is_refused(two: tuple[Path, Path], tmp_path: Path) -> None:
+    a, b = two
+    fewer = evaluated(tmp_path / "fewer", set(), examples=make_examples(5))
+    with pytest.raises(
+        ConfigError, match=r"'a' \(24 examples .* and 'f' \(20 examples .* different examples.*--limit"
+    ):
+        compare(load_side(a, "a"), load_side(fewer, "f"))
+    other = evaluated(tmp_path / "other", set(), task_name="answers")
+    with pytest.raises(ConfigError, match="'tool-calling' and 'o' one of 'answers'"):
+        compare(load_side(a, "a"), load_side(other, "o"))
+    by = evaluated(tmp_path / "by", set(), headline="right_answer")
+    with pytest.raises(ConfigError, match="judged by 'exact_match' and 'b' by 'right_answer'"):
+        compare(load_side(a, "a"), load_side(by, "b"))
+    with pytest.raises(ConfigError, match="Did you mean 'adapter'"):
+        load_side(a, "a", "adaptor")
+    lines = (b / "samples.jsonl").read_text().splitlines(keepends=True)
+    (b / "samples.jsonl").write_text("".join(lines[:-1]))  # of the same data, and one answer is lost
+    with pytest.raises(ConfigError, match="different examples"):
+        compare(load_side(a, "a"), load_side(b, "b"))
+    (b / "samples.jsonl").unlink()
+    with pytest.raises(EvalError, match=r"samples\.jsonl"):
+        load_side(b, "b")
+    with pytest.raises(EvalError, match=r"record\.json"):
+        load_side(tmp_path, "none")
+
+
+def test_the_command_shows_prints_and_writes(two: tuple[Path, Path], tmp_path: Path) -> None:
+    a, b = map(str, two)
+    page = tmp_path / "diff.html"
+    shown = CliRunner().invoke(command, ["diff", a, b, "--html", str(page)], catch_exceptions=False)
+    assert shown.exit_code == 0
+    said = " ".join(shown.output.split())
+    assert "B is right on 4 that A got wrong, and wrong on 1 that A got right, of 22 examples" in said
+    assert "2 examples are not compared" in said
+    assert "Lost (1): g4-none: B " in said
+    assert "McNemar's p 0.38" in said
+    raw = CliRunner().invoke(command, ["diff", b, a, "--json"], catch_exceptions=False)
+    found = json.loads(raw.output)
+    assert (found["lost"], found["gained"]) == (["g1-one", "g2-one", "g2-two", "g3-none"], ["g4-none"])
+    assert found["total"]["p"] == 0.375
+    data = data_in(page.read_text(encoding="utf-8"))
+    assert [s["name"] for s in data["systems"]] == ["A: adapter", "B: adapter"]
+    assert data["start"] == {"of": 1, "against": 0, "outcome": "changed"}
+    assert "Flips by case" in page.read_text(encoding="utf-8")
+
+
+def test_a_target_is_evaluated_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGENTLORA_HOME", str(tmp_path))
+    runner = CliRunner()
+    with pytest.raises(AgentLoraError, match="there is no run 'nothing'"):
+        runner.invoke(command, ["--split", "dev", "nothing"], catch_exceptions=False)
+    with pytest.raises(AgentLoraError, match="there is no run 'nothing'"):
+        runner.invoke(command, ["diff", "nothing", "nothing"], catch_exceptions=False)
+    shown = runner.invoke(command, ["--help"]).output
+    assert "TARGET" in shown
+    assert "--limit" in shown
+    assert "diff" in shown
+    assert "Usage: eval [OPTIONS] TARGET" in runner.invoke(command, []).output
