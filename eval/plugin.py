@@ -15,5 +15,6 @@ def register_engines(register: Register) -> None:
 
 @hookimpl
 def register_evaluators(register: Register) -> None:
-    """Judge tool calls."""
+    """Judge tool calls, and answers to the Berkeley data."""
     register("tool-calls", "agentlora.eval.scorers:ToolCallEvaluator")
+    register("bfcl", "agentlora.eval.bfcl.evaluator:BfclEvaluator")
