@@ -251,7 +251,7 @@ def evaluate(
             base.model_dir,
             base.chat_template,
             base.tool_call_parser,
-            max_len_tokens=_context(base, config),
+            max_len_tokens=context_of(base, config),
             max_lora_rank=rank_of(run),
             options=dict(options or {}),
         )
@@ -289,7 +289,7 @@ def evaluate(
                 lower_is_better=task.lower_is_better,
                 seed=config.seed,
             )
-        _write_evaluation(run.directory / eval_folder(split), record, samples)
+        write_reports(run.directory / eval_folder(split), record, samples)
         run.note("eval", "recorded", record=record.digest, split=split, figures=figures_of(record))
     return record
 
@@ -366,7 +366,7 @@ def _refuse_smaller_record(run: Run, digest: str, n: int) -> None:
         )
 
 
-def _write_evaluation(directory: Path, record: Any, samples: list[Any]) -> None:
+def write_reports(directory: Path, record: Any, samples: list[Any]) -> None:
     """The record goes first and comes last: where it lies, the samples and reports that belong to it lie too. An older
     one stays until the new one is rendered.
     """
@@ -407,7 +407,7 @@ def adapter_digest(run: Run) -> str:
     return directory_digest(run.adapter_dir)
 
 
-def _context(base: Base, config: RunConfig) -> int:
+def context_of(base: Base, config: RunConfig) -> int:
     """Tokens that the engine has room for: a prompt of the longest kind with worked examples before it, as far as the
     base model goes.
     """

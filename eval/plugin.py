@@ -1,4 +1,4 @@
-"""The built-in engines and the evaluator of tool calls, offered through the public hooks."""
+"""The built-in engines, evaluators and suites, offered through the public hooks."""
 
 from __future__ import annotations
 
@@ -18,3 +18,11 @@ def register_evaluators(register: Register) -> None:
     """Judge tool calls, and answers to the Berkeley data."""
     register("tool-calls", "agentlora.eval.scorers:ToolCallEvaluator")
     register("bfcl", "agentlora.eval.bfcl.evaluator:BfclEvaluator")
+
+
+@hookimpl
+def register_suites(register: Register) -> None:
+    """Other people's tasks; the libraries are imported when one is asked for."""
+    register("bfcl", "agentlora.eval.suites.bfcl:BfclSuite")
+    register("lm-eval", "agentlora.eval.suites.lm_eval:LmEvalSuite")
+    register("inspect", "agentlora.eval.suites.inspect:InspectSuite")

@@ -96,6 +96,27 @@ class SliceDifference(_Strict):
     difference: DifferenceRecord
 
 
+class SuiteRecord(_Strict):
+    """What other people's tasks say (`agentlora eval --suite`): figures by system and metric, and paired differences.
+
+    `library` and `version` gave the scores; `reported` holds its own figures, `settings` what it was told.
+    """
+
+    name: str
+    library: str
+    version: str
+    n: int
+    metrics: tuple[str, ...]
+    lower_is_better: tuple[str, ...] = ()
+    systems: dict[str, dict[str, Figure]]
+    differences: tuple[DifferenceRecord, ...] = ()
+    reported: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    first_error: str | None = None
+    engine: str
+    created_at: str
+
+
 class Record(_Strict):
     """Everything that an evaluation found.
 
@@ -124,6 +145,7 @@ class Record(_Strict):
     skipped: dict[str, str] = Field(default_factory=dict)
     differences: tuple[DifferenceRecord, ...]
     slice_differences: tuple[SliceDifference, ...] = ()
+    suites: tuple[SuiteRecord, ...] = ()
     best_baseline: str | None
     shots: tuple[dict[str, Any], ...] = ()
     provenance: dict[str, Any] = Field(default_factory=dict)
@@ -135,8 +157,9 @@ class Record(_Strict):
         return sha256_json(self.to_dict())
 
     def to_dict(self) -> JSON:
-        # without a field that older records lack: their digest stays
-        return self.model_dump(mode="json", exclude=None if self.slice_differences else {"slice_differences"})
+        # without the fields that older records lack: their digest stays
+        empty = {name for name in ("slice_differences", "suites") if not getattr(self, name)}
+        return self.model_dump(mode="json", exclude=empty)
 
     def condition(self, name: str) -> ConditionRecord:
         """Raises EvalError when the record has no such condition."""

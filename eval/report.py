@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from agentlora.eval.record import DifferenceRecord, Record
+from agentlora.eval.record import DifferenceRecord, Record, SuiteRecord
 from agentlora.eval.report_html import html
+from agentlora.eval.suites.wording import suite_header, suite_rows, suite_title
 from agentlora.eval.wording import (
     NOTHING,
     applies_to,
@@ -52,7 +53,19 @@ def terminal_table(record: Record) -> RenderableType:
         cells += [_gain(record.difference(system, best or "", metric)) for system in compared]
         table.add_row(name, *cells, style="bold" if metric == record.headline else None, end_section=True)
     notes = [Text(line) for line in (summary(record), *_notes(record))]
-    return Group(table, *notes)
+    return Group(table, *notes, *(_suite_table(suite) for suite in record.suites))
+
+
+def _suite_table(suite: SuiteRecord) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(f"{suite.name}: {suite_title(suite)}"), title_justify="left")
+    for number, column in enumerate(suite_header(suite)):
+        table.add_column(Text(column), justify="right" if number else "left")
+    for row in suite_rows(suite):
+        table.add_row(*map(Text, row))
+    return table
 
 
 def _gain(found: DifferenceRecord | None) -> str:
@@ -85,6 +98,9 @@ def markdown(record: Record) -> str:
             for d in record.differences
         ]
         parts += ["## Paired differences", _table(["", "metric", "difference", "n", "groups"], compared)]
+    for suite in record.suites:
+        parts += [f"## {_cell(suite.name)}", _cell(suite_title(suite))]
+        parts.append(_table(suite_header(suite), suite_rows(suite)))
     notes = [f"- {_cell(note)}" for note in _notes(record)]
     parts += ["\n".join(notes)] if notes else []
     base, digest = record.base.get("name", NOTHING), str(record.base.get("digest", NOTHING))[:12]

@@ -11,7 +11,8 @@ from typing import Any
 
 from agentlora.core.types import JSON
 from agentlora.eval.plot import bar_chart
-from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Record
+from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Record, SuiteRecord
+from agentlora.eval.suites.wording import suite_header, suite_rows, suite_title
 from agentlora.eval.wording import (
     NOTHING,
     applies_to,
@@ -42,6 +43,7 @@ def html(record: Record, samples: Iterable[JSON] = ()) -> str:
         _figures(record),
         *(_slices(record, tag) for tag in ("slice", "case")),
         _differences(record),
+        *map(_suite, record.suites),
         _failures(record, samples),
         _origin(record),
     )
@@ -193,6 +195,15 @@ def _differences(record: Record) -> str:
     )
     heads = ("", *(f"against {b}" for b in baselines))
     return f'<h2>Paired differences</h2><p class="soft">{note}</p>{_table(heads, rows)}'
+
+
+def _suite(suite: SuiteRecord) -> str:
+    rows = (
+        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+        for name, *cells in suite_rows(suite)
+    )
+    head = f'<h2>{escape(suite.name)}</h2><p class="soft">{escape(suite_title(suite))}</p>'
+    return head + _table(suite_header(suite), list(rows))
 
 
 def _difference_cell(record: Record, difference: DifferenceRecord | None) -> str:

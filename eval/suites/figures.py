@@ -1,0 +1,80 @@
+"""What a suite found as a part of a record: figures with intervals, and paired differences."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from agentlora.core.errors import EvalError
+from agentlora.core.types import SuiteResult, SuiteSample
+from agentlora.eval.metrics import aggregate, may_be_share, paired_difference
+from agentlora.eval.record import DifferenceRecord, Figure, SuiteRecord
+
+
+def suite_record(
+    name: str, result: SuiteResult, systems: Mapping[str, str | None], engine: str, seed: int
+) -> SuiteRecord:
+    """The record of a suite. Every adapter among `systems` is compared with every base on the same samples.
+
+    Raises:
+        EvalError: a suite gave a sample twice, or no sample at all.
+    """
+    for system in systems:
+        ids = [sample.id for sample in result.samples[system]]
+        if not ids:
+            raise EvalError(f"suite {name!r} gave no sample of {system!r}; there is nothing to report.")
+        if len(set(ids)) != len(ids):
+            raise EvalError(f"suite {name!r} gave a sample of {system!r} twice; samples cannot be paired.")
+    unbounded = {
+        metric
+        for metric in result.metrics
+        if not all(may_be_share(s.scores.get(metric)) for some in result.samples.values() for s in some)
+    }
+    figures = {
+        system: {m: _figure(result.samples[system], m, m in unbounded, seed) for m in result.metrics}
+        for system in systems
+    }
+    errors = (sample.error for system in systems for sample in result.samples[system] if sample.error)
+    return SuiteRecord(
+        name=name,
+        library=result.library,
+        version=result.version,
+        n=max(len(result.samples[system]) for system in systems),
+        metrics=tuple(result.metrics),
+        lower_is_better=tuple(m for m in result.metrics if m in result.lower_is_better),
+        systems=figures,
+        differences=tuple(
+            _difference(result, metric, system, base, metric in unbounded, seed)
+            for system in systems
+            if systems[system]
+            for base in systems
+            if not systems[base]
+            for metric in result.metrics
+        ),
+        reported=dict(result.reported),
+        settings=dict(result.settings),
+        first_error=next(errors, None),
+        engine=engine,
+        created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _figure(samples: Sequence[SuiteSample], metric: str, unbounded: bool, seed: int) -> Figure:
+    answered = [s for s in samples if s.error is None]
+    values = [s.scores.get(metric) for s in answered]
+    groups = [s.group or s.id for s in answered]
+    errored = len(samples) - len(answered)
+    return Figure(**asdict(aggregate(values, 0, errored, groups, unbounded=unbounded, seed=seed)))
+
+
+def _difference(
+    result: SuiteResult, metric: str, system: str, base: str, unbounded: bool, seed: int
+) -> DifferenceRecord:
+    ours, theirs = (
+        {s.id: s.scores.get(metric) for s in result.samples[name] if s.error is None}
+        for name in (system, base)
+    )
+    groups = {s.id: s.group for s in result.samples[system]}
+    found = paired_difference(ours, theirs, groups, seed, unbounded=unbounded)
+    return DifferenceRecord(metric=metric, system=system, baseline=base, **asdict(found))
