@@ -27,7 +27,7 @@ FOLDER = "suites"  # beside the record: what suites write, and every sample's sc
 
 
 def parse_suites(plugins: Plugins, named: Sequence[str]) -> dict[str, tuple[Any, str]]:
-    """(suite, what it is to do) by the name that was given: ``lm-eval:arc_easy``, ``bfcl``.
+    """(suite, what it is to do) by the name that was given, such as ``lm-eval:arc_easy``.
 
     Raises:
         ConfigError: there is no such suite or task; MissingExtra: its library is not installed.

@@ -69,7 +69,7 @@ def _argument(value: Any, described: JSON, allowed: Sequence[Any], language: Lan
     said = described.get("type", "")
     wanted = KINDS[language].get(said)
     items = (described.get("items") or {}).get("type", "") if said in LISTS[language] else ""
-    inner = KINDS[language].get(items)
+    inner: type | None = KINDS[language].get(items)
     if language != "python":
         if not isinstance(value, str):
             return "wrong type"
@@ -83,7 +83,7 @@ def _argument(value: Any, described: JSON, allowed: Sequence[Any], language: Lan
         if type(value) is not first:
             return "wrong type"
         return "" if value in allowed else "wrong value"
-    if inner is not None and not any(_like(value, choice, inner) for choice in allowed):
+    if inner and isinstance(value, list) and not any(_like(value, choice, inner) for choice in allowed):
         return "wrong type"
     if first is not None and first is not wanted:
         return "" if value in allowed else "wrong value"

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from functools import cache
 
 from agentlora.core.errors import DataError
+from agentlora.core.grammar import OPEN
 from agentlora.core.types import Example, Output, Score
 from agentlora.eval.bfcl.answers import answers
 from agentlora.eval.bfcl.check import verdict
 from agentlora.eval.bfcl.data import CATEGORIES, Row, rows
-from agentlora.eval.calls import OPEN, parse_answer, render_calls
+from agentlora.eval.calls import parse_answer, render_calls
 
 UNREADABLE = "unreadable call"
 

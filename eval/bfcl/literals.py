@@ -111,11 +111,10 @@ def _java(text: str, kind: str, items: str = "") -> Any:
         parts = _java_parts(text)
         return text if parts is None else [_java_part(part.strip(), items) for part in parts]
     if kind == "Array":
-        found = _ARRAY.search(text)
-        parts = (part.strip() for part in found[1].split(",")) if found else ()
-        return (
-            [_java(part, items) if items else _java_guess(part) for part in parts if part] if found else text
-        )
+        if not (found := _ARRAY.search(text)):
+            return text
+        inside = [part.strip() for part in found[1].split(",")]
+        return [_java(part, items) if items else _java_guess(part) for part in inside if part]
     if kind == "HashMap":
         if found := _MAP.search(text):
             return {key: _java_guess(value.strip()) for key, value in _PUT.findall(found[1])}

@@ -1,7 +1,8 @@
 """Conversations of several turns: calls are made to the data's own small APIs, and what they did is compared.
 
 The APIs (a file system, a car, a ticket desk, …) are classes in `bfcl-eval`; only those are imported. They act on what
-a conversation begins with, in memory. Calls come as names and arguments and are never evaluated as code.
+a conversation begins with, in memory. Calls come as names and arguments and are never evaluated as code; how long one
+of those classes works on its arguments is bounded by nothing here.
 """
 
 from __future__ import annotations

@@ -18,12 +18,17 @@ def suite_record(
     """The record of a suite. Every adapter among `systems` is compared with every base on the same samples.
 
     Raises:
-        EvalError: a suite gave a sample twice, or no sample at all.
+        EvalError: a suite gave a sample twice, or no sample at all; or all answers of a system failed.
     """
     for system in systems:
         ids = [sample.id for sample in result.samples[system]]
         if not ids:
             raise EvalError(f"suite {name!r} gave no sample of {system!r}; there is nothing to report.")
+        failed = [sample.error for sample in result.samples[system] if sample.error]
+        if len(failed) == len(ids):
+            raise EvalError(
+                f"suite {name!r}: all {len(ids)} answers of {system!r} failed. The first time because: {failed[0]}"
+            )
         if len(set(ids)) != len(ids):
             raise EvalError(f"suite {name!r} gave a sample of {system!r} twice; samples cannot be paired.")
     unbounded = {

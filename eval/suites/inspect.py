@@ -76,7 +76,7 @@ def model_on(engine: Any, adapter: str | None, name: str, max_tokens: int = 64) 
     turn = asyncio.Lock()  # a model in this process answers one request at a time
 
     @modelapi(name="agentlora")
-    class Engine(ModelAPI):
+    class Engine(ModelAPI):  # type: ignore[misc]
         async def generate(self, input: Any, tools: Any, tool_choice: Any, config: Any) -> Any:
             request = _request(input, tools, config, adapter, max_tokens)
             if hasattr(engine, "in_process"):
@@ -143,6 +143,9 @@ def _request(
 
 
 def _message(message: Any) -> JSON:
+    parts = message.content if isinstance(message.content, list) else ()
+    if odd := next((part.type for part in parts if part.type not in ("text", "reasoning")), None):
+        raise ValueError(f"agentlora's engines take text, and the task's message holds {odd!r}")
     said: JSON = {"role": message.role, "content": message.text}
     if getattr(message, "tool_calls", None):
         said["tool_calls"] = [

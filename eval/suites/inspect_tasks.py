@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
@@ -43,7 +43,7 @@ from agentlora.eval.suites.inspect import RAW
 EXAMPLE = "example"  # in a sample's metadata
 
 
-@task
+@task  # type: ignore[untyped-decorator]
 def skill(
     run: str = "",
     data: str = "",
@@ -84,7 +84,7 @@ def skill(
     )
 
 
-@solver
+@solver  # type: ignore[untyped-decorator]
 def ask(max_tokens: int = 64) -> Solver:
     """Ask the model once; calls are not carried out."""
 
@@ -100,7 +100,7 @@ def ask(max_tokens: int = 64) -> Solver:
     return solve
 
 
-@scorer(metrics={"*": [mean(), stderr()]})
+@scorer(metrics={"*": [mean(), stderr()]})  # type: ignore[untyped-decorator]
 def judged(evaluator: str) -> Scorer:
     """Every metric of one of our evaluators."""
     judge = default_plugins().get("evaluators", evaluator)
@@ -108,7 +108,7 @@ def judged(evaluator: str) -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         example = Example.from_dict(json.loads(state.metadata[EXAMPLE]))
         text = _text(state)
-        finish = "length" if state.output.stop_reason == "max_tokens" else "stop"
+        finish: Literal["length", "stop"] = "length" if state.output.stop_reason == "max_tokens" else "stop"
         found = judge.score(example, Output(example.id, text, finish_reason=finish))
         nothing = float("nan")  # what Inspect takes for unscored
         values = {

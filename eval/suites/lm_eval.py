@@ -6,6 +6,7 @@ In process (engine ``transformers``) its `HFLM` gets our loaded model; with a se
 
 from __future__ import annotations
 
+import copy
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +44,11 @@ class LmEvalSuite:
         lm-eval can ask no log-probabilities.
         """
         self.check(request.what)
-        found = {name: _evaluate(request, adapter) for name, adapter in request.systems.items()}
+        with _quiet():
+            tasks, manager = _tasks(request.what)
+            found = {
+                name: _evaluate(request, adapter, tasks, manager) for name, adapter in request.systems.items()
+            }
         samples = {name: _samples(results) for name, results in found.items()}
         some = next(iter(found.values()))
         metrics = list(
@@ -86,23 +91,31 @@ def _task_name(part: str) -> tuple[str, Path | None]:
     return named[1], path.resolve().parent
 
 
-def _evaluate(request: SuiteRequest, adapter: str | None) -> JSON:
-    """What `lm_eval.simple_evaluate` says of one system."""
-    from lm_eval import simple_evaluate
+def _tasks(what: str) -> tuple[list[str], Any]:
+    """(names of tasks, lm-eval's manager, which finds them). Raises ConfigError for one that it does not find."""
     from lm_eval.tasks import TaskManager
 
-    named = [_task_name(part) for part in _named(request.what)]
+    named = [_task_name(part) for part in _named(what)]
     folders = [str(folder) for _, folder in named if folder]
-    manager = TaskManager(include_path=folders or None)
+    # reading its own 10,000 task files takes many seconds
+    own = len(folders) < len(named)
+    manager = TaskManager(include_path=folders or None, include_defaults=own)
     tasks = [name for name, _ in named]
     for task in tasks:
         if not manager.match_tasks([task]):
             raise ConfigError(f"lm-eval has no task {task!r}. `lm-eval ls tasks` lists them all.")
-    with _quiet(), _model(request, adapter) as model:
+    return tasks, manager
+
+
+def _evaluate(request: SuiteRequest, adapter: str | None, tasks: Sequence[str], manager: Any) -> JSON:
+    """What `lm_eval.simple_evaluate` says of one system."""
+    from lm_eval import simple_evaluate
+
+    with _model(request, adapter) as model:
         try:
             results = simple_evaluate(
                 model=model,
-                tasks=tasks,
+                tasks=list(tasks),
                 limit=request.limit,
                 bootstrap_iters=0,  # intervals are ours, by sample
                 task_manager=manager,
@@ -138,7 +151,9 @@ def _model(request: SuiteRequest, adapter: str | None) -> Iterator[Any]:
         from lm_eval.models.huggingface import HFLM
 
         with engine.in_process(adapter) as (model, tokenizer):
-            yield HFLM(pretrained=model, tokenizer=tokenizer, backend="causal", batch_size=BATCH_SIZE)
+            # a tokenizer of its own: it sets how that pads
+            own = copy.deepcopy(tokenizer)
+            yield HFLM(pretrained=model, tokenizer=own, backend="causal", batch_size=BATCH_SIZE)
     elif hasattr(engine, "endpoint"):
         from lm_eval.models.openai_completions import LocalCompletionsAPI
 
@@ -198,16 +213,21 @@ def _means(task: str, rows: Sequence[JSON], results: JSON) -> set[str]:
         for metric in row.get("metrics", ()):
             key = _metric(metric, row.get("filter"))
             reported[key] = results["results"].get(task, {}).get(f"{metric},{row.get('filter')}")
-            value = row.get(metric)
-            values.setdefault(key, []).append(
-                float(value) if isinstance(value, int | float) else float("nan")
-            )
+            values.setdefault(key, []).append(_number(row.get(metric)))
     return {
         key
         for key, found in values.items()
         if isinstance(reported[key], int | float)
         and abs(sum(found) / len(found) - reported[key]) <= ROUNDING * max(1.0, abs(reported[key]))
     }
+
+
+def _number(value: Any) -> float:
+    """NaN of what a library computes its figure from in another way."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
 
 
 def _metric(metric: str, filter_name: Any) -> str:
