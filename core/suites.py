@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.errors import ConfigError, EvalError, boundary
-from agentlora.core.files import write_atomic
+from agentlora.core.files import sha256_bytes, write_atomic
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
 from agentlora.core.pipeline import (
@@ -137,6 +137,7 @@ def _save_samples(folder: Path, name: str, result: SuiteResult) -> None:
         for system, samples in result.samples.items()
         for sample in samples
     ]
-    plain = "".join(char if char.isalnum() or char in "-_." else "-" for char in name)
+    plain = "".join(char if char.isalnum() or char in "-_." else "-" for char in name)[-80:]
+    file = f"{plain}-{sha256_bytes(name.encode())[:8]}.jsonl"  # names differ where their letters do not
     text = "".join(line + "\n" for line in lines)
-    write_atomic(folder / f"{plain[-100:]}.jsonl", text.encode("utf-8", "replace").decode())
+    write_atomic(folder / file, text.encode("utf-8", "replace").decode())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from agentlora.core.errors import EvalError
 from agentlora.core.types import SuiteResult, SuiteSample
@@ -57,12 +59,29 @@ def suite_record(
             if not systems[base]
             for metric in result.metrics
         ),
-        reported=dict(result.reported),
-        settings=dict(result.settings),
-        first_error=next(errors, None),
+        reported=_plain(result.reported),
+        settings=_plain(result.settings),
+        first_error=_plain(next(errors, None)),
         engine=engine,
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+
+
+def _plain(value: Any) -> Any:
+    """As JSON that can be written: numpy's numbers as Python's, and as text what else there is, NaN too."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, bool | int) or value is None:
+        return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return str(value)
+    return number if math.isfinite(number) else str(number)
 
 
 def _figure(samples: Sequence[SuiteSample], metric: str, unbounded: bool, seed: int) -> Figure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,9 +216,7 @@ def _scores(scores: Any) -> list[tuple[str, float | None]]:
 
 def _reported(logs: Sequence[Any]) -> JSON:
     return {
-        f"{log.eval.task}/{score.name}": json.loads(
-            json.dumps({n: m.value for n, m in score.metrics.items()})
-        )
+        f"{log.eval.task}/{score.name}": {name: metric.value for name, metric in score.metrics.items()}
         for log in logs
         for score in (log.results.scores if log.results else ())
     }

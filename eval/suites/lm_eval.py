@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,14 +60,14 @@ class LmEvalSuite:
             metrics=metrics,
             samples=samples,
             lower_is_better=frozenset(_lower(some)),
-            reported={name: _plain(results["results"]) for name, results in found.items()},
+            reported={name: results["results"] for name, results in found.items()},
             settings={
                 "tasks": _named(request.what),
                 "limit": request.limit,
                 "seed": request.seed,
                 "chat_template": False,
-                "versions": _plain(some.get("versions", {})),
-                "num_fewshot": _plain(some.get("n-shot", {})),
+                "versions": some.get("versions", {}),
+                "num_fewshot": some.get("n-shot", {}),
             },
         )
 
@@ -237,18 +237,3 @@ def _metric(metric: str, filter_name: Any) -> str:
 def _lower(results: JSON) -> Iterator[str]:
     for metrics in results.get("higher_is_better", {}).values():
         yield from (name for name, higher in (metrics or {}).items() if higher is False)
-
-
-def _plain(value: Any) -> Any:
-    """As JSON: numpy's numbers as Python's, what else there is as text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, bool | str | int) or value is None:
-        return value
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return str(value)
-    return number if number - number == 0 else str(number)  # NaN and infinity are no JSON

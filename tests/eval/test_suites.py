@@ -112,6 +112,16 @@ def test_an_answer_that_failed_is_in_no_mean() -> None:
     assert next(d.n for d in found.differences if d.metric == "acc") == 1
 
 
+def test_what_a_library_says_can_be_written(tmp_path: Path) -> None:
+    """Numbers that are no JSON, half characters and objects of its own stand as text."""
+    one = [SuiteSample("1", {"acc": 1.0}), SuiteSample("2", {}, error="half \ud83d")]
+    odd = {"ppl": float("nan"), "of": [float("inf"), (1, None, True)], "at": Path("/x"), "said": "\ud83d"}
+    found = suite_record("x", result({"adapter": one, "base": one}, reported=odd), SYSTEMS, "echo", 0)
+    assert found.reported == {"ppl": "nan", "of": ["inf", [1, None, True]], "at": "/x", "said": "?"}
+    write_json(tmp_path / "record.json", found.model_dump(mode="json"))
+    assert json.loads((tmp_path / "record.json").read_text())["first_error"] == "half ?"
+
+
 def test_samples_that_cannot_be_paired_are_refused() -> None:
     one = [SuiteSample("1", {"acc": 1.0})]
     with pytest.raises(EvalError, match="a sample of 'base' twice"):
