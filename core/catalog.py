@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "register_trainers": ("trainers", "trainer"),
     "register_engines": ("engines", "engine"),
     "register_evaluators": ("evaluators", "evaluator"),
+    "register_suites": ("suites", "suite"),
     "register_routers": ("routers", "router"),
 }
 _SINGULAR = dict(KINDS.values())
@@ -31,6 +32,7 @@ _CONTRACTS: dict[str, type] = {
     "trainers": types.Trainer,
     "engines": types.EngineFactory,
     "evaluators": types.Evaluator,
+    "suites": types.Suite,
     "routers": types.Router,
 }
 _PART = r"[a-z0-9]+(?:[._-][a-z0-9]+)*"

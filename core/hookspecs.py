@@ -92,6 +92,15 @@ def register_evaluators(register: Register) -> None:
     """
 
 
+@hookspec
+def register_suites(register: Register) -> None:
+    """Offer other people's tasks, for ``--suite``.
+
+    Args:
+        register: takes a name and a `Suite`.
+    """
+
+
 # --- how to serve ---
 
 

@@ -283,7 +283,7 @@ def evaluate(
             base.model_dir,
             base.chat_template,
             base.tool_call_parser,
-            max_len_tokens=_context(base, config),
+            max_len_tokens=context_of(base, config),
             max_lora_rank=max(rank_of(run), (version and version.card.rank) or 0),
             options=dict(options or {}),
         )
@@ -355,7 +355,7 @@ def evaluate(
                 seed=config.seed,
             )
             record = record.model_copy(update={"probes": found})
-        _write_evaluation(run.directory / eval_folder(split), record, samples, probed)
+        write_reports(run.directory / eval_folder(split), record, samples, probed)
         run.note("eval", "recorded", record=record.digest, split=split, figures=figures_of(record))
     return record
 
@@ -459,7 +459,7 @@ def _refuse_smaller_record(run: Run, digest: str, n: int) -> None:
         )
 
 
-def _write_evaluation(directory: Path, record: Any, samples: list[Any], probed: list[Any]) -> None:
+def write_reports(directory: Path, record: Any, samples: list[Any], probed: list[Any] | None = None) -> None:
     """The record goes first and comes last: where it lies, the samples and reports that belong to it lie too. An older
     one stays until the new one is rendered.
     """
@@ -471,7 +471,8 @@ def _write_evaluation(directory: Path, record: Any, samples: list[Any], probed: 
     for old in ("gate.json", "record.json"):
         (directory / old).unlink(missing_ok=True)
     save_samples(directory / "samples.jsonl", samples)
-    save_samples(directory / "probes.jsonl", probed)
+    if probed is not None:
+        save_samples(directory / "probes.jsonl", probed)
     write_atomic(directory / "report.html", page)
     write_atomic(directory / "report.md", text)
     record.save(directory / "record.json")
@@ -504,7 +505,7 @@ def adapter_digest(run: Run) -> str:
     return directory_digest(run.adapter_dir)
 
 
-def _context(base: Base, config: RunConfig) -> int:
+def context_of(base: Base, config: RunConfig) -> int:
     """Tokens that the engine has room for: a prompt of the longest kind with worked examples before it, as far as the
     base model goes.
     """

@@ -1,4 +1,4 @@
-"""The built-in engines and evaluators, offered through the public hooks."""
+"""The built-in engines, evaluators and suites, offered through the public hooks."""
 
 from __future__ import annotations
 
@@ -26,3 +26,12 @@ def register_evaluators(register: Register) -> None:
     register("cost", "agentlora.eval.scorers.resources:Cost")
     register("perplexity", "agentlora.eval.scorers.resources:Perplexity")
     register("judge", "agentlora.eval.scorers.judge:Judge")
+    register("bfcl", "agentlora.eval.bfcl.evaluator:BfclEvaluator")
+
+
+@hookimpl
+def register_suites(register: Register) -> None:
+    """Other people's tasks; the libraries are imported when one is asked for."""
+    register("bfcl", "agentlora.eval.suites.bfcl:BfclSuite")
+    register("lm-eval", "agentlora.eval.suites.lm_eval:LmEvalSuite")
+    register("inspect", "agentlora.eval.suites.inspect:InspectSuite")

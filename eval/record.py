@@ -272,6 +272,27 @@ class ProbesRecord(_Strict):
     unscored: str | None = None
 
 
+class SuiteRecord(_Strict):
+    """What other people's tasks say (`agentlora eval --suite`): figures by system and metric, and paired differences.
+
+    `library` and `version` gave the scores; `reported` holds its own figures, `settings` what it was told.
+    """
+
+    name: str
+    library: str
+    version: str
+    n: int
+    metrics: tuple[str, ...]
+    lower_is_better: tuple[str, ...] = ()
+    systems: dict[str, dict[str, Figure]]
+    differences: tuple[DifferenceRecord, ...] = ()
+    reported: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    first_error: str | None = None
+    engine: str
+    created_at: str
+
+
 class Record(_Strict):
     """Everything that an evaluation found.
 
@@ -307,6 +328,7 @@ class Record(_Strict):
     differences: tuple[DifferenceRecord, ...]
     slice_differences: tuple[SliceDifference, ...] = Field((), exclude_if=_is_empty)
     constraints: tuple[ConstraintRecord, ...] = Field((), exclude_if=_is_empty)
+    suites: tuple[SuiteRecord, ...] = Field((), exclude_if=_is_empty)
     best_baseline: str | None
     probes: ProbesRecord | None = Field(None, exclude_if=_is_none)
     served: JSON | None = Field(None, exclude_if=_is_none)

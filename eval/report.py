@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from agentlora.eval import compliance_report
 from agentlora.eval.record import DifferenceRecord, Record
 from agentlora.eval.report_html import html
+from agentlora.eval.suites.wording import suite_header, suite_rows, suite_title
 from agentlora.eval.wording import (
     NOTHING,
     applies_to,
@@ -58,7 +59,7 @@ def terminal_table(record: Record) -> RenderableType:
         cells += [_gain(record.difference(system, best or "", metric)) for system in compared]
         table.add_row(name, *cells, style="bold" if metric == record.headline else None, end_section=True)
     notes = [Text(line) for line in filter(None, (summary(record), probes_text(record), *_notes(record)))]
-    return Group(table, *notes, *compliance_report.terminal(record))
+    return Group(table, *notes, *compliance_report.terminal(record), *map(_suite_table, record.suites))
 
 
 def _gain(found: DifferenceRecord | None) -> str:
@@ -97,6 +98,9 @@ def markdown(record: Record) -> str:
         ]
     parts += compliance_report.markdown(record, _table)
     parts += _probes(record)
+    for suite in record.suites:
+        parts += [f"## {_cell(suite.name)}", _cell(suite_title(suite))]
+        parts.append(_table(suite_header(suite), suite_rows(suite)))
     notes = [f"- {_cell(note)}" for note in _notes(record)]
     parts += ["\n".join(notes)] if notes else []
     base, digest = record.base.get("name", NOTHING), str(record.base.get("digest", NOTHING))[:12]

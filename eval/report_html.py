@@ -12,9 +12,10 @@ from agentlora.core.types import JSON
 from agentlora.eval import compliance_report
 from agentlora.eval.page import document, pre, row_head, table, text
 from agentlora.eval.plot import bar_chart, difference_chart
-from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Record
+from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Record, SuiteRecord
 from agentlora.eval.report_data import facets_of, pack, systems_of
 from agentlora.eval.slicing import prompt_lengths, ranges, sliced, tools_of
+from agentlora.eval.suites.wording import suite_header, suite_rows, suite_title
 from agentlora.eval.wording import (
     NOTHING,
     applies_to,
@@ -48,6 +49,7 @@ def html(record: Record, samples: Iterable[JSON] = ()) -> str:
         _tools(record, samples),
         _lengths(record, samples),
         _probes(record),
+        *map(_suite, record.suites),
     )
     return document(f"{record.task} · evaluation", sections, browsed(record, samples), _origin(record))
 
@@ -310,6 +312,15 @@ def _probes(record: Record) -> str:
     heads = ("", "n", "base", "adapter", "adapter − base")
     shown = table(heads, rows, "General-ability probes") if rows else ""
     return _section("General-ability probes", f"<p>{text(probes_text(record))}</p>{shown}")
+
+
+def _suite(suite: SuiteRecord) -> str:
+    rows = [
+        f"<tr>{row_head(name)}{''.join(f'<td>{text(cell)}</td>' for cell in cells)}</tr>"
+        for name, *cells in suite_rows(suite)
+    ]
+    shown = table(suite_header(suite), rows, suite.name)
+    return _section(suite.name, f'<p class="soft">{text(suite_title(suite))}</p>{shown}')
 
 
 def _difference_cell(record: Record, difference: DifferenceRecord | None) -> str:

@@ -136,6 +136,10 @@ class VllmEngine:
         except Exception as exc:  # whatever a server answers to one request, the others count
             return ChoiceOutput(request.id, error=f"{type(exc).__name__}: {exc}")
 
+    def endpoint(self, adapter: str | None) -> tuple[str, str]:
+        """(address up to and with ``/v1``, name of the model there) of an adapter, or of the base."""
+        return f"{self.url}/v1", adapter or self.base
+
     def __enter__(self) -> VllmEngine:
         return self
 

@@ -88,6 +88,15 @@ def test_everything_that_the_plugin_registers_serves_a_real_run(agentlora: Comma
     assert "2 would replace it" in smaller.stderr
     assert json.loads((tmp_path / "run" / "eval" / "record.json").read_text()) == record
 
+    shown = json.loads(agentlora("eval", "run", "--suite", "parrot-show:tree,sea,sand", "--json").stdout)
+    (suite,) = shown["suites"]
+    assert (suite["name"], suite["library"], suite["version"]) == ("parrot-show:tree,sea,sand", "parrot", "3")
+    assert {system: suite["systems"][system]["same"]["mean"] for system in suite["systems"]} == {
+        "base": 0.0,
+        "adapter": 1.0,
+    }
+    assert shown["data"]["test_readings"] == record["data"]["test_readings"]  # test was not read for it
+
     refused = agentlora("publish", "run", code=1, PARROT_VETO="not on a Sunday")
     assert "a plugin refused 'parrot': not on a Sunday" in refused.stderr
     assert json.loads(agentlora("registry", "list", "--json").stdout) == []

@@ -38,6 +38,10 @@ MAIN_LINE = {
         "exports",
         "composing",
         "teacher",
+        "exports",
+        "composing",
+        "teacher",
+        "suites",
     )
 }
 HEAVY = (

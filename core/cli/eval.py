@@ -99,6 +99,13 @@ def eval() -> None:
 )
 @click.option("--name", help="The skill whose alias it is compared with; default: the task's.")
 @click.option("--alias", default="prod", show_default=True, help="The alias that it would be published to.")
+@click.option(
+    "--suite",
+    "suites",
+    multiple=True,
+    metavar="NAME[:TASKS]",
+    help="Other people's tasks, put into the record too (repeatable): bfcl, lm-eval:TASK, inspect:FILE.py@TASK.",
+)
 @show_json
 @click.pass_context
 def _evaluate(ctx: click.Context, /, target: str, as_json: bool, **options: Any) -> None:
@@ -106,7 +113,8 @@ def _evaluate(ctx: click.Context, /, target: str, as_json: bool, **options: Any)
 
     An evaluation that was ended before it was whole goes on where it was: give the same command again.
 
-    dev is for looking and tuning; test decides, and every reading of it is counted in the record.
+    dev is for looking and tuning; test decides, and every reading of it is counted in the record. With --suite, an
+    adapter that has its record already is asked the suites alone; --limit then counts the examples of each task.
     """
     import json
 
@@ -115,6 +123,7 @@ def _evaluate(ctx: click.Context, /, target: str, as_json: bool, **options: Any)
     from agentlora.core.pipeline import eval_folder
     from agentlora.core.publishing import asks_served, gate_config, judge_run, skill_name
     from agentlora.core.run import open_run
+    from agentlora.core.suites import parse_suites
 
     _check(**options)
     chosen: Split = "test" if options["split"] == "test" else "dev"
@@ -125,6 +134,7 @@ def _evaluate(ctx: click.Context, /, target: str, as_json: bool, **options: Any)
         skill = skill_name(run, plugins, options["name"])
         policy = gate_config(run, plugins, options["policy"])
         against = options["alias"] if asks_served(run, plugins, policy) else None
+        parse_suites(plugins, options["suites"])  # what is wrong with them is told before minutes are spent
         record = _record(run, plugins, chosen, skill, against, options)
         if options["gate"]:
             judged = judge_run(run, plugins, name=skill, alias=options["alias"], policy=policy)
@@ -178,26 +188,44 @@ def _check(
 def _record(
     run: Any, plugins: Any, split: Split, skill: str, alias: str | None, options: Mapping[str, Any]
 ) -> Any:
-    """The record, made now or read."""
+    """The record, made now or read, with the suites that are asked for."""
     from agentlora.core.pipeline import evaluate
+    from agentlora.core.suites import add_suites, has_record
     from agentlora.eval.record import Record
 
     if options["recorded"]:
         return Record.load(run.eval_dir / "record.json")
-    return evaluate(
+    engine = {"url": options["url"]} if options["url"] else {}
+    suites = options["suites"]
+    record = (
+        None
+        if suites and has_record(run, split)
+        else evaluate(
+            run,
+            plugins,
+            engine_name=options["engine"],
+            split=split,
+            limit=options["limit"],
+            options=engine,
+            constrained=options["constrained"],
+            probes=options["probes"],
+            evaluators=options["evaluators"],
+            skill=skill,
+            alias=alias,
+            temperature=options["temperature"],
+            seeds=options["seeds"],
+        )
+    )
+    if not suites:
+        return record
+    return add_suites(
         run,
         plugins,
+        suites,
         engine_name=options["engine"],
         split=split,
         limit=options["limit"],
-        options={"url": options["url"]} if options["url"] else {},
-        constrained=options["constrained"],
-        probes=options["probes"],
-        evaluators=options["evaluators"],
-        skill=skill,
-        alias=alias,
-        temperature=options["temperature"],
-        seeds=options["seeds"],
+        options=engine,
     )
 
 

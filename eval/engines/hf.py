@@ -5,12 +5,12 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Container, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentlora.core.errors import ConfigError, EvalError, PluginError, boundary, needs_extra
+from agentlora.core.errors import ConfigError, EvalError, PluginError, boundary, needs_extra, unknown
 from agentlora.core.files import read_json
 from agentlora.core.libraries import prepare_libraries, stop_ids
 from agentlora.core.provenance import cpu_name, package_version
@@ -209,6 +209,18 @@ class TransformersEngine:
             for one, nats in zip(batch, self._try_nats(batch), strict=True):
                 found[one.place] = nats
         return found
+
+    @contextmanager
+    def in_process(self, adapter: str | None) -> Iterator[tuple[Any, Any]]:
+        """(model, tokenizer) that answer as `adapter`, or as the base, inside the block.
+
+        Raises:
+            ConfigError: there is no such adapter.
+        """
+        if adapter is not None and adapter not in self._adapters:
+            raise ConfigError(unknown("adapter", adapter, self._adapters))
+        with self._using(adapter):
+            yield self._models.get(adapter or "", self._model), self._tokenizer
 
     def __enter__(self) -> TransformersEngine:
         return self

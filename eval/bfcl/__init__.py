@@ -1,0 +1,1 @@
+"""The Berkeley function-calling data: its rows, the leaderboard's matching, and answers to try that with."""

@@ -1,0 +1,1 @@
+"""Other people's tasks, put to a skill and its base."""

@@ -1,0 +1,62 @@
+"""The Berkeley function-calling data as a suite: the three categories that models are asked here."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from agentlora.core.types import Example, GenerateRequest, Output, SuiteRequest, SuiteResult, SuiteSample
+from agentlora.eval.bfcl.data import SEEN, VERSION, example_of, folder, for_models
+from agentlora.eval.bfcl.evaluator import BfclEvaluator
+
+CHUNK = 64  # requests given to the engine at once
+
+
+class BfclSuite:
+    """``bfcl`` or ``bfcl:multiple,irrelevance``: the share of right answers in each category."""
+
+    def check(self, what: str) -> None:
+        """Raises ConfigError for a category that stays unseen or is none, MissingExtra without the data."""
+        folder()
+        for category in _categories(what):
+            for_models(category)
+
+    def run(self, request: SuiteRequest) -> SuiteResult:
+        """Raises as `check`. With a limit, as many rows of each category are drawn with the seed."""
+        self.check(request.what)
+        categories, rng = _categories(request.what), random.Random(request.seed)
+        examples: list[Example] = []
+        for category in categories:
+            some = for_models(category)
+            n = min(request.limit or len(some), len(some))
+            examples += [example_of(row) for row in rng.sample(some, n)]
+        return SuiteResult(
+            library="bfcl-eval",
+            version=VERSION,
+            metrics=categories,
+            samples={name: _answer(request, adapter, examples) for name, adapter in request.systems.items()},
+            settings={"limit": request.limit, "max_tokens": request.max_tokens, "seed": request.seed},
+        )
+
+
+def _categories(what: str) -> tuple[str, ...]:
+    named = [name.strip() for name in what.split(",") if name.strip()]
+    return tuple(dict.fromkeys(named)) or SEEN
+
+
+def _answer(request: SuiteRequest, adapter: str | None, examples: Sequence[Example]) -> list[SuiteSample]:
+    asked = [
+        GenerateRequest(e.id, e.messages, e.tools, adapter, max_tokens=request.max_tokens) for e in examples
+    ]
+    outputs: list[Output] = []
+    for start in range(0, len(asked), CHUNK):
+        outputs += request.engine.generate(asked[start : start + CHUNK])
+    return [_judged(example, output) for example, output in zip(examples, outputs, strict=True)]
+
+
+def _judged(example: Example, output: Output) -> SuiteSample:
+    category = example.tags["slice"]
+    if output.error is not None:
+        return SuiteSample(example.id, {}, error=output.error)
+    score = BfclEvaluator().score(example, output)
+    return SuiteSample(example.id, {category: score.metrics["right"]}, text=output.text)
