@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from agentlora.eval import compliance_report
-from agentlora.eval.record import DifferenceRecord, Record
 from agentlora.eval.report_html import html
 from agentlora.eval.suites.wording import suite_header, suite_rows, suite_title
 from agentlora.eval.wording import (
@@ -60,6 +59,18 @@ def terminal_table(record: Record) -> RenderableType:
         table.add_row(name, *cells, style="bold" if metric == record.headline else None, end_section=True)
     notes = [Text(line) for line in filter(None, (summary(record), probes_text(record), *_notes(record)))]
     return Group(table, *notes, *compliance_report.terminal(record), *map(_suite_table, record.suites))
+
+
+def _suite_table(suite: SuiteRecord) -> RenderableType:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(f"{suite.name}: {suite_title(suite)}"), title_justify="left")
+    for number, column in enumerate(suite_header(suite)):
+        table.add_column(Text(column), justify="right" if number else "left")
+    for row in suite_rows(suite):
+        table.add_row(*map(Text, row))
+    return table
 
 
 def _gain(found: DifferenceRecord | None) -> str:

@@ -38,9 +38,6 @@ MAIN_LINE = {
         "exports",
         "composing",
         "teacher",
-        "exports",
-        "composing",
-        "teacher",
         "suites",
     )
 }
