@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from agentlora.eval import compliance_report
+from agentlora.eval.record import DifferenceRecord, Record, SuiteRecord
 from agentlora.eval.report_html import html
 from agentlora.eval.suites.wording import suite_header, suite_rows, suite_title
 from agentlora.eval.wording import (
