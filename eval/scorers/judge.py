@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from agentlora.core import schema as json_schema
 from agentlora.core.accepts import accepted
@@ -68,6 +68,12 @@ class JudgeParams(Strict):
             raise ValueError("verdicts are worth 0 to 1, one of them 0 and one of them 1")
         return verdicts
 
+    @model_validator(mode="after")
+    def _priced(self) -> JudgeParams:
+        if self.max_cost is not None and not (self.price_in or self.price_out):
+            raise ValueError("max_cost needs price_in and price_out: what a million tokens cost")
+        return self
+
 
 class Judge:
     """What a model thinks of answers, by a rubric.
@@ -107,6 +113,8 @@ class Judge:
 
     def begin(self, examples: Sequence[Example]) -> None:
         """Have the answers judged that the examples bring with a verdict of a person."""
+        if self._params is None:
+            return
         wanted = {}
         for example in examples:
             for answer, label in _labels(example):
@@ -119,7 +127,8 @@ class Judge:
         """Have these answers judged together. A judge that refuses, or fails again and again, is not asked any more:
         what it would have judged is unscored.
         """
-        self._ask({self._key(e, output.text): self._request(e, output.text) for e, output in pairs})
+        if self._params is not None:
+            self._ask({self._key(e, output.text): self._request(e, output.text) for e, output in pairs})
 
     def score(self, example: Example, output: Output) -> Score:
         """Unscored where the judge gave no verdict."""
@@ -142,7 +151,7 @@ class Judge:
         answered = [(e, render_answer(e.expected)) for e in examples if not e.expected.empty]
         trials = [(e, gold, True) for e, gold in answered]
         for (example, gold), (_, other) in zip(answered, [*answered[1:], *answered[:1]], strict=True):
-            trials += [(example, wrong, False) for wrong in {"", other} if wrong != gold]
+            trials += [(example, wrong, False) for wrong in dict.fromkeys(["", other]) if wrong != gold]
         self.prepare([(e, Output(e.id, text)) for e, text, _ in trials])
         problems = []
         for example, text, right in trials:
@@ -243,6 +252,7 @@ class Judge:
     def _request(self, example: Example, answer: str) -> GenerateRequest:
         params = self._params
         assert params is not None
+        answer = answer.encode("utf-8", "replace").decode()  # half a character cannot be sent
         shown: JSON = {"conversation": list(example.messages)}
         if example.tools:
             shown["tools"] = list(example.tools)

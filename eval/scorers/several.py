@@ -22,6 +22,7 @@ class Several:
         self.members: Sequence[Evaluator] = (own, *others.values())
         said = (str(getattr(one, "identity", "")) for one in self.members)
         self.identity = " ".join([settings, *said]).strip()
+        self._failed: dict[str, str] = {}
         self.metrics: Sequence[str] = (
             *own.metrics,
             *(f"{name}.{metric}" for name, other in others.items() for metric in other.metrics),
@@ -32,14 +33,10 @@ class Several:
         self.needs_nats = any(getattr(one, "needs_nats", False) for one in self.members)
 
     def begin(self, examples: Sequence[Example]) -> None:
-        for one in self.members:
-            if hasattr(one, "begin"):
-                one.begin(examples)
+        self._tell("begin", examples)
 
     def prepare(self, pairs: Sequence[tuple[Example, Output]]) -> None:
-        for one in self.members:
-            if hasattr(one, "prepare"):
-                one.prepare(pairs)
+        self._tell("prepare", pairs)
 
     def score(self, example: Example, output: Output) -> Score:
         found = self.own.score(example, output)
@@ -47,7 +44,8 @@ class Several:
             return found
         metrics, unscored, notes = dict(found.metrics), dict(found.unscored_metrics), dict(found.notes)
         for name, other in self.others.items():
-            beside = _scored(other, example, output)
+            failed = self._failed.get(name)
+            beside = Score(unscored=failed) if failed else _scored(other, example, output)
             for metric in other.metrics:
                 key = f"{name}.{metric}"
                 reason = beside.why_unscored(metric)
@@ -78,8 +76,25 @@ class Several:
 
     def facts(self) -> JSON:
         """What each says of how it judged, by name; the task's own under ``""``."""
-        told = {"": self.own, **self.others}
-        return {name: one.facts() for name, one in told.items() if hasattr(one, "facts")}
+        told: JSON = {}
+        for name, one in {"": self.own, **self.others}.items():
+            if hasattr(one, "facts"):
+                try:
+                    told[name] = one.facts()
+                except Exception as exc:  # all is judged by then
+                    told[name] = {"failed": _said(exc)}
+        return told
+
+    def _tell(self, what: str, told: Any) -> None:
+        """One beside the task's own that fails is not asked any more; what it would judge is unscored."""
+        if hasattr(self.own, what):
+            getattr(self.own, what)(told)
+        for name, other in self.others.items():
+            if hasattr(other, what) and name not in self._failed:
+                try:
+                    getattr(other, what)(told)
+                except Exception as exc:
+                    self._failed[name] = f"the evaluator failed: {_said(exc)}"
 
     def _all(self, kind: str) -> frozenset[str]:
         beside = (f"{name}.{m}" for name, other in self.others.items() for m in getattr(other, kind, ()))
@@ -92,9 +107,12 @@ def _scored(evaluator: Evaluator, example: Example, output: Output) -> Score:
         score = evaluator.score(example, output)
         odd = next((value for value in score.metrics.values() if not _is_figure(value)), None)
     except Exception as exc:  # whatever an answer does to it, the others count
-        said = f"the evaluator failed: {type(exc).__name__}: {exc}"
-        return Score(unscored=said.encode("utf-8", "replace").decode())
+        return Score(unscored=f"the evaluator failed: {_said(exc)}")
     return score if odd is None else Score(unscored=f"a figure is {odd!r:.80}, which is no finite number")
+
+
+def _said(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {exc}".encode("utf-8", "replace").decode()
 
 
 def _is_figure(value: Any) -> bool:

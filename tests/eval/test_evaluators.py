@@ -98,6 +98,23 @@ def test_an_evaluator_that_cannot_score_leaves_only_its_own_metrics_unscored(tmp
     assert record.difference("adapter", "base", "latency.seconds").n == 0  # type: ignore[union-attr]
 
 
+def test_one_that_fails_before_it_scores_costs_only_itself(tmp_path: Path) -> None:
+    class Away(Exact):
+        def prepare(self, pairs: Any) -> None:
+            raise OSError("nobody there")
+
+        def facts(self) -> dict[str, Any]:
+            raise OSError("still nobody there")
+
+    examples = make_examples(2)
+    both = Several(ToolCallEvaluator(), {"away": Away()})
+    record, samples = run(Counting(perfect(examples)), examples, tmp_path, evaluator=both)
+    metrics = record.condition("adapter").metrics
+    assert (metrics["exact_match"].mean, metrics["away.match"].unscored) == (1, 8)
+    assert samples[0]["unscored_metrics"]["away.match"] == "the evaluator failed: OSError: nobody there"
+    assert record.provenance["judging"] == {"away": {"failed": "OSError: still nobody there"}}
+
+
 def test_where_the_tasks_own_cannot_score_the_answer_is_unscored() -> None:
     class Lost(Exact):
         def score(self, example: Example, output: Output) -> Score:

@@ -137,10 +137,20 @@ def test_an_endpoint_is_checked_before_anything_is_asked() -> None:
         ({"endpoint": "http://x/v1#m", "options": {"api_key_env": "NOT_SET"}}, "'NOT_SET'"),
         ({"endpoint": "http://x/v1#m", "options": {"retry": 1}}, "retries"),
         ({"endpoint": "http://x/v1#m", "verdicts": {"good": 1}}, "one of them 0 and one of them 1"),
+        ({"endpoint": "http://x/v1#m", "max_cost": 1}, "max_cost needs price_in"),
         ({}, "endpoint: is required"),
     ):
         with pytest.raises(ConfigError, match=why):
             Judge().configured(parse(Judge.Params, params))
+
+
+def test_half_a_character_is_judged_and_nobody_is_asked_without_settings() -> None:
+    with fake_judge() as judge:
+        assert judge_at(judge).score(question("a"), say("Paris \ud800")).metrics["score"] == 1
+    bare = Judge()
+    bare.begin([question("a")])
+    bare.prepare([(question("a"), say("x"))])
+    assert "nobody said who judges" in str(bare.score(question("a"), say("x")).unscored)
 
 
 # --- against people -----------------------------------------------------------------------------
