@@ -20,8 +20,8 @@ def answer_key(base_digest: str, engine: str, request: GenerateRequest | ChoiceR
     """What makes two answers the same: base, engine and request, without the request's id."""
     raw = asdict(request)
     del raw["id"]
-    if request.seed is None:  # as of answers that were kept before there were seeds
-        del raw["seed"]
+    if raw.get("seed") is None:  # as of answers that were kept before there were seeds
+        raw.pop("seed", None)
     return sha256_json({"base": base_digest, "engine": engine, "request": raw})
 
 

@@ -6,7 +6,8 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 
-from agentlora.eval.metrics import LEVEL, RESAMPLES
+from agentlora.core.power import LEVEL
+from agentlora.eval.metrics import RESAMPLES
 
 Pair = tuple[str, str]
 
