@@ -260,7 +260,7 @@ def evaluate(
 
         def begin(kept: int, changed: Sequence[str]) -> dict[str, Any]:
             _note_kept(run, kept, changed)
-            if split == "test" and not kept:
+            if split == "test" and not (kept and _readings(split_digest(whole))):
                 _count_reading(run)  # before it begins: a reading that is killed was one
             return _data_facts(run, split)
 

@@ -98,7 +98,7 @@ def evaluate(
     questions: Questions = {}
     for c in done:
         requests = (to_request(e, c, shots, max_tokens, room) for e in ordered)
-        questions[c.name] = asking.questions(zip(ordered, requests, strict=True), c, identity, engine)
+        questions[c.name] = asking.questions(zip(ordered, requests, strict=True), c, identity, engine, cache)
     decoding = Decoding(temperature=TEMPERATURE, max_tokens=max_tokens, max_calls=room)
     who = _who(engine, evaluator, identity)
     facts = {
