@@ -290,7 +290,7 @@ def evaluate(
 
         def begin(kept: int, changed: Sequence[str]) -> dict[str, Any]:
             _note_kept(run, kept, changed)
-            if split == "test" and not kept:
+            if split == "test" and not (kept and _readings(split_digest(whole))):
                 _count_reading(run)  # before it begins: a reading that is killed was one
             return _data_facts(run, split)
 
@@ -472,7 +472,9 @@ def write_reports(directory: Path, record: Any, samples: list[Any], probed: list
         (directory / old).unlink(missing_ok=True)
     save_samples(directory / "samples.jsonl", samples)
     if probed is not None:
-        save_samples(directory / "probes.jsonl", probed)
+        write_atomic(
+            directory / "probes.jsonl", "".join(f"{json.dumps(p, ensure_ascii=False)}\n" for p in probed)
+        )
     write_atomic(directory / "report.html", page)
     write_atomic(directory / "report.md", text)
     record.save(directory / "record.json")

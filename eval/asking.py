@@ -114,11 +114,12 @@ def questions(
     condition: Condition,
     identity: Mapping[str, Any],
     engine: Engine,
+    cache: AnswerCache | None,
 ) -> list[Question]:
     """What a condition asks. The cache knows no answers of adapters, nor of a base that nobody names."""
     base = (identity.get("base") or {}).get("digest")
     answerer = f"{identity.get('engine', '')} {getattr(engine, 'identity', '')}".strip()
-    knows = condition.adapter is None and base
+    knows = cache is not None and condition.adapter is None and base
     return [
         Question(e, r, _digests(e, r), answer_key(str(base), answerer, r) if knows else "") for e, r in asked
     ]

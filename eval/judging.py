@@ -80,7 +80,9 @@ def judge(
         expected=expected,
         request=Asked(messages=list(example.messages), tools=list(example.tools)),
     )
-    return Judged(example, output, score, cached, sample.model_dump(mode="json"), fits)
+    # not `model_dump`, which gives up on what is nested deeper than 255
+    raw = {**dict(sample), "request": dict(sample.request)}
+    return Judged(example, output, score, cached, raw, fits)
 
 
 def fit_of(example: Example, output: Output, condition: Condition) -> Compliance | None:
@@ -192,7 +194,7 @@ def _sources(*modules: str) -> Iterator[tuple[str, Path]]:
     """(name, file) of the modules and what lies beside them in their packages; and of what ours is built on."""
     for name in (*modules, sha256_bytes.__module__):
         file, package = getattr(sys.modules.get(name), "__file__", None), name.rpartition(".")[0]
-        if file is None:
+        if file is None or not Path(file).is_file():
             continue
         if not package:
             yield name, Path(file)

@@ -19,7 +19,7 @@ from agentlora.eval.samples import SAMPLE_FORMAT, Sample
 
 FILE: Final = "samples.part.jsonl"
 FORMAT: Final = "agentlora.samples-part/1"
-SYNC_EVERY_S = 1.0  # what a power cut may take; a killed process loses nothing that was added
+SYNC_EVERY_S = 1.0  # while answers arrive, against a power cut; a killed process loses nothing that was added
 
 
 class Kept:

@@ -116,7 +116,7 @@ def evaluate(
             )
             for e in ordered
         )
-        questions[c.name] = asking.questions(zip(ordered, requests, strict=True), c, identity, engine)
+        questions[c.name] = asking.questions(zip(ordered, requests, strict=True), c, identity, engine, cache)
     decoding = Decoding(temperature=temperature, seeds=seeds, max_tokens=max_tokens, max_calls=room)
     who = _who(engine, evaluator, identity)
     facts = {

@@ -89,7 +89,7 @@ def killed_once(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) 
             assert child.poll() is None, "it ended by itself"
             time.sleep(0.1)
     finally:
-        os.kill(child.pid, signal.SIGKILL)
+        child.kill()
     assert child.wait() == -signal.SIGKILL
     lines = part.read_bytes().splitlines(keepends=True)
     assert len(lines) == 1 + ASKED + N

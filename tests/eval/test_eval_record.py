@@ -104,7 +104,7 @@ def test_a_record_says_what_was_asked_and_who_answered(tmp_path: Path) -> None:
     engine.identity = "echo 2 at http://user:hunter22@host/"  # type: ignore[attr-defined]
     record, _ = run(engine, make_examples(1), tmp_path, identity=template, max_tokens=9, seed=3)
     assert record.decoding is not None
-    assert record.decoding.model_dump() == {"temperature": 0, "max_tokens": 9, "max_calls": 2}
+    assert record.decoding.model_dump() == {"temperature": 0, "seeds": 1, "max_tokens": 9, "max_calls": 2}
     assert (record.seed, record.template) == (3, "d" * 64)
     assert record.engine_version == "echo 2 at http://user:[redacted]@host/"
     assert record.evaluator == evaluator_record(ToolCallEvaluator())
@@ -192,6 +192,26 @@ def test_an_evaluator_says_what_it_reads(tmp_path: Path, odd: Any) -> None:
     assert [s["parsed"] for s in samples[:2]] == [None, {"length": len("I cannot do that.")}]
     assert {s["status"] for s in samples} == {"scored"}
     save_samples(tmp_path / "samples.jsonl", samples)
+
+
+def test_an_answer_of_any_depth_can_be_written(tmp_path: Path) -> None:
+    examples = make_examples(1)
+    deep = '{"name": "set_light", "arguments": {"room": %s}}' % ("[" * 190 + "]" * 190)
+    said = {"g0-one": f"<tool_call>\n{deep}\n</tool_call>", "g0-two": "[" * 5000}
+
+    class Deep(ToolCallEvaluator):
+        def parse(self, example: Example, output: Output) -> Any:
+            found: Any = 1
+            for _ in range({"g0-none": 400, "g0-ask": 100_000}.get(example.id, 0)):
+                found = [found]
+            return {"found": found}
+
+    for evaluator in (ToolCallEvaluator(), Deep()):
+        _, samples = run(Counting(said), examples, tmp_path, evaluator=evaluator, keep_in=tmp_path / "part")
+        save_samples(tmp_path / "samples.jsonl", samples)
+        assert list(load_samples(tmp_path / "samples.jsonl")) == samples
+    assert samples[0]["parsed"] == {"found": 1}
+    assert [s["parsed"] is None for s in samples[:4]] == [False, False, False, True]
 
 
 def test_digests_tell_examples_and_prompts_apart(tmp_path: Path) -> None:

@@ -107,11 +107,11 @@ def test_an_engine_that_cannot_say_leaves_it_unscored_with_what_to_do(tmp_path: 
 
 def test_every_condition_that_is_not_held_to_a_grammar_has_it(engine: TransformersEngine) -> None:
     asked = make_examples(1)
-    outputs = [(o, False) for o in Counting().generate([to_request(e, PLAIN) for e in asked])]
+    outputs = Counting().generate([to_request(e, PLAIN) for e in asked])
     plain, shots, held = (
         with_nats(engine, asked, c, [to_request(e, c, SHOTS) for e in asked], outputs)
         for c in (PLAIN, Condition("shots", "few_shot"), Condition("held", "constrained"))
     )
-    assert all(o.nats is not None for o, _ in (*plain, *shots))
-    assert [o.nats for o, _ in plain] != [o.nats for o, _ in shots]
-    assert all(o.nats is None and "grammar" in o.no_nats for o, _ in held)
+    assert all(o.nats is not None for o in (*plain, *shots))
+    assert [o.nats for o in plain] != [o.nats for o in shots]
+    assert all(o.nats is None and "grammar" in o.no_nats for o in held)

@@ -483,6 +483,7 @@ def test_what_inspect_cannot_do_is_told(run: Run, words: Path) -> None:
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[str]:
     """Our gateway, before a server that calls the first tool with the request's text."""
+    pytest.importorskip("inspect_ai", reason=NO_INSPECT)
     from openai_server import FakeVllm, serving
 
     from agentlora.registry.store import Registry

@@ -18,6 +18,9 @@ GUARD = "false_calls: not worse than the best baseline"
 SERVED = {"label": "calls@prod (v3)", "digest": "5e" * 32, "adapter": "0d" * 32}
 
 
+SAMPLED = {"temperature": 0.7, "seeds": 2, "max_tokens": 64, "max_calls": 2}
+
+
 def policy(**rules: Any) -> Any:
     return policy_of(GUARDED, parse(GateConfig, {"rules": rules}))
 
@@ -192,10 +195,12 @@ def test_a_policy_about_a_metric_that_is_none_is_refused() -> None:
 
 
 def test_sampled_answers_of_few_examples_are_few() -> None:
-    three = record(condition("adapter", "skill", 0.6, 0.05, n=120, scored=120), seeds=3, temperature=0.7)
+    three = record(
+        condition("adapter", "skill", 0.6, 0.05, n=120, scored=120), decoding=SAMPLED | {"seeds": 3}
+    )
     assert "has 40 examples that decide" in only_reason(verdict(three))
     wide = difference("few-shot", "exact", 0.05, -0.05, 0.15)
-    reasons = verdict(record(differences=(wide,), seeds=2, temperature=0.7)).reasons
+    reasons = verdict(record(differences=(wide,), decoding=SAMPLED)).reasons
     alone = verdict(record(differences=(wide,)))
     needed = ruled(alone, "exact: better than the best baseline").figures["needed"]
     assert any(f"about {round(needed / 2):,} such examples" in reason for reason in reasons)
