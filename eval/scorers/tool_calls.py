@@ -230,17 +230,17 @@ class _Compared:
 
 
 def _looked_at(example: Example) -> _Asked:
-    offered, accepts, problem = _offered(example.tools), NOTHING, ""
+    found, accepts, problem = _offered(example.tools), NOTHING, ""
     try:
         accepts = accepted(example.accepts)
     except DataError as exc:
         problem = str(exc)
-    if isinstance(offered, str):
-        offered, problem = {}, offered
+    if isinstance(found, str):
+        problem = found
     calls = example.expected.calls
     return _Asked(
         example,
-        offered,
+        {} if isinstance(found, str) else found,
         problem,
         accepts,
         _names(calls),
