@@ -23,6 +23,7 @@ from agentlora.registry.rules import (
     judge_rule,
     mean_of,
     policy_of,
+    seeds_of,
     with_general,
 )
 from agentlora.registry.servable import MAX_RANK, rank_of, tensor_problems, value_problems, vllm_problems
@@ -181,7 +182,7 @@ def _judge_figures(
 
 def _judge_coverage(record: Mapping[str, Any], system: Mapping[str, Any], task: Task) -> Iterator[str]:
     figure = figure_of(system, task.headline)
-    deciding = (figure["n"] - figure["not_applicable"]) // (record.get("seeds") or 1) if figure else 0
+    deciding = (figure["n"] - figure["not_applicable"]) // seeds_of(record) if figure else 0
     if deciding < task.min_examples:
         yield (
             f"The record has {deciding} examples that decide, and {task.name!r} needs {task.min_examples}. "

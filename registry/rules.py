@@ -55,7 +55,7 @@ def policy_of(task: Task, config: GateConfig | None = None) -> Policy:
     compared: tuple[Against, ...] = ("best-baseline", "served")
     rules = {task.headline: Rule(task.headline, 0.0, "fail", compared)}
     for metric, margin in task.guards.items():
-        rules[metric] = Rule(metric, margin, "estimate", compared)
+        rules[metric] = Rule(metric, margin, "estimate", ("base",) if metric == GENERAL else compared)
     rules.setdefault(GENERAL, Rule(GENERAL, GENERAL_MARGIN, "fail", ("base",)))
     for name, said in config.rules.items():
         metric = task.headline if name == HEADLINE else name
@@ -224,9 +224,7 @@ def _judge_difference(
         more = "Train longer or on more data; the evaluation's report shows where it fails."
         return Ruling(name, "fail", False, f"{text}, where {_wanted(least)}. {more}", figures)
     figures["short"] = least - low
-    examples = found["n"] // (
-        (record.get("decoding") or {}).get("seeds") or 1
-    )  # of each of which n counts every answer
+    examples = found["n"] // seeds_of(record)  # of each of which n counts every answer
     figures["needed"] = examples_needed(examples, error_of(low, high), abs(gain - least))
     text = f"{text}, which does not show that {_shown(least)}. {remark}"
     more = _more_examples(examples, figures["needed"])
@@ -329,6 +327,12 @@ def best_baseline(
     means = [(mean_of(c, metric), c) for c in record["conditions"] if is_baseline(c)]
     scored = [(-mean if lower_is_better else mean, c) for mean, c in means if mean is not None]
     return max(scored, key=lambda pair: pair[0], default=(0.0, None))[1]
+
+
+def seeds_of(record: Mapping[str, Any]) -> int:
+    """Answers to every example."""
+    seeds: int = (record.get("decoding") or {}).get("seeds") or 1
+    return seeds
 
 
 def with_general(record: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -237,11 +237,10 @@ def _looked_at(example: Example) -> _Asked:
         problem = str(exc)
     if isinstance(found, str):
         problem = found
-    offered = {} if isinstance(found, str) else found
     calls = example.expected.calls
     return _Asked(
         example,
-        offered,
+        {} if isinstance(found, str) else found,
         problem,
         accepts,
         _names(calls),

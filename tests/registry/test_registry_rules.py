@@ -10,6 +10,7 @@ from test_registry_gate import ADAPTER, TASK, condition, difference, figure, onl
 
 from agentlora.core.config import GateConfig, parse
 from agentlora.core.errors import ConfigError
+from agentlora.eval.record import ProbesRecord
 from agentlora.registry.rules import GENERAL, Rule, check_policy, policy_of
 from agentlora.registry.verdict import Ruling, Verdict
 
@@ -157,6 +158,25 @@ def test_general_ability_is_held_against_the_base() -> None:
         found = verdict(raw)
         assert ruled(found, "general: not worse than the base").outcome == outcome
         assert found.passed is (outcome == "pass")  # there are enough probes to decide
+
+
+@pytest.mark.parametrize(("mean", "passed"), [(-0.05, True), (-0.12, False)])
+def test_a_task_may_allow_more_of_general_ability_to_be_lost(mean: float, passed: bool) -> None:
+    task = replace(TASK, guards={GENERAL: 0.1})
+    lost = difference("base", GENERAL, mean, mean - 0.04, mean + 0.04)
+    probes = ProbesRecord(
+        n=300,
+        available=2000,
+        digest="d",
+        base=figure(0.6),
+        adapter=figure(0.6 + mean),
+        difference=lost.model_copy(update={"metric": "right"}),
+    )
+    found = verdict(record(probes=probes), task=task)
+    assert ruled(found, "general: not worse than the base").figures["value"] == pytest.approx(0.6 + mean)
+    assert found.passed is passed
+    strict = verdict(record(probes=probes), task=TASK)
+    assert not strict.passed and any("general" in reason for reason in strict.reasons)
 
 
 def test_a_guard_about_no_example_of_the_split_says_nothing() -> None:
