@@ -11,6 +11,7 @@ TASK = Task(
     evaluator="json-fields",
     headline="field_accuracy",
     floor={"schema_valid": 0.80, "field_accuracy": 0.50},
+    guards={"general": 0.10},
     defaults={
         # one group an update: all groups have the same prompt
         "training": {"max_len": 2048, "batch_size": 8, "lr": 1e-3},
