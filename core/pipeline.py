@@ -251,7 +251,7 @@ def evaluate(
             base.model_dir,
             base.chat_template,
             base.tool_call_parser,
-            max_len_tokens=_context(base, config),
+            max_len_tokens=context_of(base, config),
             max_lora_rank=rank_of(run),
             options=dict(options or {}),
         )
@@ -407,7 +407,7 @@ def adapter_digest(run: Run) -> str:
     return directory_digest(run.adapter_dir)
 
 
-def _context(base: Base, config: RunConfig) -> int:
+def context_of(base: Base, config: RunConfig) -> int:
     """Tokens that the engine has room for: a prompt of the longest kind with worked examples before it, as far as the
     base model goes.
     """

@@ -134,6 +134,20 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """An answer token by token; all but `output` is empty where that has an error.
+
+    `prompt_ids` and `ids` are the tokens of prompt and answer (the end of turn too, where there is one). `likeliest`
+    has, for every token of the answer, the log-probabilities of the likeliest tokens at its place and of itself.
+    """
+
+    output: Output
+    prompt_ids: tuple[int, ...] = ()
+    ids: tuple[int, ...] = ()
+    likeliest: tuple[Mapping[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """A metric's value for each name, in 0..1, or None where the metric does not apply to this example.
 
@@ -365,7 +379,8 @@ class BaseModel(Protocol):
 class Engine(Protocol):
     """Something that generates text. A context manager: leaving it ends everything that it started.
 
-    It may have an ``identity``: text that changes where, on the same base, its answers could (a version).
+    It may have an ``identity``: text that changes where, on the same base, its answers could (a version). And
+    ``trace(requests) -> list[Trace]``, as `generate` but token by token, for `agentlora eval parity`.
     """
 
     capabilities: Capabilities

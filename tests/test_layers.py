@@ -29,7 +29,16 @@ ALLOWED = {
 # the stages from data to publication, which reach whatever they need
 MAIN_LINE = {
     Path(f"core/{name}.py")
-    for name in ("pipeline", "resolving", "planning", "publishing", "exports", "composing", "teacher")
+    for name in (
+        "pipeline",
+        "resolving",
+        "planning",
+        "publishing",
+        "exports",
+        "composing",
+        "teacher",
+        "parity",
+    )
 }
 HEAVY = (
     "torch",

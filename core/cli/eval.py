@@ -1,14 +1,33 @@
-"""``agentlora eval TARGET``."""
+"""``agentlora eval TARGET``, and the commands below it."""
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
 
 import click
 
 from agentlora.core.cli.options import show_json
 from agentlora.core.types import Split
 
+BELOW = {"parity": "agentlora.core.cli.parity"}
+"""Command below ``eval`` → its module, where it has its name; any other word is what is evaluated."""
 
-@click.command()
+
+class _WithCommands(click.Command):
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if not args or args[0] not in BELOW:
+            return super().make_context(info_name, args, parent, **extra)
+        command: click.Command = getattr(import_module(BELOW[args[0]]), args[0])
+        return command.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+
+
+@click.command(
+    cls=_WithCommands,
+    epilog="Below it: agentlora eval parity RUN compares what vLLM and transformers answer.",
+)
 @click.argument("target")
 @click.option("--engine", help="vllm, transformers, or another engine; default: the one that will serve.")
 @click.option("--url", help="Attach to a running engine at this address instead of starting one.")

@@ -13,7 +13,7 @@ from agentlora.core.errors import ConfigError, EvalError, PluginError, boundary,
 from agentlora.core.files import read_json
 from agentlora.core.libraries import prepare_libraries, stop_ids
 from agentlora.core.provenance import cpu_name, package_version
-from agentlora.core.types import METHOD_FILE, Capabilities, EngineSpec, GenerateRequest, Output
+from agentlora.core.types import METHOD_FILE, Capabilities, EngineSpec, GenerateRequest, Output, Trace
 from agentlora.eval.engines.options import check_options
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 OPTIONS = ("device", "dtype", "batch_size", "batch_tokens")
 BATCH_SIZE = 16
+LIKELIEST = 5  # tokens of each place that a trace tells
 BATCH_TOKENS = 8192  # padded prompt tokens and new tokens of a batch: about 1 GB of activations at 135 M
 
 
@@ -149,17 +150,41 @@ class TransformersEngine:
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
         """Answer in order; a request that does not fit or fails is an Output with `error`."""
-        outputs: list[Output | None] = [None] * len(requests)
-        prompts = []
-        for place, request in enumerate(requests):
-            try:
-                prompts.append(_Prompt(place, request, self._render(request)))
-            except Exception as exc:  # a template may raise anything at all
-                outputs[place] = _failed(request, f"{type(exc).__name__}: {exc}")
+        prompts, outputs = self._prompts(requests)
         for batch in _batches(prompts, self._batch_size, self._batch_tokens, self._unpadded):
             for prompt, output in zip(batch, self._try(batch), strict=True):
                 outputs[prompt.place] = output
-        return [o for o in outputs if o is not None]
+        return [outputs[place] for place in range(len(requests))]
+
+    def trace(self, requests: Sequence[GenerateRequest]) -> list[Trace]:
+        """As `generate`, token by token. Memory has to be enough for a batch."""
+        prompts, outputs = self._prompts(requests)
+        traces = {place: Trace(output) for place, output in outputs.items()}
+        for batch in _batches(prompts, self._batch_size, self._batch_tokens, self._unpadded):
+            watch = Likeliest()
+            for row, (prompt, ids) in enumerate(zip(batch, self._new_ids(batch, [watch]), strict=True)):
+                output = self._output(prompt, ids)
+                ids = ids[: output.output_tokens]
+                likeliest = tuple(watch.at(row, place, token) for place, token in enumerate(ids))
+                traces[prompt.place] = Trace(output, tuple(prompt.ids), tuple(ids), likeliest)
+        return [traces[place] for place in range(len(requests))]
+
+    def next_logprobs(
+        self, request: GenerateRequest, ids: Sequence[int], among: Sequence[int]
+    ) -> list[float]:
+        """Log-probabilities of the tokens `among` as the next one after the request's prompt and `ids`."""
+        import torch
+
+        model = self._models.get(request.adapter or "", self._model)
+        known = torch.tensor([[*self._render(request), *ids]], device=model.device)  # [1, prompt and ids]
+        with self._using(request.adapter), torch.inference_mode():
+            logits = model(input_ids=known).logits[0, -1].float()  # [vocabulary]
+        said: list[float] = torch.log_softmax(logits, -1)[list(among)].tolist()
+        return said
+
+    def spell(self, token: int) -> str:
+        """A token as text."""
+        return str(self._tokenizer.decode([token], skip_special_tokens=False))
 
     def __enter__(self) -> TransformersEngine:
         return self
@@ -170,6 +195,16 @@ class TransformersEngine:
         gc.collect()
 
     # --- one batch ---
+
+    def _prompts(self, requests: Sequence[GenerateRequest]) -> tuple[list[_Prompt], dict[int, Output]]:
+        """What can be answered, and the errors of the others by place."""
+        prompts, failed = [], {}
+        for place, request in enumerate(requests):
+            try:
+                prompts.append(_Prompt(place, request, self._render(request)))
+            except Exception as exc:  # a template may raise anything at all
+                failed[place] = _failed(request, f"{type(exc).__name__}: {exc}")
+        return prompts, failed
 
     def _render(self, request: GenerateRequest) -> list[int]:
         """The prompt's token ids. Raises ValueError when it cannot be answered here."""
@@ -208,8 +243,12 @@ class TransformersEngine:
         return [*self._try(batch[:half]), *self._try(batch[half:])]
 
     def _run(self, batch: Sequence[_Prompt]) -> list[Output]:
+        return [self._output(p, ids) for p, ids in zip(batch, self._new_ids(batch), strict=True)]
+
+    def _new_ids(self, batch: Sequence[_Prompt], watching: Sequence[Likeliest] = ()) -> list[list[int]]:
+        """What is generated for each prompt, with what stands behind its end of turn."""
         import torch
-        from transformers import GenerationConfig
+        from transformers import GenerationConfig, LogitsProcessorList
 
         request = batch[0].request
         width = max(len(p.ids) for p in batch)
@@ -230,9 +269,10 @@ class TransformersEngine:
                 input_ids=torch.tensor(rows, device=device),  # [batch, width]
                 attention_mask=torch.tensor(mask, device=device),
                 generation_config=config,
+                logits_processor=LogitsProcessorList(watching),
             )
-        new: torch.Tensor = generated[:, width:]  # [batch, at most max_new_tokens]
-        return [self._output(p, ids) for p, ids in zip(batch, new.tolist(), strict=True)]
+        new: list[list[int]] = generated[:, width:].tolist()  # [batch, at most max_new_tokens]
+        return new
 
     def _using(self, adapter: str | None) -> AbstractContextManager[Any]:
         if adapter in self._models:
@@ -256,6 +296,23 @@ class TransformersEngine:
             prompt_tokens=len(prompt.ids),
             output_tokens=len(ids) if end is None else end + 1,
         )
+
+
+class Likeliest:
+    """Sees the logits of every step of a generation, and keeps the likeliest tokens; it changes nothing."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[list[list[float]], list[list[int]]]] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        top = scores.float().log_softmax(-1).topk(min(LIKELIEST, scores.shape[-1]))  # [batch, LIKELIEST]
+        self._steps.append((top.values.tolist(), top.indices.tolist()))
+        return scores
+
+    def at(self, row: int, place: int, token: int) -> dict[int, float]:
+        """Log-probabilities by token where `token` was taken; a greedy one is among the likeliest."""
+        values, tokens = self._steps[place]
+        return dict(zip(tokens[row], values[row], strict=True))
 
 
 def _batches(
