@@ -173,6 +173,20 @@ class ChoiceOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class Trace:
+    """An answer token by token; all but `output` is empty where that has an error.
+
+    `prompt_ids` and `ids` are the tokens of prompt and answer (the end of turn too, where there is one). `likeliest`
+    has, for every token of the answer, the log-probabilities of the likeliest tokens at its place and of itself.
+    """
+
+    output: Output
+    prompt_ids: tuple[int, ...] = ()
+    ids: tuple[int, ...] = ()
+    likeliest: tuple[Mapping[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Score:
     """A metric's value for each name, in 0..1, or None where the metric does not apply to this example.
 
@@ -434,6 +448,7 @@ class Engine(Protocol):
     kept at once when it is killed, and the engine is never left with less to do than it can. Libraries
     that ask a model in their own way need ``in_process(adapter)``, a context manager of (model, tokenizer), or
     ``endpoint(adapter)``: the address of an OpenAI-compatible API up to and with ``/v1``, and the model's name there.
+    ``trace(requests) -> list[Trace]``, as `generate` but token by token, is for `agentlora eval parity`.
     """
 
     capabilities: Capabilities

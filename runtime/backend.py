@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 class ServerSettings:
     """What a vLLM server is started with. `chat_template` is Jinja source; `served_name` is the base's name.
 
-    `kv_cache_gib` counts on a CPU only: vLLM's default there takes 92 % of the machine's memory.
+    `kv_cache_gib` counts on a CPU only: vLLM's default there takes 92 % of the machine's memory. `dtype` is what it
+    computes in; empty: bfloat16 on a CPU, the model's own elsewhere.
     """
 
     model_dir: Path
@@ -52,6 +53,7 @@ class ServerSettings:
     max_cpu_loras: int = 8
     max_lora_rank: int = 16
     kv_cache_gib: int = 1
+    dtype: str = ""
     start_timeout_s: float = 900.0
     extra_args: tuple[str, ...] = ()
 
@@ -103,8 +105,11 @@ def command_line(settings: ServerSettings, template_file: Path, port: int, build
         *("--max-cpu-loras", str(max(settings.max_cpu_loras, settings.max_loras))),
         *("--max-lora-rank", str(lora_rank_limit(settings.max_lora_rank))),
     ]
+    dtype = settings.dtype or ("bfloat16" if build == "cpu" else "")
+    if dtype:
+        command += ["--dtype", dtype]
     if build == "cpu":
-        command += ["--dtype", "bfloat16", "--enforce-eager"]  # LoRA turns compilation off on a CPU anyway
+        command += ["--enforce-eager"]  # LoRA turns compilation off on a CPU anyway
     return [*command, *settings.extra_args]
 
 
@@ -125,11 +130,11 @@ def environment(settings: ServerSettings, build: str) -> dict[str, str]:
 
 def computes_with(settings: ServerSettings) -> str:
     """Number format and device of a server with these settings on this machine, as text that differs where its answers
-    could: the format is the base's own unless `extra_args` say it.
+    could: the format is the base's own unless `dtype` or `extra_args` say it.
     """
     build = installed_build()
     place = cpu_name() if build == "cpu" else _gpu_name()
-    return " ".join((build, place, *settings.extra_args))
+    return " ".join((build, place, *filter(None, [settings.dtype]), *settings.extra_args))
 
 
 def _gpu_name() -> str:

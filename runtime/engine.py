@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from agentlora.core.errors import ConfigError, unknown
+from agentlora.core.errors import ConfigError, RuntimeFault, unknown
 from agentlora.core.grammar import calls_tag
 from agentlora.core.messages import api_messages
 from agentlora.core.parallel import as_they_come
@@ -22,6 +22,7 @@ from agentlora.core.types import (
     EngineSpec,
     GenerateRequest,
     Output,
+    Trace,
 )
 from agentlora.runtime.backend import ServerSettings, VllmServer, computes_with
 from agentlora.runtime.choices import choice_log_probs
@@ -31,9 +32,18 @@ _SERVER_OPTIONS = (
     "max_loras",
     "max_cpu_loras",
     "kv_cache_gib",
+    "dtype",
     "start_timeout_s",
     "extra_args",
 )
+
+
+_TOKEN_BY_TOKEN: JSON = {
+    "logprobs": True,
+    "top_logprobs": 5,
+    "return_token_ids": True,
+    "return_tokens_as_token_ids": True,  # of the likeliest too, which are told by their text else
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +70,11 @@ class VllmEngineFactory:
             RuntimeFault: the server did not start, or the one to attach to does not answer.
         """
         options, settings = _unpack(spec)
+        connections = max(64, options.concurrency)
         if options.url:
-            engine = VllmEngine(VllmClient(options.url, options.timeout_s), None, options.concurrency)
+            engine = VllmEngine(
+                VllmClient(options.url, options.timeout_s, connections), None, options.concurrency
+            )
             if engine.root and engine.root.is_dir() and not engine.root.samefile(spec.model_dir):
                 engine.__exit__()
                 raise ConfigError(
@@ -70,7 +83,7 @@ class VllmEngineFactory:
                 )
             return engine
         server = VllmServer(settings, options.log).start()
-        client = VllmClient(server.url, options.timeout_s)
+        client = VllmClient(server.url, options.timeout_s, connections)
         return VllmEngine(client, server, options.concurrency, computes_with(settings))
 
 
@@ -140,6 +153,17 @@ class VllmEngine:
         """(address up to and with ``/v1``, name of the model there) of an adapter, or of the base."""
         return f"{self.url}/v1", adapter or self.base
 
+    def trace(self, requests: Sequence[GenerateRequest]) -> list[Trace]:
+        """As `generate`, token by token."""
+        with ThreadPoolExecutor(max_workers=self._concurrency) as pool:
+            return list(pool.map(self._traced, requests))
+
+    def _traced(self, request: GenerateRequest) -> Trace:
+        try:
+            return read_trace(request.id, self.client.chat(chat_body(request, self.base) | _TOKEN_BY_TOKEN))
+        except Exception as exc:  # as for `_one`
+            return Trace(Output(request.id, "", "error", error=f"{type(exc).__name__}: {exc}"))
+
     def __enter__(self) -> VllmEngine:
         return self
 
@@ -189,6 +213,29 @@ def read_answer(request_id: str, answer: JSON) -> Output:
         prompt_tokens=int(usage.get("prompt_tokens") or 0),
         output_tokens=int(usage.get("completion_tokens") or 0),
     )
+
+
+def read_trace(request_id: str, answer: JSON) -> Trace:
+    """The first choice of a chat completion that was asked for with `_TOKEN_BY_TOKEN`.
+
+    Raises:
+        RuntimeFault: the server tells no tokens; else what reading something else raises.
+    """
+    choice = answer["choices"][0]
+    ids, prompt = choice.get("token_ids"), answer.get("prompt_token_ids")
+    if not isinstance(ids, list) or not isinstance(prompt, list):
+        raise RuntimeFault(
+            "the server does not tell its answer's tokens (`return_token_ids`): it is no vLLM, or too old a one"
+        )
+    places = (choice.get("logprobs") or {}).get("content") or []
+    likeliest = tuple(
+        {
+            int(said["token"].removeprefix("token_id:")): float(said["logprob"])
+            for said in (place, *place["top_logprobs"])
+        }
+        for place in places
+    )
+    return Trace(read_answer(request_id, answer), tuple(map(int, prompt)), tuple(map(int, ids)), likeliest)
 
 
 def _unpack(spec: EngineSpec) -> tuple[EngineOptions, ServerSettings]:

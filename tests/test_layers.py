@@ -39,6 +39,7 @@ MAIN_LINE = {
         "composing",
         "teacher",
         "suites",
+        "parity",
     )
 }
 HEAVY = (

@@ -10,6 +10,7 @@ import click
 
 from agentlora.core.cli.eval_diff import diff
 from agentlora.core.cli.options import show_json
+from agentlora.core.cli.parity import parity
 from agentlora.core.types import Split
 
 REFUSED = 3  # exit status: the evaluation went well, and the gate refused what it found
@@ -241,3 +242,4 @@ def _write(record: Any, verdict: Any, skill: str, junit: Path | None, markdown: 
 
 
 eval.add_command(diff)
+eval.add_command(parity)

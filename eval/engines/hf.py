@@ -23,6 +23,7 @@ from agentlora.core.types import (
     EngineSpec,
     GenerateRequest,
     Output,
+    Trace,
 )
 from agentlora.eval.engines import choices, grammars
 from agentlora.eval.engines.answer_nats import Given, mean_nats
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 OPTIONS = ("device", "dtype", "batch_size", "batch_tokens")
 BATCH_SIZE = 16
+LIKELIEST = 5  # tokens of each place that a trace tells
 BATCH_TOKENS = 8192  # padded prompt tokens and new tokens of a batch: about 1 GB of activations at 135 M
 
 
@@ -194,6 +196,36 @@ class TransformersEngine:
                 )
         return [o for o in outputs if o is not None]
 
+    def trace(self, requests: Sequence[GenerateRequest]) -> list[Trace]:
+        """As `generate`, token by token. Memory has to be enough for a batch."""
+        prompts, outputs = self._prompts(requests)
+        traces = {place: Trace(output) for place, output in outputs.items()}
+        for batch in _batches(prompts, self._batch_size, self._batch_tokens, self._unpadded):
+            watch = Likeliest()
+            for row, (prompt, ids) in enumerate(zip(batch, self._new_ids(batch, [watch]), strict=True)):
+                output = self._output(prompt, ids)
+                ids = ids[: output.output_tokens]
+                likeliest = tuple(watch.at(row, place, token) for place, token in enumerate(ids))
+                traces[prompt.place] = Trace(output, tuple(prompt.ids), tuple(ids), likeliest)
+        return [traces[place] for place in range(len(requests))]
+
+    def next_logprobs(
+        self, request: GenerateRequest, ids: Sequence[int], among: Sequence[int]
+    ) -> list[float]:
+        """Log-probabilities of the tokens `among` as the next one after the request's prompt and `ids`."""
+        import torch
+
+        model = self._models.get(request.adapter or "", self._model)
+        known = torch.tensor([[*self._render(request), *ids]], device=model.device)  # [1, prompt and ids]
+        with self._using(request.adapter), torch.inference_mode():
+            logits = model(input_ids=known).logits[0, -1].float()  # [vocabulary]
+        said: list[float] = torch.log_softmax(logits, -1)[list(among)].tolist()
+        return said
+
+    def spell(self, token: int) -> str:
+        """A token as text."""
+        return str(self._tokenizer.decode([token], skip_special_tokens=False))
+
     def answer_nats(self, requests: Sequence[GenerateRequest], answers: Sequence[JSON]) -> list[float | str]:
         """See `agentlora.eval.nats.TellsNats`; the end of the turn is one of an answer's tokens."""
         found: list[float | str] = ["not asked"] * len(requests)
@@ -232,17 +264,23 @@ class TransformersEngine:
 
     def _answers(self, requests: Sequence[GenerateRequest]) -> Iterator[tuple[int, Output]]:
         """(place in `requests`, output), as they are there."""
-        prompts = []
-        for place, request in enumerate(requests):
-            try:
-                prompts.append(_Prompt(place, request, self._render(request), self._grammars.of(request)))
-            except Exception as exc:  # a template may raise anything at all
-                yield place, _failed(request, f"{type(exc).__name__}: {exc}")
+        prompts, failed = self._prompts(requests)
+        yield from failed.items()
         for batch in _batches(prompts, self._batch_size, self._batch_tokens, self._unpadded):
             for prompt, output in zip(batch, self._try(batch), strict=True):
                 yield prompt.place, output
 
     # --- one batch ---
+
+    def _prompts(self, requests: Sequence[GenerateRequest]) -> tuple[list[_Prompt], dict[int, Output]]:
+        """What can be answered, and the errors of the others by place."""
+        prompts, failed = [], {}
+        for place, request in enumerate(requests):
+            try:
+                prompts.append(_Prompt(place, request, self._render(request), self._grammars.of(request)))
+            except Exception as exc:  # a template may raise anything at all
+                failed[place] = _failed(request, f"{type(exc).__name__}: {exc}")
+        return prompts, failed
 
     def _render(self, request: GenerateRequest) -> list[int]:
         """The prompt's token ids. Raises ValueError when it cannot be answered here."""
@@ -346,8 +384,15 @@ class TransformersEngine:
         return [*self._try(batch[:half]), *self._try(batch[half:])]
 
     def _run(self, batch: Sequence[_Prompt]) -> list[Output]:
+        began = time.perf_counter()
+        answers = self._new_ids(batch)
+        took = round(time.perf_counter() - began, 4)
+        return [self._output(p, ids, took) for p, ids in zip(batch, answers, strict=True)]
+
+    def _new_ids(self, batch: Sequence[_Prompt], watching: Sequence[Likeliest] = ()) -> list[list[int]]:
+        """What is generated for each prompt, with what stands behind its end of turn."""
         import torch
-        from transformers import GenerationConfig
+        from transformers import GenerationConfig, LogitsProcessorList
 
         request = batch[0].request
         width = max(len(p.ids) for p in batch)
@@ -365,18 +410,15 @@ class TransformersEngine:
             torch.manual_seed(request.seed)  # the batch is the same one for the same requests
         model = self._models.get(request.adapter or "", self._model)
         device = model.device
-        began = time.perf_counter()
         with self._using(request.adapter), torch.inference_mode():
             generated = model.generate(
                 input_ids=torch.tensor(rows, device=device),  # [batch, width]
                 attention_mask=torch.tensor(mask, device=device),
                 generation_config=config,
-                logits_processor=grammars.held([p.grammar for p in batch]),
+                logits_processor=LogitsProcessorList([*grammars.held([p.grammar for p in batch]), *watching]),
             )
-        new: torch.Tensor = generated[:, width:]  # [batch, at most max_new_tokens]
-        answers = new.tolist()  # waits for the device
-        took = round(time.perf_counter() - began, 4)
-        return [self._output(p, ids, took) for p, ids in zip(batch, answers, strict=True)]
+        new: list[list[int]] = generated[:, width:].tolist()  # [batch, at most max_new_tokens]
+        return new
 
     def _using(self, adapter: str | None) -> AbstractContextManager[Any]:
         if adapter in self._models:
@@ -401,6 +443,23 @@ class TransformersEngine:
             output_tokens=len(ids) if end is None else end + 1,
             latency_s=seconds,
         )
+
+
+class Likeliest:
+    """Sees the logits of every step of a generation, and keeps the likeliest tokens; it changes nothing."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[list[list[float]], list[list[int]]]] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        top = scores.float().log_softmax(-1).topk(min(LIKELIEST, scores.shape[-1]))  # [batch, LIKELIEST]
+        self._steps.append((top.values.tolist(), top.indices.tolist()))
+        return scores
+
+    def at(self, row: int, place: int, token: int) -> dict[int, float]:
+        """Log-probabilities by token where `token` was taken; a greedy one is among the likeliest."""
+        values, tokens = self._steps[place]
+        return dict(zip(tokens[row], values[row], strict=True))
 
 
 def _batches(

@@ -3,7 +3,8 @@
 The name of the model that answers decides the first token, so that an adapter differs from the base unless its
 folder holds a file called ``silent``. A user message may ask for trouble: ``slow`` (tokens without end),
 ``break`` (the connection breaks), ``garble`` (half a JSON text), ``garble gzip`` (compressed, and not), ``garble deep``
-(arrays without end), ``garble content`` (an answer whose text is none).
+(arrays without end), ``garble content`` (an answer whose text is none). A server with `silent_tokens` does
+not tell tokens.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class FakeVllm:
     most_in_flight: int = 0
     url: str = ""
     root: str | None = None
+    silent_tokens: bool = False
 
     def app(self) -> Starlette:
         return Starlette(
@@ -102,6 +104,8 @@ class FakeVllm:
         model = body["model"]
         if model != self.base and model not in self.adapters:
             return _error(404, f"The model `{model}` does not exist.")
+        if body.get("return_token_ids") and not self.silent_tokens:
+            return JSONResponse(_traced(model, str(body["messages"][-1].get("content"))))
         if body.get("logprobs"):
             return JSONResponse(_answer(model, "x") | {"choices": [self._logprobs(model)]})
         self.chats.append(body)
@@ -211,6 +215,25 @@ def _answer(model: str, text: str) -> dict[str, Any]:
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
     }
+
+
+def _traced(model: str, prompt: str) -> dict[str, Any]:
+    """An answer as vLLM tells it token by token; every character is a token."""
+    text = f"{model}: {prompt}"
+    content = [
+        {
+            "token": f"token_id:{ord(character)}",
+            "logprob": -0.25,
+            "top_logprobs": [
+                {"token": f"token_id:{ord(character)}", "logprob": -0.25},
+                {"token": "token_id:7", "logprob": -2.0},
+            ],
+        }
+        for character in text
+    ]
+    answer = _answer(model, text)
+    answer["choices"][0] |= {"token_ids": [ord(c) for c in text], "logprobs": {"content": content}}
+    return answer | {"prompt_token_ids": [ord(c) for c in prompt]}
 
 
 def _call(model: str, name: str, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -77,6 +77,18 @@ def test_a_schema_constrains_the_answer(factory: Any, backend: FakeVllm) -> None
     assert output.text == '{"type": "object"}'
 
 
+def test_an_answer_is_told_token_by_token(factory: Any, backend: FakeVllm) -> None:
+    with factory.open(spec(url=backend.url)) as engine:
+        good, bad = engine.trace([request(0, "hi"), request(1, adapter="nobody")])
+        backend.silent_tokens = True
+        (silent,) = engine.trace([request(2)])
+    assert (good.output.id, good.output.text, good.output.prompt_tokens) == ("0", "base: hi", 7)
+    assert (bytes(good.prompt_ids), bytes(good.ids)) == (b"hi", b"base: hi")
+    assert good.likeliest == tuple({ord(c): -0.25, 7: -2.0} for c in "base: hi")
+    assert "does not exist" in str(bad.output.error)
+    assert "does not tell its answer's tokens" in str(silent.output.error)
+
+
 def test_calls_of_earlier_turns_are_sent_as_the_api_wants_them(factory: Any, backend: FakeVllm) -> None:
     call = {"type": "function", "function": {"name": "f", "arguments": {"city": "Zürich"}}}
     messages = (
@@ -193,6 +205,24 @@ def test_the_rank_of_a_runs_adapter_reaches_the_server(tmp_path: Path) -> None:
     assert line[line.index("--max-lora-rank") + 1] == "32"
 
 
+@pytest.mark.parametrize(
+    ("build", "dtype", "said"),
+    [
+        ("cpu", "", ["bfloat16"]),
+        ("cpu", "float32", ["float32"]),
+        ("gpu", "", []),
+        ("gpu", "float32", ["float32"]),
+    ],
+)
+def test_the_number_format_reaches_the_server(
+    build: str, dtype: str, said: list[str], tmp_path: Path
+) -> None:
+    options = {"dtype": dtype} if dtype else {}
+    _, settings = _unpack(EngineSpec(tmp_path, "", options=options))
+    line = command_line(settings, tmp_path / "t.jinja", 1, build)
+    assert [line[place + 1] for place, word in enumerate(line) if word == "--dtype"] == said
+
+
 def test_a_server_with_another_model_is_not_attached_to(
     factory: Any, backend: FakeVllm, tmp_path: Path
 ) -> None:
@@ -217,11 +247,16 @@ def test_servers_that_compute_in_another_way_have_another_identity(
 ) -> None:
     """A base's kept answers must not stand beside an adapter's on another device or in another number format."""
     found = set()
-    for build, extra in (("cpu", ()), ("gpu", ()), ("gpu", ("--dtype", "float16"))):
+    for build, extra, dtype in (
+        ("cpu", (), ""),
+        ("cpu", (), "float32"),
+        ("gpu", (), ""),
+        ("gpu", ("--dtype", "float16"), ""),
+    ):
         monkeypatch.setattr("agentlora.runtime.backend.installed_build", lambda build=build: build)
-        settings = ServerSettings(tmp_path, "", extra_args=extra)
+        settings = ServerSettings(tmp_path, "", dtype=dtype, extra_args=extra)
         engine = VllmEngine(VllmClient(backend.url), None, how=computes_with(settings))
         found.add(engine.identity)
         engine.__exit__()
-    assert len(found) == 3
+    assert len(found) == 4
     assert not any(backend.url in identity for identity in found)
