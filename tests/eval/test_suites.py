@@ -483,6 +483,7 @@ def test_what_inspect_cannot_do_is_told(run: Run, words: Path) -> None:
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[str]:
     """Our gateway, before a server that calls the first tool with the request's text."""
+    pytest.importorskip("inspect_ai", reason=NO_INSPECT)
     from openai_server import FakeVllm, serving
 
     from agentlora.registry.store import Registry
@@ -513,7 +514,6 @@ def test_inspects_own_command_judges_our_data_over_our_gateway(
     run: Run, gateway: str, tmp_path: Path
 ) -> None:
     """``inspect eval agentlora/skill`` in a process of its own, against a real HTTP endpoint."""
-    pytest.importorskip("inspect_ai", reason=NO_INSPECT)
     import os
     import subprocess
 
