@@ -514,7 +514,6 @@ def test_inspects_own_command_judges_our_data_over_our_gateway(
     run: Run, gateway: str, tmp_path: Path
 ) -> None:
     """``inspect eval agentlora/skill`` in a process of its own, against a real HTTP endpoint."""
-    pytest.importorskip("inspect_ai", reason=NO_INSPECT)
     import os
     import subprocess
 
