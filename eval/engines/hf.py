@@ -415,7 +415,9 @@ class TransformersEngine:
                 input_ids=torch.tensor(rows, device=device),  # [batch, width]
                 attention_mask=torch.tensor(mask, device=device),
                 generation_config=config,
-                logits_processor=LogitsProcessorList([*grammars.held([p.grammar for p in batch]), *watching]),
+                logits_processor=LogitsProcessorList(
+                    [*(grammars.held([p.grammar for p in batch]) or ()), *watching]
+                ),
             )
         new: list[list[int]] = generated[:, width:].tolist()  # [batch, at most max_new_tokens]
         return new
@@ -428,7 +430,7 @@ class TransformersEngine:
             return nullcontext()
         return self._model.disable_adapter() if self._loads else nullcontext()
 
-    def _output(self, prompt: _Prompt, ids: list[int], seconds: float) -> Output:
+    def _output(self, prompt: _Prompt, ids: list[int], seconds: float | None = None) -> Output:
         ids = ids[: prompt.request.max_tokens]
         end = next((i for i, token in enumerate(ids) if token in self._stops), None)
         # Call marks may be special tokens, so none is skipped; the end of turn is cut off instead.
