@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-HANGS = 6.0  # seconds
+HANGS = 10.0  # seconds
 
 
 @dataclass
