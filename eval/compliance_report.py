@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from agentlora.eval.compliance import DECISIONS, FORMS, XSD
+from agentlora.eval.page import text as shown
 from agentlora.eval.record import (
     ComplianceRecord,
     ConditionRecord,
@@ -197,14 +197,14 @@ def html(record: Record, table: Table) -> str:
     parts = []
     if kinds:
         parts += [
-            f'<h2 id="compliance">{TITLE}</h2><p class="soft">{escape(NOTE)}</p>',
+            f'<h2 id="compliance">{TITLE}</h2><p class="soft">{shown(NOTE)}</p>',
             _by_keyword(found, kinds, table),
         ]
         parts += [_undecided(c, compliance) for c, compliance in found if compliance.undecided]
         parts += [_worst(c, compliance) for c, compliance in found if compliance.paths]
     if record.constraints:
         parts.append(
-            f'<h2 id="constraints">Free and constrained decoding</h2><p class="soft">{escape(GRAMMAR)}</p>'
+            f'<h2 id="constraints">Free and constrained decoding</h2><p class="soft">{shown(GRAMMAR)}</p>'
         )
         parts += [_pair(pair, record, table) for pair in record.constraints]
     return f'<section class="compliance">{"".join(parts)}</section>' if parts else ""
@@ -218,21 +218,21 @@ def _by_keyword(found: Judged, kinds: Sequence[tuple[str, str, bool]], table: Ta
     rows = [f'<tr class="headline"><th>Fits its schema</th>{valid}</tr>']
     for keyword, branch, counts in kinds:
         cells = "".join(_keyword_cell(_count(c, keyword, branch), c) for _, c in found)
-        rows.append(f"<tr><th>{escape(_row_name(keyword, branch, counts))}</th>{cells}</tr>")
+        rows.append(f"<tr><th>{shown(_row_name(keyword, branch, counts))}</th>{cells}</tr>")
     return table(("", *(c.name for c, _ in found)), rows)
 
 
 def _keyword_cell(count: KeywordCount | None, compliance: ComplianceRecord) -> str:
     if count is None:
         return f'<td class="soft">{NOTHING}</td>'
-    shown = _share(count, compliance)
+    share = _share(count, compliance)
     places = f"at {count.paths} paths" if count.paths > 1 else ""
-    return f"<td>{shown}<small>{places}</small></td>"
+    return f"<td>{share}<small>{places}</small></td>"
 
 
 def _undecided(condition: ConditionRecord, compliance: ComplianceRecord) -> str:
     said = f"{condition.name}: {compliance.valid.unscored} answers are undecided: {compliance.undecided}"
-    return f'<p class="note warn">{escape(said)}</p>'
+    return f'<p class="note warn">{shown(said)}</p>'
 
 
 def _worst(condition: ConditionRecord, compliance: ComplianceRecord) -> str:
@@ -240,25 +240,23 @@ def _worst(condition: ConditionRecord, compliance: ComplianceRecord) -> str:
     more = f" and {compliance.more_paths} more" if compliance.more_paths else ""
     count = f"<span>worst paths, {len(compliance.paths)}{more}</span>"
     opened = " open" if condition.adapter and not condition.aside else ""
-    title = f"<summary>{escape(condition.name)} {count}</summary>"
+    title = f"<summary>{shown(condition.name)} {count}</summary>"
     return f'<details class="card group"{opened}>{title}<div class="paths">{items}</div></details>'
 
 
 def _path(path: PathCount) -> str:
     nearest = ""
     if path.given is not None and path.keyword not in FORMS and path.keyword != "no_call":
-        to = (
-            f", nearest valid <code>{escape(_short(path.nearest))}</code>" if path.nearest is not None else ""
-        )
-        nearest = f'<span class="given">given <code>{escape(_short(path.given))}</code>{to}</span>'
+        to = f", nearest valid <code>{shown(_short(path.nearest))}</code>" if path.nearest is not None else ""
+        nearest = f'<span class="given">given <code>{shown(_short(path.given))}</code>{to}</span>'
     answers = f"{path.answers} answer{'s' if path.answers > 1 else ''}"
     ids = ", ".join(path.samples)
     return (
-        f'<details class="fail"><summary><span class="chip">{escape(_row_name(path.keyword, path.branch, path.counts))}'
-        f'</span> <code>{escape(path.path)}</code> <span class="why">{escape(path.said)}</span> '
+        f'<details class="fail"><summary><span class="chip">{shown(_row_name(path.keyword, path.branch, path.counts))}'
+        f'</span> <code>{shown(path.path)}</code> <span class="why">{shown(path.said)}</span> '
         f'<span class="soft">{answers}</span>{nearest}</summary><div class="body">'
-        f'<p class="role">an answer</p><pre>{escape(path.output or "(nothing)")}</pre>'
-        f'<p class="note">{escape(ids)}</p></div></details>'
+        f'<p class="role">an answer</p><pre dir="auto">{shown(path.output or "(nothing)")}</pre>'
+        f'<p class="note">{shown(ids)}</p></div></details>'
     )
 
 
@@ -268,7 +266,7 @@ def _pair(pair: ConstraintRecord, record: Record, table: Table) -> str:
         figures = "".join(
             f"<td>{mean_text(f)}<small>{interval(f)}</small></td>" for f in (row.free, row.constrained)
         )
-        rows.append(f"<tr><th>{escape(measure(row, record))}</th>{figures}{_difference(row, record)}</tr>")
+        rows.append(f"<tr><th>{shown(measure(row, record))}</th>{figures}{_difference(row, record)}</tr>")
     return table(("", pair.free, pair.constrained, "difference"), rows)
 
 
