@@ -21,8 +21,11 @@ setup:
 demo: setup
 	@$(BIN)/python examples/demo.py
 
+# Two at a time, a file at a time: most tests keep one core busy.
+TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
 test: setup
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(TESTS)
 
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow $(ARGS)
@@ -31,7 +34,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest $(ARGS)
+	$(TESTS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
