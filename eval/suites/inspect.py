@@ -164,17 +164,22 @@ def _evaluate(request: SuiteRequest, adapter: str | None) -> list[Any]:
     from inspect_ai import eval as inspect_eval
 
     name = adapter or "base"
-    logs = inspect_eval(
-        request.what,
-        model=model_on(request.engine, adapter, name, request.max_tokens),
-        limit=request.limit,
-        seed=request.seed,
-        display="none",
-        log_dir=str(request.folder / "inspect-logs"),
-        log_level="error",
-        fail_on_error=False,
-        score_display=False,
-    )
+    try:
+        logs = inspect_eval(
+            request.what,
+            model=model_on(request.engine, adapter, name, request.max_tokens),
+            limit=request.limit,
+            seed=request.seed,
+            display="none",
+            log_dir=str(request.folder / "inspect-logs"),
+            log_level="error",
+            fail_on_error=False,
+            score_display=False,
+        )
+    except Exception as exc:
+        if type(exc).__name__ == "PrerequisiteError":  # its class for what the user can mend; not exported
+            raise ConfigError(f"Inspect AI cannot run {request.what!r}: {exc}") from exc
+        raise
     if not logs:
         raise ConfigError(
             f"Inspect AI finds no task {request.what!r}. `inspect list tasks` shows a folder's."

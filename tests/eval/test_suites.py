@@ -478,6 +478,10 @@ def test_what_inspect_cannot_do_is_told(run: Run, words: Path) -> None:
         parse_suites(default_plugins(), ["inspect"])
     with pytest.raises(ConfigError, match=r"no file 'gone\.py'"):
         parse_suites(default_plugins(), ["inspect:gone.py@task"])
+    evaluate(run, default_plugins())
+    for what in ("no_such/task", f"{words}@no_such"):
+        with pytest.raises(ConfigError, match="no_such"):
+            add_suites(run, default_plugins(), [f"inspect:{what}"])
 
 
 @pytest.fixture
