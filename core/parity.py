@@ -86,19 +86,17 @@ def check_parity(
         made.add_adapter(name, run.adapter_dir)
         return made
 
-    def told(engine: str, step: int) -> None:
-        run.tell("step", f"parity {dtype} {engine}", {"step": step, "total_steps": len(requests)})
+    def asking(engine: str) -> None:
+        run.tell("note", "parity", {"message": f"{engine} answers {len(requests)} requests in {dtype}"})
 
     with ExitStack() as stack:
-        told(engine_name, 0)
+        asking(engine_name)
         left = opened(stack, engine_name, dtype, options or {}).trace(requests)
-        told(engine_name, len(requests))
     _refuse_failed(engine_name, left)
     with ExitStack() as stack:
-        told(REFERENCE, 0)
+        asking(REFERENCE)
         reference = opened(stack, REFERENCE, dtype, {})
         right = reference.trace(requests)
-        told(REFERENCE, len(requests))
         judge = reference
         if dtype != EXACT:
             stack.close()

@@ -14,7 +14,7 @@ from agentlora.core.types import JSON, Example, Expected, Output, Score, ToolCal
 from agentlora.eval.calls import Answer, canonical, parse_answer, render_calls
 
 MISSING_CASE = "missing"
-REMEMBERED = 20_000  # examples
+REMEMBERED = 4096  # examples
 
 Offered: TypeAlias = Mapping[str, schema.Validator] | str
 """The validator of every offered tool's arguments by its name, or what is wrong with a tool."""
