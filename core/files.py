@@ -102,9 +102,8 @@ def _finite(digits: str) -> float:
     return number if math.isfinite(number) else _refuse(digits)
 
 
-_DECODER = json.JSONDecoder(
-    parse_constant=_refuse, parse_float=_finite
-)  # made once: that takes as long as a call
+# made once: making one takes as long as reading a tool call
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 _SHALLOW = 200  # brackets that cannot nest too deeply to be written again
 
 

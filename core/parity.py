@@ -15,7 +15,7 @@ from agentlora.core.resolving import served_places
 from agentlora.core.run import Run
 from agentlora.core.teacher import rank_of
 from agentlora.core.types import Engine, EngineSpec, GenerateRequest, Split, Trace
-from agentlora.eval.parity import Parity, compare
+from agentlora.eval.parity import MOST_GAP, Parity, compare
 
 REFERENCE = "transformers"
 EXACT = "float32"
@@ -28,6 +28,7 @@ def check_parity(
     dtype: str = EXACT,
     n: int = 100,
     max_tokens: int = 64,
+    most_gap: float = MOST_GAP,
     split: Split = "dev",
     engine_name: str = "vllm",
     options: Mapping[str, Any] | None = None,
@@ -37,6 +38,7 @@ def check_parity(
     Where the answers part, transformers weighs the two tokens in float32. One model is in memory at a time.
 
     Args:
+        most_gap: what a gap has to be under, in nat; in float32 the number of equal answers counts instead.
         options: of `engine_name`, for example the ``url`` of a server that computes in `dtype`.
 
     Raises:
@@ -84,19 +86,17 @@ def check_parity(
         made.add_adapter(name, run.adapter_dir)
         return made
 
-    def told(engine: str, step: int) -> None:
-        run.tell("step", f"parity {dtype} {engine}", {"step": step, "total_steps": len(requests)})
+    def asking(engine: str) -> None:
+        run.tell("note", "parity", {"message": f"{engine} answers {len(requests)} requests in {dtype}"})
 
     with ExitStack() as stack:
-        told(engine_name, 0)
+        asking(engine_name)
         left = opened(stack, engine_name, dtype, options or {}).trace(requests)
-        told(engine_name, len(requests))
     _refuse_failed(engine_name, left)
     with ExitStack() as stack:
-        told(REFERENCE, 0)
+        asking(REFERENCE)
         reference = opened(stack, REFERENCE, dtype, {})
         right = reference.trace(requests)
-        told(REFERENCE, len(requests))
         judge = reference
         if dtype != EXACT:
             stack.close()
@@ -109,6 +109,7 @@ def check_parity(
             sides=(engine_name, REFERENCE),
             judge=judge.next_logprobs,
             spell=judge.spell,
+            most_gap=most_gap,
         )
 
 

@@ -24,9 +24,8 @@ MISSING: Any = object()
 MOST_CHARACTERS = 2_000_000  # of one JSON value in an answer
 MOST_DEPTH = 200  # of values in values; jsonschema_rs goes to 254, and comparing recurses
 _THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
-_PLAIN = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":")
-).encode  # made once: a call costs as much as making it
+# made once: making one takes as long as writing a tool call
+_PLAIN = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)

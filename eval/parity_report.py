@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from agentlora.eval.metrics import wilson
-from agentlora.eval.parity import LEAST_EQUAL, MOST_GAP, Mismatch, Parity, Step
+from agentlora.eval.parity import LEAST_EQUAL, Mismatch, Parity, Step
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,7 +45,7 @@ def headline(parity: Parity) -> str:
 def _wanted(parity: Parity) -> str:
     if parity.dtype == "float32":
         return f"at least {LEAST_EQUAL:.0%} equal"
-    return f"where answers part, no token is likelier by {MOST_GAP} nat or more"
+    return f"where answers part, no token is likelier by {parity.most_gap} nat or more"
 
 
 def _mismatch(parity: Parity, mismatch: Mismatch) -> list[RenderableType]:

@@ -18,7 +18,7 @@ from agentlora.eval.scorers.equality import BY_SCHEMA, Comparing, Comparison, an
 
 MISSING_CASE = "missing"
 MOST_NAMED = 5  # calls, in a reason
-REMEMBERED = 20_000  # examples
+REMEMBERED = 4096  # examples
 
 Offered: TypeAlias = Mapping[str, schema.Validator] | str
 """The validator of every offered tool's arguments by its name, or what is wrong with a tool."""

@@ -143,6 +143,7 @@ def test_another_adapter_is_seen_token_by_token(run: Run, with_engine: Any) -> N
             weighed[0] - weighed[1], abs=1e-4
         )  # the honest side took the likelier one
     assert parity["gap_nat"]["most"] > 0.1
+    assert parity["most_gap"] == 0.1
 
 
 def test_a_mismatch_is_shown(run: Run, with_engine: Any) -> None:
@@ -278,6 +279,11 @@ def test_in_bfloat16_the_choice_has_to_be_near(gap: float, holds: bool) -> None:
     parity = compared([OTHER, OTHER, SAME], gap)
     assert (parity.equal, not parity.problems()) == (1, holds)
     assert parity.gaps == pytest.approx([gap, gap])
+
+
+def test_how_near_is_the_users_to_say() -> None:
+    assert compared([OTHER], gap=0.2).problems()
+    assert not replace(compared([OTHER], gap=0.2), most_gap=0.25).problems()
 
 
 def test_where_one_answer_ends_there_are_no_two_tokens_to_weigh() -> None:
