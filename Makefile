@@ -21,8 +21,8 @@ setup:
 demo: setup
 	@$(BIN)/python examples/demo.py
 
-# Two at a time, a file at a time: most tests keep one core busy.
-TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+# Two at a time, a file at a time, a thread each: more threads than cores wait for each other.
+TESTS = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test: setup
 	@$(TESTS)
