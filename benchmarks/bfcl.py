@@ -49,9 +49,10 @@ def self_check() -> int:
 
 def evaluate(args: argparse.Namespace, examples: Sequence[Example]) -> tuple[str, list[JSON]]:
     """A heading, and one sample for each condition and example."""
+    from agentlora.core.evaluating import adapter_digest
     from agentlora.core.home import home
     from agentlora.core.manager import default_plugins
-    from agentlora.core.pipeline import adapter_digest, base_facts
+    from agentlora.core.pipeline import base_facts
     from agentlora.core.run import open_run
     from agentlora.core.types import EngineSpec
     from agentlora.eval.conditions import Condition

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from agentlora.core import types
+from agentlora.core import suite_types, types
 from agentlora.core.errors import ConfigError, MissingExtra, PluginError, unknown
 
 # hook name → (kind, what to call one of them in a message)
@@ -32,7 +32,7 @@ _CONTRACTS: dict[str, type] = {
     "trainers": types.Trainer,
     "engines": types.EngineFactory,
     "evaluators": types.Evaluator,
-    "suites": types.Suite,
+    "suites": suite_types.Suite,
     "routers": types.Router,
 }
 _PART = r"[a-z0-9]+(?:[._-][a-z0-9]+)*"

@@ -12,9 +12,10 @@ from typing import Any
 from agentlora.core.config import MethodConfig
 from agentlora.core.data import card_of, leak_keys, refuse_leaks, split_digest
 from agentlora.core.errors import ConfigError, unknown
+from agentlora.core.evaluating import adapter_digest
 from agentlora.core.files import directory_atomic, read_json, sha256_json, write_json
 from agentlora.core.manager import Plugins
-from agentlora.core.pipeline import adapter_digest, directory_digest
+from agentlora.core.pipeline import directory_digest
 from agentlora.core.run import Run, create_run, list_runs, open_run
 from agentlora.core.types import Example, RunEvent, Split
 

@@ -9,10 +9,11 @@ from tempfile import TemporaryDirectory
 
 from agentlora.core.data import card_of
 from agentlora.core.errors import ConfigError, unknown
+from agentlora.core.evaluating import adapter_digest, take
 from agentlora.core.files import read_json, write_atomic, write_json
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
-from agentlora.core.pipeline import adapter_digest, refuse_another_base, take
+from agentlora.core.pipeline import refuse_another_base
 from agentlora.core.run import Run
 from agentlora.core.types import METHOD_FILE
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from agentlora.core.errors import ConfigError, EvalError, boundary
+from agentlora.core.evaluating import adapter_digest, context_of, take
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
-from agentlora.core.pipeline import adapter_digest, context_of, refuse_another_base, take
+from agentlora.core.pipeline import refuse_another_base
 from agentlora.core.resolving import served_places
 from agentlora.core.run import Run
 from agentlora.core.teacher import rank_of

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from agentlora.core.config import GateConfig, merge, parse, read_yaml
 from agentlora.core.data import card_of, split_digest
 from agentlora.core.errors import ConfigError, PluginError, boundary
+from agentlora.core.evaluating import adapter_digest
 from agentlora.core.examples import evenly
 from agentlora.core.files import read_json, sha256_file, sha256_json, write_json
 from agentlora.core.manager import Plugins
-from agentlora.core.pipeline import adapter_digest
 from agentlora.core.resolving import served_places
 from agentlora.core.run import Run
 from agentlora.core.served import served_facts, served_now

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.errors import ConfigError, EvalError, boundary
-from agentlora.core.files import sha256_bytes, write_atomic
-from agentlora.core.home import home
-from agentlora.core.manager import Plugins
-from agentlora.core.pipeline import (
+from agentlora.core.evaluating import (
     adapter_digest,
     context_of,
     engine_for,
     eval_folder,
-    refuse_another_base,
     write_reports,
 )
+from agentlora.core.files import sha256_bytes, write_atomic
+from agentlora.core.home import home
+from agentlora.core.manager import Plugins
+from agentlora.core.pipeline import refuse_another_base
 from agentlora.core.run import Run
-from agentlora.core.types import EngineSpec, Split, SuiteRequest, SuiteResult
+from agentlora.core.suite_types import SuiteRequest, SuiteResult
+from agentlora.core.types import EngineSpec, Split
 
 FOLDER = "suites"  # beside the record: what suites write, and every sample's scores
 

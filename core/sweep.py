@@ -10,10 +10,11 @@ from typing import Any
 
 from agentlora.core.config import RunConfig, parse_sets
 from agentlora.core.errors import ConfigError
+from agentlora.core.evaluating import evaluate, take
 from agentlora.core.files import read_json
 from agentlora.core.libraries import free_memory
 from agentlora.core.manager import Plugins
-from agentlora.core.pipeline import build, evaluate, resume, take, train
+from agentlora.core.pipeline import build, resume, train
 from agentlora.core.run import Run, create_run, kept_if_begun, open_run
 from agentlora.core.types import RunEvent
 

@@ -57,7 +57,7 @@ def find_teacher(config: RunConfig, plugins: Plugins) -> Teacher:
     Raises:
         ConfigError: there is no such run or model, or an endpoint is given without its model or with a secret.
     """
-    from agentlora.core.pipeline import CONTEXT, adapter_digest, engine_for
+    from agentlora.core.evaluating import CONTEXT, adapter_digest, engine_for
     from agentlora.plugins.bases.resolve import resolve_base
 
     teacher, source = config.teacher, config.teacher.source or ""

@@ -30,6 +30,7 @@ ALLOWED = {
 MAIN_LINE = {
     Path(f"core/{name}.py")
     for name in (
+        "evaluating",
         "pipeline",
         "resolving",
         "planning",

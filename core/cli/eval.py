@@ -120,8 +120,8 @@ def _evaluate(ctx: click.Context, /, target: str, as_json: bool, **options: Any)
     import json
 
     from agentlora.core.cli.progress import show
+    from agentlora.core.evaluating import eval_folder
     from agentlora.core.manager import default_plugins
-    from agentlora.core.pipeline import eval_folder
     from agentlora.core.publishing import asks_served, gate_config, judge_run, skill_name
     from agentlora.core.run import open_run
     from agentlora.core.suites import parse_suites
@@ -190,7 +190,7 @@ def _record(
     run: Any, plugins: Any, split: Split, skill: str, alias: str | None, options: Mapping[str, Any]
 ) -> Any:
     """The record, made now or read, with the suites that are asked for."""
-    from agentlora.core.pipeline import evaluate
+    from agentlora.core.evaluating import evaluate
     from agentlora.core.suites import add_suites, has_record
     from agentlora.eval.record import Record
 

@@ -51,7 +51,7 @@ def diff(
 
 
 def _side(target: str, split: str, condition: str | None) -> Side:
-    from agentlora.core.pipeline import eval_folder
+    from agentlora.core.evaluating import eval_folder
     from agentlora.core.run import find_run
     from agentlora.eval.diff import load_side
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from agentlora.core.types import Example, GenerateRequest, Output, SuiteRequest, SuiteResult, SuiteSample
+from agentlora.core.suite_types import SuiteRequest, SuiteResult, SuiteSample
+from agentlora.core.types import Example, GenerateRequest, Output
 from agentlora.eval.bfcl.data import SEEN, VERSION, example_of, folder, for_models
 from agentlora.eval.bfcl.evaluator import BfclEvaluator
 

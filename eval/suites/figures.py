@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from agentlora.core.errors import EvalError
-from agentlora.core.types import SuiteResult, SuiteSample
+from agentlora.core.suite_types import SuiteResult, SuiteSample
 from agentlora.eval.metrics import aggregate, may_be_share, paired_difference
 from agentlora.eval.record import DifferenceRecord, Figure, SuiteRecord
 

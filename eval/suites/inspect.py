@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from agentlora.core.errors import ConfigError, EvalError, needs_extra
 from agentlora.core.provenance import package_version
-from agentlora.core.types import JSON, GenerateRequest, Output, SuiteRequest, SuiteResult, SuiteSample
+from agentlora.core.suite_types import SuiteRequest, SuiteResult, SuiteSample
+from agentlora.core.types import JSON, GenerateRequest, Output
 from agentlora.eval.calls import parse_answer
 
 if TYPE_CHECKING:

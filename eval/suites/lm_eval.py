@@ -17,7 +17,8 @@ from typing import Any
 from agentlora.core.errors import AgentLoraError, ConfigError, EvalError, needs_extra
 from agentlora.core.libraries import OFFLINE, prepare_libraries
 from agentlora.core.provenance import package_version
-from agentlora.core.types import JSON, SuiteRequest, SuiteResult, SuiteSample
+from agentlora.core.suite_types import SuiteRequest, SuiteResult, SuiteSample
+from agentlora.core.types import JSON
 
 CONCURRENT = 16  # requests to a server at a time
 BATCH_SIZE = 8

@@ -20,9 +20,10 @@ from agentlora.core.composing import Recipe, compose
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.data import split_digest
 from agentlora.core.errors import AgentLoraError, ConfigError, GateRefused
+from agentlora.core.evaluating import adapter_digest, evaluate
 from agentlora.core.files import write_json
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import adapter_digest, base_facts, evaluate, resume
+from agentlora.core.pipeline import base_facts, resume
 from agentlora.core.publishing import publish
 from agentlora.core.run import Run, create_run
 from agentlora.core.types import Example, Expected, ToolCall

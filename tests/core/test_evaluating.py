@@ -14,9 +14,10 @@ from agentlora.core.cli import cli
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.data import split_digest
 from agentlora.core.errors import ConfigError
+from agentlora.core.evaluating import adapter_digest, evaluate
 from agentlora.core.files import write_json
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import adapter_digest, base_facts, evaluate
+from agentlora.core.pipeline import base_facts
 from agentlora.core.run import Run, create_run, open_run
 from agentlora.core.types import Example, Expected, GenerateRequest, Output
 from agentlora.eval.engines.echo import EchoEngine

@@ -10,9 +10,9 @@ from test_evaluating import run  # noqa: F401 - a fixture
 
 from agentlora.core.config import EvalConfig, RunConfig, parse
 from agentlora.core.errors import ConfigError, DataError
+from agentlora.core.evaluating import evaluate
 from agentlora.core.evaluators import evaluators_of, own_evaluator, with_evaluators
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import evaluate
 from agentlora.core.resolving import resolve_config
 from agentlora.core.run import Run
 from agentlora.core.types import Example, Output

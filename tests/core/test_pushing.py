@@ -18,9 +18,10 @@ from transformers import AutoModelForCausalLM
 from agentlora.core.cli import cli
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import AgentLoraError, ConfigError, RegistryError
+from agentlora.core.evaluating import adapter_digest
 from agentlora.core.files import write_json
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import adapter_digest, base_facts
+from agentlora.core.pipeline import base_facts
 from agentlora.core.run import Run, create_run
 from agentlora.core.types import Example, Expected
 from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Record

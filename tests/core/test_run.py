@@ -13,8 +13,8 @@ from agentlora.core import journal
 from agentlora.core.config import RunConfig
 from agentlora.core.data import build_data
 from agentlora.core.errors import ConfigError, DataError, GateRefused, TrainError, boundary
+from agentlora.core.evaluating import take
 from agentlora.core.examples import read_examples
-from agentlora.core.pipeline import take
 from agentlora.core.provenance import REDACTED, device, redact, redact_argv
 from agentlora.core.run import create_run, list_runs, open_run
 from agentlora.core.types import Example, Expected, RunEvent, ToolCall

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agentlora.core.types import JSON, Example, Expected, ToolCall
 
 SET_LIGHT: JSON = {
@@ -75,3 +77,8 @@ def make_examples(groups: int) -> list[Example]:
             example(f"{name}-ask", "Dim the light", case="missing", group=name),
         ]
     return found
+
+
+def deciding() -> list[Example]:
+    """Of tools that were not trained on, which are those that decide."""
+    return [replace(e, tags={**e.tags, "tools": "new"}) for e in make_examples(3)]

@@ -15,10 +15,11 @@ from agentlora.core import manager
 from agentlora.core.cli import cli
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import ConfigError, EvalError
+from agentlora.core.evaluating import adapter_digest
 from agentlora.core.files import write_json
 from agentlora.core.manager import default_plugins
 from agentlora.core.parity import check_parity
-from agentlora.core.pipeline import adapter_digest, base_facts
+from agentlora.core.pipeline import base_facts
 from agentlora.core.run import Run, create_run, open_run
 from agentlora.core.types import EngineSpec, Example, Expected, GenerateRequest, Output, Trace
 from agentlora.eval.engines.hf import TransformersEngine, TransformersFactory

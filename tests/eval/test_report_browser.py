@@ -1,18 +1,15 @@
-"""The HTML report in a real browser: Chromium, over Playwright."""
+"""The HTML report in a real browser, Chromium over Playwright: nothing that it shows runs, and samples are chosen."""
 
 from __future__ import annotations
 
-import itertools
-import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import choose, count, listed, until
 from eval_examples import light, make_examples
 from eval_runs import Counting, perfect, run
-from report_pages import mixed
 
 from agentlora.core.types import Example, Expected, ToolCall
 from agentlora.eval.calls import render_calls
@@ -22,7 +19,6 @@ from agentlora.eval.diff_report import diff_html
 from agentlora.eval.report import html
 
 pytestmark = pytest.mark.slow
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 EVIL = [
     "<script>window.pwned = 1</script>",
     "</script><script>window.pwned = 1</script>",
@@ -33,92 +29,7 @@ EVIL = [
     "</pre></main><iframe srcdoc='<script>parent.pwned = 1</script>'></iframe>",
     "{{constructor.constructor('window.pwned = 1')()}} ${window.pwned = 1}",
 ]
-# [ratio, element] of every visible element with text of its own
-CONTRASTS = r"""() => {
-  const linear = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-  const light = (colour) => {
-    const [r, g, b] = colour.match(/[\d.]+/g).map((v) => linear(v / 255));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const behind = (it) => {
-    const colour = getComputedStyle(it).backgroundColor;
-    return colour.endsWith(", 0)") ? behind(it.parentElement) : colour;
-  };
-  const hasText = (it) => [...it.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-  const ratio = (a, b) => (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  return [...document.querySelectorAll("main *")].filter((it) => it.checkVisibility() && hasText(it))
-    .map((it) => [ratio(light(getComputedStyle(it).color), light(behind(it))), `${it.tagName}.${it.className}`]);
-}"""
 BIDI = "safe\u202egnp.exe\u202c \u2066x\u2069 a\u200bb"
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    api = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: pip install playwright"
-    )
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed. On Debian: sudo apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    """A function that opens a page's text and waits until its samples are listed. When the test ends, no page may have
-    asked for anything, complained, or shown a dialog.
-    """
-    contexts, numbers, trouble = [], itertools.count(), []
-
-    def open_page(
-        page: str, fragment: str = "", script: bool | None = True, holed: bool = False, **settings: Any
-    ) -> Any:
-        file = tmp_path / f"page-{next(numbers)}.html"
-        file.write_text(page, encoding="utf-8")
-        context = chromium.new_context(java_script_enabled=script is not False, **settings)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.set_default_timeout(20_000)
-        tab.on("console", lambda said: None if holed else trouble.append(said.text))
-        tab.on("pageerror", lambda error: trouble.append(str(error)))
-        tab.on("dialog", lambda dialog: trouble.append(dialog.message) or dialog.dismiss())
-        # what the policy stops is still an event, though nobody was asked
-        asked = "requestfinished" if holed else "request"
-        tab.on(asked, lambda it: None if it.url.startswith(file.as_uri()) else trouble.append(it.url))
-        tab.goto(file.as_uri() + fragment)
-        if script:
-            tab.wait_for_selector("html[data-ready]", state="attached")
-        return tab
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert trouble == []
-
-
-@pytest.fixture
-def page(tmp_path: Path) -> str:
-    _, (record, samples) = mixed(tmp_path)
-    return html(record, samples)
-
-
-def count(tab: Any) -> str:
-    return str(tab.get_by_role("status").inner_text())
-
-
-def choose(tab: Any, name: str, value: str) -> None:
-    tab.get_by_role("combobox", name=name, exact=True).select_option(value)
-
-
-def until(tab: Any, said: str) -> None:
-    """Wait until the count of samples says so."""
-    tab.get_by_role("status").filter(has_text=said).wait_for()
-
-
-def listed(tab: Any) -> list[str]:
-    return [text.splitlines()[0] for text in tab.locator("#list h3").all_inner_texts()]
 
 
 # --- nothing runs -------------------------------------------------------------------------------
@@ -282,235 +193,6 @@ def test_many_samples_are_listed_in_parts(opened: Callable[..., Any], tmp_path: 
     assert len(listed(tab)) == 101
     deep = opened(html(*run(Counting(), make_examples(40), tmp_path)), "#outcome=any&id=g39-ask")
     assert len(listed(deep)) == 160
-
-
-# --- what is shown ------------------------------------------------------------------------------
-
-
-def test_expected_and_given_are_compared_key_by_key(opened: Callable[..., Any], page: str) -> None:
-    tab = opened(page)
-    tab.keyboard.press("j")
-    detail = tab.locator("#list > li").nth(0)
-    assert detail.get_by_role("heading", level=4).all_inner_texts() == ["base ✗ wrong", "adapter ✗ wrong"]
-    base, adapter = detail.locator(".answer").all()
-    assert "No call was made." in base.inner_text()
-    assert rows(adapter) == [
-        ["=", "call", "set_light", "set_light"],
-        ["≠", "room", '"room 0"', '"hall"'],
-        ["≠", "brightness", "20", "3"],
-    ]
-    detail.get_by_text("2 more answers").click()
-    assert detail.locator(".answer").count() == 4
-    detail.get_by_text("2 tools offered").click()
-    assert detail.locator(".tool p").first.inner_text() == "set_light (expected) Switch a lamp or dim it."
-    tab.keyboard.press("j")
-    tab.keyboard.press("j")
-    assert "engine error: timed out after 60 s" in tab.locator("#list > li").nth(3).inner_text()
-
-
-def rows(answer: Any) -> list[list[str]]:
-    """The rows of an answer's comparison, without what only screen readers say."""
-    found = answer.locator("tbody tr").evaluate_all(
-        "(rows) => rows.map((row) => [...row.cells].map((cell) => cell.firstElementChild?.ariaHidden ? "
-        "cell.firstElementChild.textContent : cell.textContent))"
-    )
-    return list(found)
-
-
-def call(name: str, **arguments: Any) -> dict[str, Any]:
-    return {"name": name, "arguments": arguments}
-
-
-def said(name: str, **arguments: Any) -> str:
-    return json.dumps(call(name, **arguments))
-
-
-def hermes(*texts: str) -> str:
-    return "".join(f"<tool_call>{text}</tool_call>" for text in texts)
-
-
-@pytest.mark.parametrize(
-    ("expected", "answer", "marks"),
-    [
-        # calls in another order
-        ({"calls": [call("a", x=1), call("b", y=2)]}, hermes(said("b", y=2), said("a", x=1)), "===="),
-        # of two calls of one tool each beside the likelier
-        ({"calls": [call("a", x=1), call("a", x=2)]}, hermes(said("a", x=2), said("a", x=3)), "=≠=="),
-        ({"calls": [call("a", x=1)]}, hermes('{"name":"a","arguments":{"x":1.0,"y":null}}'), "==+"),
-        ({"calls": [call("a", x={"y": [1, {"z": 2}]})]}, hermes('{"name":"a","arguments":{"x":{"y":[1]}}}'), "==−"),
-        ({"calls": [call("a", x=True)]}, hermes('{"name":"a","arguments":{"x":1}}'), "=≠"),
-        # a member that every object of JavaScript inherits
-        ({"calls": [call("a", x=1)]}, hermes('{"name":"a","arguments":{"x":1,"__proto__":2,"toString":3}}'), "==++"),
-        # arguments as a text, and an array as constrained answers are
-        ({"calls": [call("a", x=1)]}, hermes('{"name":"a","arguments":"{\\"x\\":1}"}'), "=="),
-        ({"calls": [call("a", x=1)]}, ' [{"name":"a","arguments":{"x":2}}]', "=≠"),
-        # a call that nobody wanted, one too many, none
-        ({}, hermes('{"name":"a","arguments":{}}'), "+"),
-        ({"calls": [call("a")]}, hermes('{"name":"a","arguments":{}}', '{"name":"a","arguments":{}}'), "=+"),
-        ({"calls": [call("a")]}, hermes("nothing"), "−"),
-        ({"value": {"a": [1, 2], "b": {}}}, '```json\n{"a": [1, 3], "c": {}}\n```', "=≠−+"),
-        ({"value": [1]}, "<think>hm</think> [1]", "="),
-    ],
-)  # fmt: skip
-def test_marks_of_a_comparison(
-    opened: Callable[..., Any], page: str, expected: dict[str, Any], answer: str, marks: str
-) -> None:
-    assert "".join(row[0] for row in compared(opened(page), expected, answer)) == marks
-
-
-def compared(tab: Any, expected: dict[str, Any], answer: str) -> list[list[str]]:
-    """The comparison that the page makes of an answer."""
-    tab.evaluate(
-        "([expected, answer]) => document.body.replaceChildren(...[PageText.difference(JSON.parse(expected), answer, "
-        "false)].flat(9).filter(Boolean))",
-        [json.dumps(expected), answer],
-    )
-    return rows(tab.locator("body"))
-
-
-def test_numbers_keep_their_digits(opened: Callable[..., Any], page: str) -> None:
-    tab = opened(page)
-    said = '{"id": 12345678901234567890, "odd": 0.1, "long": 0.12345678901234567890, "huge": 1e999, "same": 1.50}'
-    shown = tab.evaluate("(said) => PageText.pretty(PageText.readJson(said).value)", said)
-    assert "".join(shown.split()) == said.replace(" ", "").replace("1.50", "1.5")
-    found = compared(tab, {"value": {"id": 12345678901234567000}}, '{"id": 12345678901234567890}')
-    assert found == [["≠", "id", "12345678901234567000", "12345678901234567890"]]
-
-
-def test_texts_are_compared_word_by_word(opened: Callable[..., Any], page: str) -> None:
-    tab = opened(page)
-    compared(tab, {"text": "The light in the hall is on."}, "The lamp in the hall is now on.")
-    assert tab.locator("del").all_inner_texts() == ["light"]
-    assert tab.locator("ins").all_inner_texts() == ["lamp", " now"]
-
-
-# --- by keyboard, on a phone, in print, without a script ----------------------------------------
-
-
-def test_everything_is_reached_by_keyboard(opened: Callable[..., Any], page: str) -> None:
-    tab = opened(page)
-    focus = "document.activeElement.name || document.activeElement.innerText.split('\\n')[0]"
-    tab.keyboard.press("Tab")
-    assert tab.evaluate(focus) == "To the samples"
-    tab.keyboard.press("Enter")
-    seen = []
-    for _ in range(12):
-        tab.keyboard.press("Tab")
-        seen.append(tab.evaluate(focus))
-        assert tab.locator(":focus").evaluate("(it) => getComputedStyle(it).outline").endswith("solid 3px")
-    controls = tab.locator("#filters select, #filters input, #filters button")
-    assert seen[: controls.count()] == controls.evaluate_all(
-        "(parts) => parts.map((it) => it.name || it.innerText)"
-    )
-    assert listed(tab)[0] in seen
-    tab.keyboard.press("j")
-    tab.keyboard.press("/")
-    assert tab.evaluate(focus) == "q"
-    tab.keyboard.type("jk/")  # which are letters here
-    assert tab.get_by_label("Text").input_value() == "jk/"
-    until(tab, "0 of 24")
-    tab.keyboard.press("Escape")
-    assert count(tab) == "5 of 24 samples: adapter, failed"
-    open_now = tab.locator("#list [aria-expanded=true]")
-    for key, name in (("j", "Dim room 0"), ("j", "What is 1"), ("j", "Light in room 2"), ("k", "What is 1")):
-        tab.keyboard.press(key)
-        assert open_now.count() == 1
-        assert open_now.inner_text().startswith(name)
-        assert tab.evaluate(focus).startswith(name)
-        region = tab.locator("#" + open_now.get_attribute("aria-controls"))
-        assert region.is_visible()
-    tab.keyboard.press("Enter")
-    assert open_now.count() == 0
-    tab.keyboard.press("ArrowUp")
-    assert tab.evaluate(focus) == "Dim room 0"
-    assert open_now.count() == 0
-    tab.keyboard.press("ArrowUp")  # there is no other above
-    tab.keyboard.press("ArrowDown")
-    assert tab.evaluate(focus).startswith("What is 1")
-    tab.get_by_label("Keys of one letter").uncheck()
-    tab.locator("#list button").first.focus()
-    tab.keyboard.press("j")
-    tab.keyboard.press("/")
-    assert tab.evaluate(focus) == "Dim room 0"
-
-
-def test_names_and_roles(opened: Callable[..., Any], page: str) -> None:
-    tab = opened(page)
-    tab.keyboard.press("j")
-    assert tab.get_by_role("search", name="Filter the samples").is_visible()
-    for select in tab.get_by_role("combobox").all():
-        assert select.evaluate("(it) => it.labels.length") == 1
-    assert tab.get_by_role("list", name="Samples").get_by_role("listitem").count() == 5
-    levels = tab.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map((h) => Number(h.tagName[1]))")
-    assert levels[0] == 1
-    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
-    ids = tab.evaluate("[...document.querySelectorAll('[id]')].map((it) => it.id)")
-    assert len(ids) == len(set(ids))
-    for chart in tab.get_by_role("img").all():
-        assert "adapter" in (chart.get_attribute("aria-label") or "")
-    row = tab.locator(".diff tbody tr").nth(1)
-    assert "another value" in row.inner_text()  # not by colour alone
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(opened: Callable[..., Any], page: str, scheme: str) -> None:
-    """4.5 to 1, as WCAG 2.2 wants it of text (1.4.3)."""
-    tab = opened(page, color_scheme=scheme)
-    tab.keyboard.press("j")
-    found = tab.evaluate(CONTRASTS)
-    assert len(found) > 100
-    assert [what for ratio, what in found if ratio < 4.5] == []
-    dark = tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 28)"
-    assert dark == (scheme == "dark")
-
-
-def test_a_phone_shows_it_without_scrolling_sideways(opened: Callable[..., Any], page: str) -> None:
-    tab = opened(page, viewport={"width": 390, "height": 844})
-    tab.keyboard.press("j")
-    assert tab.evaluate("document.documentElement.scrollWidth") == 390
-    sizes = tab.evaluate(
-        "[...document.querySelectorAll('.chart .name, .chart .value, td, th, pre, #list button, select')]"
-        ".filter((it) => it.checkVisibility() && it.innerText).map((it) => parseFloat(getComputedStyle(it).fontSize))"
-    )
-    assert min(sizes) >= 12
-    answers = tab.locator("#list .answer").all()
-    assert (
-        answers[0].bounding_box()["y"] < answers[1].bounding_box()["y"]
-    )  # below each other, not too narrow beside
-    targets = tab.locator("#filters select, #filters input, #list button, #filters button").all()
-    assert min(target.bounding_box()["height"] for target in targets) >= 24  # WCAG 2.2, 2.5.8
-
-
-def test_print_shows_what_is_on_view(opened: Callable[..., Any], page: str, tmp_path: Path) -> None:
-    tab = opened(page)
-    tab.keyboard.press("j")
-    tab.emulate_media(media="print", color_scheme="dark")
-    assert not tab.locator("#filters").is_visible()
-    assert tab.get_by_role("status").is_visible()
-    assert tab.get_by_text("At a glance").is_visible()
-    assert tab.locator("#list .answer").count() == 2
-    assert all(answer.is_visible() for answer in tab.locator("#list .answer").all())
-    assert len(listed(tab)) == 5
-    assert tab.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"  # on white paper
-    assert tab.pdf(format="A4").startswith(b"%PDF")
-
-
-def test_without_a_script_figures_and_a_note_are_there(opened: Callable[..., Any], page: str) -> None:
-    tab = opened(page, script=False)
-    assert tab.locator(".verdict").is_visible()
-    for said in ("At a glance", "All figures", "Right answers by case", "Right answers by tool"):
-        assert tab.get_by_text(said, exact=True).first.is_visible()
-    assert tab.locator("noscript p").is_visible()
-    assert not tab.locator("#browser").is_visible()
-    assert tab.get_by_text("Where this comes from").is_visible()
-
-
-def test_samples_that_cannot_be_unpacked_are_said_to_be_missing(
-    opened: Callable[..., Any], page: str
-) -> None:
-    tab = opened(page.replace('id="data">', 'id="data">AAAA', 1), script=None)
-    tab.get_by_text("The samples cannot be unpacked here").wait_for()
-    assert not tab.locator("#browser").is_visible()
 
 
 # --- two evaluations ----------------------------------------------------------------------------

@@ -17,9 +17,10 @@ from agentlora.core.cli import cli
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.data import split_digest
 from agentlora.core.errors import GateRefused
+from agentlora.core.evaluating import evaluate
 from agentlora.core.files import write_json
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import evaluate, train
+from agentlora.core.pipeline import train
 from agentlora.core.publishing import publish
 from agentlora.core.run import Run, create_run
 from agentlora.core.types import Example
