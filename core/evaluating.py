@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from agentlora.core import journal
 from agentlora.core.config import EvalConfig, RunConfig, parse
 from agentlora.core.data import card_of, split_digest
-from agentlora.core.errors import AgentLoraError, ConfigError
+from agentlora.core.errors import AgentLoraError, ConfigError, EvalError
 from agentlora.core.evaluators import evaluators_of, validated, with_evaluators
 from agentlora.core.examples import evenly
-from agentlora.core.files import read_json, write_atomic
+from agentlora.core.files import read_json, write_atomic, write_jsonl
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
 from agentlora.core.pipeline import base_facts, directory_digest, refuse_another_base
@@ -84,7 +85,7 @@ def evaluate(
     task = plugins.get("tasks", config.task)
     own, others = evaluators_of(config, plugins)
     settings = json.dumps([entry.model_dump(mode="json") for entry in config.eval.evaluators], sort_keys=True)
-    evaluator = Several(own, others, settings) if others else own
+    evaluator = Several(own, others, settings) if config.eval.evaluators else own
     factory = plugins.get("engines", name)
     if not getattr(factory, "takes_adapters", True):
         raise ConfigError(
@@ -192,10 +193,25 @@ def evaluate(
                 on_progress=progress,
                 seed=config.seed,
             )
-            record = record.model_copy(update={"probes": found})
-        write_reports(run.directory / eval_folder(split), record, samples, probed)
+            folder = run.directory / eval_folder(split)
+            record = record.model_copy(update={"probes": found, "suites": _suites_so_far(folder, record)})
+        _write_evaluation(folder, record, samples, probed)
         run.note("eval", "recorded", record=record.digest, split=split, figures=figures_of(record))
     return record
+
+
+def _suites_so_far(directory: Path, record: Any) -> tuple[Any, ...]:
+    """What other people's tasks said of this adapter on this base before; they are not asked again."""
+    from agentlora.eval.record import Record
+
+    file = directory / "record.json"
+    if not file.is_file():
+        return ()
+    with suppress(EvalError):
+        old = Record.load(file)
+        if (old.adapter, old.base.get("digest")) == (record.adapter, record.base.get("digest")):
+            return old.suites
+    return ()
 
 
 def _note_kept(run: Run, kept: int, changed: Sequence[str]) -> None:
@@ -284,26 +300,37 @@ def _refuse_smaller_record(run: Run, digest: str, n: int) -> None:
         )
 
 
-def write_reports(directory: Path, record: Any, samples: list[Any], probed: list[Any] | None = None) -> None:
+def _write_evaluation(directory: Path, record: Any, samples: list[Any], probed: list[Any]) -> None:
     """The record goes first and comes last: where it lies, the samples and reports that belong to it lie too. An older
     one stays until the new one is rendered.
     """
     from agentlora.eval.kept import FILE
-    from agentlora.eval.record import save_samples
     from agentlora.eval.report import html, markdown
+    from agentlora.eval.samples import save_samples
 
     page, text = html(record, samples), markdown(record)
     for old in ("gate.json", "record.json"):
         (directory / old).unlink(missing_ok=True)
     save_samples(directory / "samples.jsonl", samples)
-    if probed is not None:
-        write_atomic(
-            directory / "probes.jsonl", "".join(f"{json.dumps(p, ensure_ascii=False)}\n" for p in probed)
-        )
+    write_jsonl(directory / "probes.jsonl", probed)
     write_atomic(directory / "report.html", page)
     write_atomic(directory / "report.md", text)
     record.save(directory / "record.json")
     (directory / FILE).unlink(missing_ok=True)
+
+
+def add_to_record(directory: Path, record: Any) -> None:
+    """Replace a record by one that says more of the same samples, and its reports. What the gate said is about the
+    other one.
+    """
+    from agentlora.eval.report import html, markdown
+    from agentlora.eval.samples import load_samples
+
+    page, text = html(record, list(load_samples(directory / "samples.jsonl"))), markdown(record)
+    (directory / "gate.json").unlink(missing_ok=True)
+    record.save(directory / "record.json")
+    write_atomic(directory / "report.html", page)
+    write_atomic(directory / "report.md", text)
 
 
 def eval_folder(split: Split) -> str:

@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -48,6 +48,12 @@ def file_atomic(path: Path) -> Iterator[BinaryIO]:
 def write_json(path: Path, value: Any) -> None:
     """`write_atomic` for indented JSON with a final newline; NaN and infinity are refused (ValueError)."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, values: Iterable[Any]) -> None:
+    """`write_atomic` for a JSON value a line. Half a character, which cannot be written, becomes ``?``."""
+    text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+    write_atomic(path, text.encode("utf-8", "replace").decode())
 
 
 def read_json(path: Path, advice: str = "remove it or train again") -> dict[str, Any]:

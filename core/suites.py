@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any
 from agentlora.core.errors import ConfigError, EvalError, boundary
 from agentlora.core.evaluating import (
     adapter_digest,
+    add_to_record,
     context_of,
     engine_for,
     eval_folder,
-    write_reports,
 )
-from agentlora.core.files import sha256_bytes, write_atomic
+from agentlora.core.files import sha256_bytes, write_jsonl
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
 from agentlora.core.pipeline import refuse_another_base
@@ -72,7 +71,7 @@ def add_suites(
         EvalError: a suite could not be carried out; those before it stand in the record.
     """
     from agentlora.core.teacher import rank_of
-    from agentlora.eval.record import Record, load_samples
+    from agentlora.eval.record import Record
     from agentlora.eval.suites.figures import suite_record
     from agentlora.plugins.bases.resolve import resolve_base
 
@@ -125,7 +124,7 @@ def add_suites(
                 others = tuple(s for s in record.suites if s.name != name)
                 record = record.model_copy(update={"suites": (*others, found)})
                 _save_samples(folder / FOLDER, name, result)
-                write_reports(folder, record, list(load_samples(folder / "samples.jsonl")))
+                add_to_record(folder, record)
         run.note("eval", "suites", record=record.digest, split=split, suites=list(suites))
     return record
 
@@ -133,12 +132,13 @@ def add_suites(
 def _save_samples(folder: Path, name: str, result: SuiteResult) -> None:
     """One JSON object a line, for each system and sample."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [
-        json.dumps({"system": system, **asdict(sample)}, ensure_ascii=False)
-        for system, samples in result.samples.items()
-        for sample in samples
-    ]
     plain = "".join(char if char.isalnum() or char in "-_." else "-" for char in name)[-80:]
     file = f"{plain}-{sha256_bytes(name.encode())[:8]}.jsonl"  # names differ where their letters do not
-    text = "".join(line + "\n" for line in lines)
-    write_atomic(folder / file, text.encode("utf-8", "replace").decode())
+    write_jsonl(
+        folder / file,
+        (
+            {"system": system, **asdict(sample)}
+            for system, samples in result.samples.items()
+            for sample in samples
+        ),
+    )

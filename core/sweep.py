@@ -102,7 +102,7 @@ def run_member(
     free_memory()
     wanted = len(take(run.examples("dev"), limit or run.config.eval.limit))
     if _record(run).get("n_all") != wanted:
-        evaluate(run, plugins, engine_name=engine_name, split="dev", limit=limit, options=options)
+        evaluate(run, plugins, engine_name=engine_name, split="dev", limit=limit, probes=0, options=options)
     return run
 
 

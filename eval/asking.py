@@ -12,7 +12,7 @@ from agentlora.core.errors import ConfigError, EvalError, boundary
 from agentlora.core.files import sha256_bytes
 from agentlora.core.types import Engine, Example, GenerateRequest, Output
 from agentlora.core.xml_values import in_xml
-from agentlora.eval.cache import AnswerCache, answer_key
+from agentlora.eval.cache import AnswerCache, answer_key, answerer
 from agentlora.eval.conditions import CONSTRAINED, FEW_SHOT, Condition
 
 
@@ -118,11 +118,9 @@ def questions(
 ) -> list[Question]:
     """What a condition asks. The cache knows no answers of adapters, nor of a base that nobody names."""
     base = (identity.get("base") or {}).get("digest")
-    answerer = f"{identity.get('engine', '')} {getattr(engine, 'identity', '')}".strip()
+    who = answerer(str(identity.get("engine", "")), engine)
     knows = cache is not None and condition.adapter is None and base
-    return [
-        Question(e, r, _digests(e, r), answer_key(str(base), answerer, r) if knows else "") for e, r in asked
-    ]
+    return [Question(e, r, _digests(e, r), answer_key(str(base), who, r) if knows else "") for e, r in asked]
 
 
 def _digests(example: Example, request: GenerateRequest) -> Digests:

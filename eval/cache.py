@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agentlora.core.errors import EvalError
 from agentlora.core.files import sha256_json
-from agentlora.core.types import ChoiceRequest, GenerateRequest, Output
+from agentlora.core.types import ChoiceRequest, Engine, GenerateRequest, Output
 
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, output TEXT NOT NULL) WITHOUT ROWID"
 
@@ -23,6 +23,11 @@ def answer_key(base_digest: str, engine: str, request: GenerateRequest | ChoiceR
     if raw.get("seed") is None:  # as of answers that were kept before there were seeds
         raw.pop("seed", None)
     return sha256_json({"base": base_digest, "engine": engine, "request": raw})
+
+
+def answerer(engine_name: str, engine: Engine) -> str:
+    """Who answers, as a key has it: an engine by its name, and what else its answers depend on."""
+    return f"{engine_name} {getattr(engine, 'identity', '')}".strip()
 
 
 class AnswerCache:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -38,6 +39,11 @@ class Judged:
     sample: JSON
     compliance: Compliance | None = None
 
+    @property
+    def settled(self) -> bool:
+        """Whether there is an answer that was judged in every metric."""
+        return self.score is not None and self.score.unscored is None and not self.score.unscored_metrics
+
 
 def judge(
     evaluator: Evaluator,
@@ -50,7 +56,7 @@ def judge(
     """Never raises for what an answer does to the evaluator: it is unscored then."""
     output = clean(output)
     read = in_hermes(output, example, condition)
-    score = None if output.error is not None else _scored(evaluator, example, read)
+    score = None if output.error is not None else scored(evaluator, example, read)
     found = None if output.error is not None else parsed(evaluator, example, read)
     fits = fit_of(example, output, condition)
     expected = {**asdict(example.expected), "calls": [asdict(c) for c in example.expected.calls]}
@@ -135,7 +141,8 @@ def _read(example: Example, text: str) -> JSON | None:
     return None if value is MISSING else {"value": value}
 
 
-def _scored(evaluator: Evaluator, example: Example, output: Output) -> Score:
+def scored(evaluator: Evaluator, example: Example, output: Output) -> Score:
+    """Its score; unscored where it fails, or has a figure that is none."""
     try:
         score = evaluator.score(example, output)
         odd = next((name for name, value in score.metrics.items() if not _is_figure(value)), None)
@@ -191,8 +198,12 @@ def evaluator_record(evaluator: Evaluator) -> EvaluatorRecord:
 
 
 def _sources(*modules: str) -> Iterator[tuple[str, Path]]:
-    """(name, file) of the modules and what lies beside them in their packages; and of what ours is built on."""
-    for name in (*modules, sha256_bytes.__module__):
+    """(name, file) of the modules, of ours that they take something from, and of what lies beside all these in their
+    packages; and of what ours is built on.
+    """
+    for name in sorted(
+        {*modules, *itertools.chain.from_iterable(map(_used, modules)), sha256_bytes.__module__}
+    ):
         file, package = getattr(sys.modules.get(name), "__file__", None), name.rpartition(".")[0]
         if file is None or not Path(file).is_file():
             continue
@@ -201,3 +212,10 @@ def _sources(*modules: str) -> Iterator[tuple[str, Path]]:
             continue
         for path in sorted(Path(file).parent.glob("*.py")):
             yield f"{package}.{path.stem}", path
+
+
+def _used(module: str) -> set[str]:
+    """The modules of agentlora's evaluators, ours and those of tasks, that define what a module works with."""
+    values = vars(sys.modules[module]).values() if module in sys.modules else ()
+    found = {str(getattr(value, "__module__", None)) for value in values}
+    return {name for name in found if name.startswith(("agentlora.eval.", "agentlora.tasks."))}

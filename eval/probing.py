@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from agentlora.core.errors import EvalError, boundary
 from agentlora.core.types import JSON, ChoiceOutput, ChoiceRequest, Engine, Output, ScoresChoices
-from agentlora.eval.cache import AnswerCache, answer_key
+from agentlora.eval.cache import AnswerCache, answer_key, answerer
 from agentlora.eval.metrics import aggregate, paired_difference
 from agentlora.eval.probes import ANYTHING_ELSE, AREAS, Probe, all_probes, digest, take
 from agentlora.eval.record import DifferenceRecord, Figure, ProbeFigures, ProbesRecord
@@ -171,8 +171,8 @@ def _cache_keys(
     base = (identity.get("base") or {}).get("digest")
     if cache is None or not base:
         return []
-    answerer = f"{identity.get('engine', '')} {getattr(engine, 'identity', '')}".strip()
-    return [answer_key(base, answerer, _request(p, None)) for p in probes]
+    who = answerer(str(identity.get("engine", "")), engine)
+    return [answer_key(base, who, _request(p, None)) for p in probes]
 
 
 def _figures(

@@ -77,7 +77,8 @@ def evaluate(
             to the record's ``data``.
         on_progress: called with condition, answers so far, answers in all, whenever some have arrived.
         given: of conditions of kind ``given``, by name: the answers by example.
-        headline, lower_is_better: the task's; default: what the evaluator says of itself.
+        headline: the task's; default: the evaluator's.
+        lower_is_better: the task's, beside what the evaluator says of itself.
         headline_where: tags that an example must have to count in the figures that decide (metrics,
             differences, best baseline); slices show all examples.
         seed: of the bootstrap, and of answers that are sampled.
@@ -100,7 +101,7 @@ def evaluate(
     skipped = {c.name: why for c in conditions if (why := asking.cannot(c, engine, examples, shots))}
     done = [c for c in conditions if c.name not in skipped]
     if hasattr(evaluator, "begin"):
-        evaluator.begin(ordered)
+        evaluator.begin(asking.by_group(examples))  # once, however many answers each gets
     room = most_calls(ordered)
     questions: Questions = {}
     for c in done:
@@ -137,7 +138,7 @@ def evaluate(
             if c.judged or not judged:  # of a later baseline the record tells
                 refuse_failed(c, found)
             judged[c.name] = found
-    lower = getattr(evaluator, "lower_is_better", ()) if lower_is_better is None else lower_is_better
+    lower = {*(lower_is_better or ()), *getattr(evaluator, "lower_is_better", ())}
     figures = aggregating.figures(
         done,
         judged,
@@ -222,11 +223,19 @@ class _Desk:
     def ask(
         self, questions: Sequence[Question], condition: Condition, found: dict[str, Judged]
     ) -> list[Judged]:
-        """The judged answers in the questions' order; those that are not `found` are asked for, and kept."""
+        """The judged answers in the questions' order; those that are not `found` are asked for, and kept. Of what is
+        found, what could not be judged before is judged again.
+        """
         missing = [q for q in questions if q.example.id not in found]
+        known = [q for q in questions if q.example.id in found]
         cache, lasting = self.cache, self.store.lasting
         if found and self.on_progress:
             self.on_progress(condition.name, len(found), len(questions))
+        before = [Answer(q, found[q.example.id].output, found[q.example.id].cached) for q in known]
+        unsettled = [a for a in before if not found[a.question.example.id].settled]
+        for judged in self._judged(self._with_nats(unsettled, condition), condition):
+            self.store.add(judged.sample)
+            found[judged.example.id] = judged
         with closing(
             asking.answers(self.engine, missing, cache, self.chunk, cache_at_end=lasting)
         ) as arriving:
@@ -236,15 +245,18 @@ class _Desk:
                     found[judged.example.id] = judged
                 if self.on_progress:
                     self.on_progress(condition.name, len(found), len(questions))
+        if cache:  # what was answered before a kill is nowhere else
+            cache.put({a.question.key: a.output for a in before if a.question.key and not a.cached})
         return [found[q.example.id] for q in questions]
 
     @property
     def _asks_too(self) -> bool:
         """Whether the evaluator asks somebody about answers, which is quicker together."""
-        return hasattr(self.evaluator, "prepare") or getattr(self.evaluator, "needs_nats", False)
+        members = getattr(self.evaluator, "members", (self.evaluator,))
+        return any(hasattr(one, "prepare") or getattr(one, "needs_nats", False) for one in members)
 
     def _with_nats(self, answers: Sequence[Answer], condition: Condition) -> list[Answer]:
-        if not getattr(self.evaluator, "needs_nats", False):
+        if not answers or not getattr(self.evaluator, "needs_nats", False):
             return list(answers)
         outputs = with_nats(
             self.engine,
@@ -256,7 +268,7 @@ class _Desk:
         return [a._replace(output=output) for a, output in zip(answers, outputs, strict=True)]
 
     def _judged(self, answers: Sequence[Answer], condition: Condition) -> Iterator[Judged]:
-        if hasattr(self.evaluator, "prepare"):
+        if answers and hasattr(self.evaluator, "prepare"):
             read = ((a.question.example, clean(a.output)) for a in answers if a.output.error is None)
             with boundary(EvalError, "preparing to judge answers"):
                 self.evaluator.prepare([(e, in_hermes(o, e, condition)) for e, o in read])

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentlora.core.errors import EvalError
-from agentlora.core.files import write_atomic
+from agentlora.core.files import write_jsonl
 from agentlora.core.types import JSON
 
 SAMPLE_FORMAT: Final = "agentlora.sample/1"
@@ -92,7 +92,7 @@ class Sample(BaseModel):
 
 def save_samples(path: Path, samples: Iterable[JSON]) -> None:
     """One JSON object a line, whole or not at all."""
-    write_atomic(path, "".join(json.dumps(s, ensure_ascii=False) + "\n" for s in samples))
+    write_jsonl(path, samples)
 
 
 def load_samples(path: Path) -> Iterator[JSON]:

@@ -75,12 +75,25 @@ def _without_served(rule: Rule) -> tuple[Against, ...]:
 
 
 def check_policy(config: GateConfig, task: Task, metrics: Collection[str]) -> None:
-    """Raises ConfigError where a policy names a metric that the evaluation does not have."""
+    """Raises ConfigError where a policy names a metric that the task's own evaluator does not have, or compares one
+    with what does not have it, or with nothing.
+    """
     known = {*metrics, *task.floor, *task.guards, task.headline, GENERAL}
     for section, names in (("rules", {*config.rules} - {HEADLINE}), ("floors", {*config.floors})):
         for name in sorted(names - known):
             choices = known | ({HEADLINE} if section == "rules" else set())
             raise ConfigError(f"gate.{section}: " + unknown("metric", name, choices))
+    for rule in policy_of(task, config).rules:
+        if rule.metric == GENERAL and set(rule.against) - {"base"}:
+            raise ConfigError(
+                f"gate.rules.{GENERAL}.against: the probes are asked of the version and of its base, and of nothing "
+                "else. Choose [base]."
+            )
+        if not rule.against:
+            raise ConfigError(
+                f"gate.rules.{rule.metric}.against: with gate.served=false nothing is left to compare with. Add "
+                "best-baseline or base, or take the rule away (null)."
+            )
 
 
 # --- differences ---
@@ -224,7 +237,8 @@ def _judge_difference(
         more = "Train longer or on more data; the evaluation's report shows where it fails."
         return Ruling(name, "fail", False, f"{text}, where {_wanted(least)}. {more}", figures)
     figures["short"] = least - low
-    examples = found["n"] // seeds_of(record)  # of each of which n counts every answer
+    # n counts every answer to an example; probes are asked once
+    examples = found["n"] // (1 if metric == GENERAL else seeds_of(record))
     figures["needed"] = examples_needed(examples, error_of(low, high), abs(gain - least))
     text = f"{text}, which does not show that {_shown(least)}. {remark}"
     more = _more_examples(examples, figures["needed"])

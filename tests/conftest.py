@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,21 +31,22 @@ def _records_fit_their_schemas() -> Iterator[None]:
     record_fits, sample_fits = (
         jsonschema_rs.Draft202012Validator(of()) for of in (schemas.record_schema, schemas.sample_schema)
     )
-    save, write = Record.save, samples.write_atomic
+    save, write = Record.save, samples.write_jsonl
 
     def save_fitting(record: Record, path: Path) -> None:
         if record.format == FORMAT:
             record_fits.validate(record.to_dict())
         save(record, path)
 
-    def write_fitting(path: Path, data: str) -> None:
-        for line in data.splitlines():
-            sample_fits.validate(json.loads(line))
-        write(path, data)
+    def write_fitting(path: Path, values: Iterable[Any]) -> None:
+        values = list(values)
+        for value in values:
+            sample_fits.validate(value)
+        write(path, values)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Record, "save", save_fitting)
-        patched.setattr(samples, "write_atomic", write_fitting)
+        patched.setattr(samples, "write_jsonl", write_fitting)
         yield
 
 

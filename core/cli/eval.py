@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,8 @@ from agentlora.core.cli.options import show_json
 from agentlora.core.cli.parity import parity
 from agentlora.core.types import Split
 
+OF_EXAMPLES = ("temperature", "seeds", "probes", "constrained", "evaluators")
+ASKS = ("engine", "url", "limit", *OF_EXAMPLES, "suites")
 REFUSED = 3  # exit status: the evaluation went well, and the gate refused what it found
 
 
@@ -176,14 +178,19 @@ def _check(
     for option, given in (("--policy", policy), ("--junit", junit), ("--recorded", recorded)):
         if given and not gate:
             raise click.UsageError(f"{option} is about what the gate says: give --gate too.")
-    asked = ("engine", "url", "limit", "temperature", "seeds", "probes", "constrained", "evaluators")
-    if recorded and any(others[name] not in (None, False, ()) for name in asked):
-        raise click.UsageError(f"--recorded asks nothing anew: leave --{', --'.join(asked)} out.")
+    given_too = [name for name in ASKS if others[name] not in (None, False, ())]
+    if recorded and given_too:
+        raise click.UsageError(f"--recorded asks nothing anew: leave {_options(given_too)} out.")
     for option, file in (("--junit", junit), ("--markdown", markdown)):
         if file is not None and not file.absolute().parent.is_dir():
             raise click.UsageError(
                 f"{option}: {str(file.parent)!r} is no directory. Make it, or name another."
             )
+
+
+def _options(names: Sequence[str]) -> str:
+    """As they are typed."""
+    return ", ".join("--" + {"evaluators": "evaluator", "suites": "suite"}.get(name, name) for name in names)
 
 
 def _record(
@@ -198,6 +205,12 @@ def _record(
         return Record.load(run.eval_dir / "record.json")
     engine = {"url": options["url"]} if options["url"] else {}
     suites = options["suites"]
+    of_examples = [name for name in OF_EXAMPLES if options[name] not in (None, False, ())]
+    if suites and of_examples and has_record(run, split):
+        raise click.UsageError(
+            f"the run has its record, and with --suite its examples are not asked again: leave {_options(of_examples)} "
+            "out, or evaluate first without --suite."
+        )
     record = (
         None
         if suites and has_record(run, split)

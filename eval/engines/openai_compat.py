@@ -125,8 +125,9 @@ class OpenAIEngine:
         started = time.perf_counter()
         try:
             body = {**_body(request, self._model), **self._more}
-            raw, seconds = self._post({key: part for key, part in body.items() if part is not None})
-            found = replace(_output(request, raw), latency_s=seconds)
+            found = _output(
+                request, self._post({key: part for key, part in body.items() if part is not None})
+            )
         except _RefusedError as exc:
             found = _failed(request, redact_text(str(exc)))
         except Exception as exc:  # whatever it answers to one request, the others count
@@ -145,22 +146,19 @@ class OpenAIEngine:
             text = text.replace(secret, HIDDEN) if len(secret) >= LONG_SECRET else text
         return replace(output, text=text, error=error)
 
-    def _post(self, body: JSON) -> tuple[Any, float]:
-        """The response's JSON, and the seconds of the attempt that gave it. Raises _RefusedError when the endpoint
-        refuses or fails every time.
-        """
+    def _post(self, body: JSON) -> Any:
+        """The response's JSON. Raises _RefusedError when the endpoint refuses or fails every time."""
         import httpx
 
         for attempt in range(self._retries + 1):
             wait = min(MAX_WAIT_S, 0.5 * 2**attempt) * random.uniform(0.5, 1)
-            began = time.perf_counter()
             try:
                 response = self._client.post("chat/completions", json=body)
             except httpx.HTTPError as exc:
                 problem = f"{type(exc).__name__}: {exc} ({self._url})"
             else:
                 if response.is_success:
-                    return response.json(), time.perf_counter() - began
+                    return response.json()
                 problem = f"HTTP {response.status_code}: {response.text[:300]}"
                 if response.status_code not in AGAIN:
                     raise _RefusedError(problem)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentlora.core.types import JSON, Evaluator, Example, Output, Score
+from agentlora.eval.judging import parsed, scored
 
 
 class Several:
@@ -45,7 +45,7 @@ class Several:
         metrics, unscored, notes = dict(found.metrics), dict(found.unscored_metrics), dict(found.notes)
         for name, other in self.others.items():
             failed = self._failed.get(name)
-            beside = Score(unscored=failed) if failed else _scored(other, example, output)
+            beside = Score(unscored=failed) if failed else scored(other, example, output)
             for metric in other.metrics:
                 key = f"{name}.{metric}"
                 reason = beside.why_unscored(metric)
@@ -59,8 +59,6 @@ class Several:
 
     def parse(self, example: Example, output: Output) -> JSON | None:
         """As the task's own reads it."""
-        from agentlora.eval.judging import parsed
-
         return parsed(self.own, example, output)
 
     def validate(self, examples: Sequence[Example]) -> list[str]:
@@ -101,19 +99,5 @@ class Several:
         return frozenset((*getattr(self.own, kind, ()), *beside))
 
 
-def _scored(evaluator: Evaluator, example: Example, output: Output) -> Score:
-    """Its score; unscored where it fails, or has a figure that is none."""
-    try:
-        score = evaluator.score(example, output)
-        odd = next((value for value in score.metrics.values() if not _is_figure(value)), None)
-    except Exception as exc:  # whatever an answer does to it, the others count
-        return Score(unscored=f"the evaluator failed: {_said(exc)}")
-    return score if odd is None else Score(unscored=f"a figure is {odd!r:.80}, which is no finite number")
-
-
 def _said(exc: Exception) -> str:
     return f"{type(exc).__name__}: {exc}".encode("utf-8", "replace").decode()
-
-
-def _is_figure(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and math.isfinite(value))

@@ -17,12 +17,13 @@ import pytest
 
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.data import split_digest
+from agentlora.core.errors import EvalError
 from agentlora.core.evaluating import adapter_digest, evaluate
 from agentlora.core.files import write_json
 from agentlora.core.manager import default_plugins
 from agentlora.core.pipeline import base_facts
 from agentlora.core.run import Run, create_run, open_run
-from agentlora.core.types import Example, Expected, GenerateRequest, Output, RunEvent
+from agentlora.core.types import Example, Expected, GenerateRequest, Output, RunEvent, Score
 from agentlora.eval.engines.echo import EchoEngine
 from agentlora.eval.kept import FILE
 from agentlora.plugins.bases.resolve import resolve_base
@@ -220,3 +221,22 @@ def test_a_file_that_is_none_of_ours_is_begun_anew(killed: Run, monkeypatch: pyt
         asked, _ = watched(monkeypatch, killed)
         evaluate(killed, default_plugins())
         assert len([r for r in asked if r.adapter]) == N
+
+
+def test_what_could_not_be_judged_is_judged_again(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A judge that was down: nobody has to answer anew for it."""
+    run = a_run(tmp_path / "run", tiny_model_dir)
+    judges = type(default_plugins().get("evaluators", "agreement"))
+    with monkeypatch.context() as down:
+        down.setattr(judges, "score", lambda *_: Score(unscored="the judge is down"))
+        with pytest.raises(EvalError, match="the judge is down"):
+            evaluate(run, default_plugins())
+    asked, _ = watched(monkeypatch, run)
+    record = evaluate(run, default_plugins())
+    for condition in record.conditions:
+        assert condition.statuses is not None
+        assert (condition.statuses.unscored, condition.statuses.scored) == (0, record.n_all)
+    assert len(asked) == N
+    assert all(request.adapter for request in asked)  # what the base said was kept

@@ -16,6 +16,7 @@ from agentlora.core.manager import default_plugins
 from agentlora.core.resolving import resolve_config
 from agentlora.core.run import Run
 from agentlora.core.types import Example, Output
+from agentlora.eval.judging import _sources
 from agentlora.eval.scorers import ToolCallEvaluator
 from agentlora.plugins.datasets.files import RawRow
 from agentlora.plugins.datasets.rows import parse_rows
@@ -110,3 +111,23 @@ def test_rows_bring_what_they_accept() -> None:
     assert example.accepts == {"texts": ["y"]}
     with pytest.raises(DataError, match=r"bad\.jsonl:1: accepts: unknown key 'text'. Did you mean 'texts'"):
         parse_rows([RawRow("bad.jsonl:1", {**row, "accepts": {"text": ["y"]}})])
+
+
+def test_a_record_tells_settings_and_sources_of_judges_apart(run: Run) -> None:  # noqa: F811
+    loose = "{name: tool-calls, params: {number_tolerance: 0.5}}"
+    strict, other, beside = (
+        evaluate(run, default_plugins(), evaluators=named) for named in ((), (loose,), ("latency",))
+    )
+    assert len({r.evaluator.digest for r in (strict, other, beside) if r.evaluator}) == 3
+    assert "latency.seconds" in beside.lower_is_better
+    assert set(strict.lower_is_better) <= set(beside.lower_is_better)
+    sources = dict(
+        _sources("agentlora.tasks.structured_output.scoring", "agentlora.tasks.distillation.agreement")
+    )
+    for name in (
+        "eval.scorers.equality",
+        "eval.scorers.texts",
+        "tasks.structured_output.scoring",
+        "eval.calls",
+    ):
+        assert f"agentlora.{name}" in sources  # what they judge with

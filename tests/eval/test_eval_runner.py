@@ -358,3 +358,15 @@ def test_answers_that_agree_tell_no_more_than_one(tmp_path: Path) -> None:
     assert gains[1] is not None
     assert gains[1].detectable == pytest.approx(gains[0].detectable, rel=0.02)
     assert gains[1].p_value == pytest.approx(gains[0].p_value, rel=1e-6)
+
+
+def test_an_evaluator_begins_with_every_example_once(tmp_path: Path) -> None:
+    begun: list[str] = []
+
+    class Beginning(ToolCallEvaluator):
+        def begin(self, examples: Sequence[Example]) -> None:
+            begun.extend(e.id for e in examples)
+
+    examples = make_examples(2)
+    run(Counting(perfect(examples)), examples, tmp_path, evaluator=Beginning(), temperature=0.5, seeds=3)
+    assert sorted(begun) == sorted(e.id for e in examples)

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from agentlora.core.cli import cli
 from agentlora.core.errors import ConfigError, EvalError
-from agentlora.core.evaluating import evaluate
+from agentlora.core.evaluating import adapter_digest, evaluate
 from agentlora.core.files import write_json
 from agentlora.core.manager import default_plugins
 from agentlora.core.run import Run
@@ -23,6 +23,7 @@ from agentlora.core.types import GenerateRequest, Output
 from agentlora.eval.bfcl.data import gold, rows
 from agentlora.eval.calls import render_calls
 from agentlora.eval.engines.echo import EchoEngine
+from agentlora.eval.kept import FILE
 from agentlora.eval.record import Record
 from agentlora.eval.suites.figures import suite_record
 from agentlora.plugins.bases.resolve import resolve_base
@@ -141,6 +142,51 @@ def test_a_suite_is_replaced_by_its_next_one(run: Run, counting: None) -> None:
     add_suites(run, default_plugins(), ["counting:a", "counting:b"])
     record = add_suites(run, default_plugins(), ["counting:a"])
     assert [suite.name for suite in record.suites] == ["counting:b", "counting:a"]
+
+
+def test_evaluating_again_keeps_what_suites_said(run: Run, counting: None) -> None:
+    evaluate(run, default_plugins())
+    before = add_suites(run, default_plugins(), ["counting:a"])
+    assert evaluate(run, default_plugins()).suites == before.suites
+    assert Record.load(run.eval_dir / "record.json").suites == before.suites
+    (run.adapter_dir / "more.txt").write_text("another adapter")
+    run.add_facts(adapter_digest=adapter_digest(run))
+    assert evaluate(run, default_plugins()).suites == ()
+
+
+def test_a_suite_touches_no_other_evaluation(
+    run: Run, counting: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither one that is under way, nor the record that is there, should the disk be full."""
+    first = evaluate(run, default_plugins())
+    part = run.eval_dir / FILE
+    part.write_text("of an evaluation that was killed")
+    samples = (run.eval_dir / "samples.jsonl").read_bytes()
+    add_suites(run, default_plugins(), ["counting:a"])
+    assert part.is_file()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Record, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        add_suites(run, default_plugins(), ["counting:b"])
+    kept = Record.load(run.eval_dir / "record.json")
+    assert [suite.name for suite in kept.suites] == ["counting:a"]
+    assert kept.model_copy(update={"suites": ()}) == first
+    assert (run.eval_dir / "samples.jsonl").read_bytes() == samples
+
+
+def test_options_about_examples_are_refused_where_only_suites_are_asked(run: Run, counting: None) -> None:
+    evaluate(run, default_plugins())
+    command = ["eval", str(run.directory), "--suite", "counting"]
+    for more in (["--probes", "5"], ["--evaluator", "latency"], ["--temperature", "0.5", "--seeds", "2"]):
+        done = CliRunner().invoke(cli, [*command, *more])
+        assert done.exit_code == 2
+        assert f"leave {more[0]}" in " ".join(done.output.split())
+    done = CliRunner().invoke(cli, [*command, "--gate", "--recorded"])
+    assert done.exit_code == 2
+    assert "leave --suite out" in " ".join(done.output.split())
 
 
 def test_a_suite_needs_a_record_of_this_adapter(run: Run, counting: None) -> None:

@@ -215,6 +215,36 @@ def test_a_policy_about_a_metric_that_is_none_is_refused() -> None:
         check_policy(GateConfig(floors={"headline": 0.5}), TASK, metrics)
 
 
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (
+            {"rules": {"general": {"against": ["served"]}}},
+            r"general\.against: the probes are asked of the version and",
+        ),
+        (
+            {"rules": {"headline": {"against": ["served"]}}, "served": False},
+            "nothing is left to compare with",
+        ),
+    ],
+)
+def test_a_rule_that_could_not_be_judged_is_refused(raw: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        check_policy(parse(GateConfig, raw), TASK, ("exact", "false_calls"))
+
+
+def test_probes_are_asked_once_whatever_the_seeds() -> None:
+    probes = ProbesRecord(
+        n=600, available=2000, digest="d", base=figure(0.6), adapter=figure(0.59),
+        difference=difference("base", GENERAL, -0.01, -0.03, 0.01).model_copy(update={"n": 600}),
+    )  # fmt: skip
+    needed = [
+        ruled(verdict(record(probes=probes, **more)), "general: not worse than the base").figures["needed"]
+        for more in ({}, {"decoding": SAMPLED})
+    ]
+    assert needed[0] == needed[1]
+
+
 def test_sampled_answers_of_few_examples_are_few() -> None:
     three = record(
         condition("adapter", "skill", 0.6, 0.05, n=120, scored=120), decoding=SAMPLED | {"seeds": 3}
