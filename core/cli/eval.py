@@ -203,44 +203,23 @@ def _record(
 
     if options["recorded"]:
         return Record.load(run.eval_dir / "record.json")
-    engine = {"url": options["url"]} if options["url"] else {}
+    how = {
+        "engine_name": options["engine"],
+        "split": split,
+        "limit": options["limit"],
+        "options": {"url": options["url"]} if options["url"] else {},
+    }
     suites = options["suites"]
-    of_examples = [name for name in OF_EXAMPLES if options[name] not in (None, False, ())]
-    if suites and of_examples and has_record(run, split):
+    record = None
+    if not suites or not has_record(run, split):
+        more = {name: options[name] for name in OF_EXAMPLES}
+        record = evaluate(run, plugins, **how, **more, skill=skill, alias=alias)
+    elif given := [name for name in OF_EXAMPLES if options[name] not in (None, False, ())]:
         raise click.UsageError(
-            f"the run has its record, and with --suite its examples are not asked again: leave {_options(of_examples)} "
-            "out, or evaluate first without --suite."
+            f"the run has its record, and with --suite its examples are not asked again: leave {_options(given)} out, "
+            "or evaluate first without --suite."
         )
-    record = (
-        None
-        if suites and has_record(run, split)
-        else evaluate(
-            run,
-            plugins,
-            engine_name=options["engine"],
-            split=split,
-            limit=options["limit"],
-            options=engine,
-            constrained=options["constrained"],
-            probes=options["probes"],
-            evaluators=options["evaluators"],
-            skill=skill,
-            alias=alias,
-            temperature=options["temperature"],
-            seeds=options["seeds"],
-        )
-    )
-    if not suites:
-        return record
-    return add_suites(
-        run,
-        plugins,
-        suites,
-        engine_name=options["engine"],
-        split=split,
-        limit=options["limit"],
-        options=engine,
-    )
+    return add_suites(run, plugins, suites, **how) if suites else record
 
 
 def _write(record: Any, verdict: Any, skill: str, junit: Path | None, markdown: Path | None) -> None:

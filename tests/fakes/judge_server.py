@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from json_server import json_server
 
 
 @dataclass
@@ -41,32 +42,17 @@ def fake_judge(*plans: int | str) -> Iterator[FakeJudge]:
     """A running `FakeJudge`."""
     judge = FakeJudge(plans=list(plans))
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            key = self.headers["authorization"]
-            with judge.lock:
-                judge.asked.append(body)
-                judge.keys.append(key)
-                plan = judge.plans.pop(0) if judge.plans else 200
-            message = {"role": "assistant", "content": judge.content(body, plan, key)}
-            usage = {"prompt_tokens": 100, "completion_tokens": 10}
-            answer = {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
-            content = json.dumps(answer).encode()
-            self.send_response(plan if isinstance(plan, int) else 200)
-            self.send_header("retry-after", "0")
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(body: dict[str, Any], headers: Mapping[str, str]) -> tuple[int, bytes]:
+        key = headers["authorization"]
+        with judge.lock:
+            judge.asked.append(body)
+            judge.keys.append(key)
+            plan = judge.plans.pop(0) if judge.plans else 200
+        message = {"role": "assistant", "content": judge.content(body, plan, key)}
+        usage = {"prompt_tokens": 100, "completion_tokens": 10}
+        said = {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
+        return plan if isinstance(plan, int) else 200, json.dumps(said).encode()
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    judge.url = f"http://127.0.0.1:{server.server_port}/v1"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with json_server(answer) as url:
+        judge.url = f"{url}/v1"
         yield judge
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from json_server import json_server
 
 HANGS = 10.0  # seconds
 
@@ -55,31 +56,15 @@ def fake_teacher(*plans: int | str) -> Iterator[FakeTeacher]:
     """A running `FakeTeacher`."""
     teacher = FakeTeacher(plans=list(plans))
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            with teacher.lock:
-                teacher.asked.append(body)
-                plan = teacher.plans.pop(0) if teacher.plans else 200
-            if plan == "hang":
-                time.sleep(HANGS)
-                plan = 200
-            content = b"<html>no json" if plan == "rubbish" else json.dumps(teacher.answer(body)).encode()
-            self.send_response(plan if isinstance(plan, int) else 200)
-            self.send_header("retry-after", "0")
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(body: dict[str, Any], headers: Mapping[str, str]) -> tuple[int, bytes]:
+        with teacher.lock:
+            teacher.asked.append(body)
+            plan = teacher.plans.pop(0) if teacher.plans else 200
+        if plan == "hang":
+            time.sleep(HANGS)
+        content = b"<html>no json" if plan == "rubbish" else json.dumps(teacher.answer(body)).encode()
+        return plan if isinstance(plan, int) else 200, content
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    teacher.url = f"http://127.0.0.1:{server.server_port}/v1"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with json_server(answer) as url:
+        teacher.url = f"{url}/v1"
         yield teacher
-    finally:
-        server.shutdown()
-        server.server_close()
