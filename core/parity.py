@@ -91,12 +91,13 @@ def check_parity(
         run.tell("note", "parity", {"message": f"{engine} answers {len(requests)} requests in {dtype}"})
 
     with ExitStack() as stack:
+        asked = opened(stack, engine_name, dtype, options or {})
         asking(engine_name)
-        left = opened(stack, engine_name, dtype, options or {}).trace(requests)
+        left = asked.trace(requests)
     _refuse_failed(engine_name, left)
     with ExitStack() as stack:
-        asking(REFERENCE)
         reference = opened(stack, REFERENCE, dtype, {})
+        asking(REFERENCE)
         right = reference.trace(requests)
         judge = reference
         if dtype != EXACT:

@@ -313,8 +313,9 @@ def judge_floor(metric: str, bound: float, system: Mapping[str, Any], task: Task
             name, "pass", True, f"{metric} is {value:.3f}, where {side} {bound:g} is asked for.", figures
         )
     figures["short"] = value - bound if lower else bound - value
+    who = f"task {task.name!r}" if task.floor.get(metric) == bound else "the policy"
     text = (
-        f"{metric} is {value:.3f} and task {task.name!r} asks for {side} {bound:g} of any published version. Train "
+        f"{metric} is {value:.3f} and {who} asks for {side} {bound:g} of any published version. Train "
         "longer or on more data; the evaluation's report shows where it fails."
     )
     return Ruling(name, "fail", False, text, figures)

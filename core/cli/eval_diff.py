@@ -37,6 +37,8 @@ def diff(
     from agentlora.eval.diff import compare
     from agentlora.eval.diff_report import diff_html, diff_table
 
+    if page is not None and not page.absolute().parent.is_dir():
+        raise click.UsageError(f"--html: {str(page.parent)!r} is no directory. Make it, or name another.")
     found = compare(_side(a, split, of_a), _side(b, split, of_b))
     if page is not None:
         write_atomic(page, diff_html(found))

@@ -27,10 +27,12 @@ def list_(as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table("run", "task", "model", "method", "status", box=None, header_style="bold")
+    table = Table(
+        Column("run", overflow="fold"), "task", "model", "method", "status", box=None, header_style="bold"
+    )
     for row in rows:
         table.add_row(*(Text(row[key]) for key in ("id", "task", "model", "method", "status")))
     Console().print(table if rows else "no runs yet. Start with: agentlora train tool-calling --preset demo")
