@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 from agentlora.eval.diff import Diff, Flip, Flips, Side, lengths_of
 from agentlora.eval.page import document, row_head, table, text
 from agentlora.eval.report_data import System, facets_of, pack
-from agentlora.eval.wording import NOTHING, gain, label, percent, reason
+from agentlora.eval.wording import NOTHING, counted, gain, label, p_text, percent, reason
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SHOWN = 10  # flips of either kind, and values of a slice, on a terminal
-HEADS = ("", "n", "A right", "B right", "gained", "lost", "p")
+HEADS = ("", "n", "A right", "B right", "gained", "lost", "test")
 HOW = (
-    "Gained: wrong in A and right in B; lost: the other way round. p is McNemar's, exact: how likely flips as uneven "
-    "as these are where neither is better. It takes examples to be independent; the difference's interval does not."
+    "Gained: wrong in A and right in B; lost: the other way round. p says how likely flips as uneven as these are "
+    "where neither is better (mid-p): groups, which succeed and fail together, change sides whole."
 )
 
 
@@ -50,12 +50,12 @@ def summary(diff: Diff) -> str:
     found, total = diff.difference, diff.total
     said = (
         f"B is right on {total.gained} that A got wrong, and wrong on {total.lost} that A got right, "
-        f"of {total.n} examples"
+        f"of {total.n} {counted(diff.a.record)}"
     )
     if found.mean is None:
         return said + "."
     ends = "" if found.low is None else f" ({gain(found.low, found)} to {gain(found.high, found)})"
-    return f"{said}: {gain(found.mean, found)} points{ends}, McNemar's p {p_text(total.p)}."
+    return f"{said}: {gain(found.mean, found)} points{ends}, {p_text(total.p)}."
 
 
 def diff_html(diff: Diff) -> str:
@@ -96,10 +96,6 @@ def diff_html(diff: Diff) -> str:
     return document(f"{diff.a.record.task} · A and B", [head, *sections], data, _origin(diff))
 
 
-def p_text(p: float) -> str:
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
-
-
 def _said(side: Side) -> str:
     return f"{side.name}: {side.condition}, {side.record.created_at[:16].replace('T', ' ')}"
 
@@ -116,7 +112,8 @@ def _share(flips: Flips, side: str) -> str:
 
 def _notes(diff: Diff) -> Iterator[str]:
     if diff.unjudged:
-        yield f"{diff.unjudged} examples are not compared: an answer is not there or could not be judged."
+        what = counted(diff.a.record)
+        yield f"{diff.unjudged} {what} are not compared: the answer of A or of B is not there or could not be judged."
     bases = [side.record.base.get("digest") for side in (diff.a, diff.b)]
     if bases[0] != bases[1]:
         yield "A and B have different base models."

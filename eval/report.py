@@ -101,7 +101,14 @@ def markdown(record: Record) -> str:
             parts += [f"## Right answers by {_cell(tag)}", _table(["", "n", *names, *against], rows)]
     if record.differences:
         compared: list[list[object]] = [
-            [f"{d.system} − {d.baseline}", label(d.metric), difference_text(d), d.n, d.groups, p_text(d)]
+            [
+                f"{d.system} − {d.baseline}",
+                label(d.metric),
+                difference_text(d),
+                d.n,
+                d.groups,
+                p_text(d.p_value),
+            ]
             for d in record.differences
         ]
         parts += [

@@ -221,15 +221,20 @@ def detectable_text(record: Record) -> str:
         return ""
     difference, least = known[0]
     size = f"{_number(least)}" if difference.unbounded else f"{100 * least:.1f} points"
-    answers = f"{difference.n} examples" if record.seeds == 1 else f"{difference.n} answers"
     return (
-        f"With these {answers} in {difference.groups} groups, a true difference in {label(record.headline).lower()} "
-        f"under {size} cannot be seen: more than one sample in five like this one would miss it."
+        f"With these {difference.n} {counted(record)} in {difference.groups} groups, a true difference in "
+        f"{label(record.headline).lower()} under {size} cannot be seen: more than one sample in five like this "
+        "one would miss it."
     )
 
 
-def p_text(difference: DifferenceRecord) -> str:
+def p_text(value: float | None) -> str:
     """``p = 0.004``, of the paired test; empty where there is none."""
-    if difference.p_value is None:
+    if value is None:
         return ""
-    return "p < 0.001" if difference.p_value < 0.001 else f"p = {difference.p_value:.3f}"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def counted(record: Record) -> str:
+    """What its figures and differences count."""
+    return "examples" if record.seeds == 1 else "answers"
