@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from agentlora.eval.diff import Diff, Flip, Flips, Side, lengths_of
-from agentlora.eval.page import document, row_head, table, text
+from agentlora.eval.page import document, long_table, note, origin, row, section, text, tile
 from agentlora.eval.report_data import System, facets_of, pack
-from agentlora.eval.wording import NOTHING, counted, gain, label, p_text, percent, reason
+from agentlora.eval.wording import NOTHING, counted, direction, gain, label, p_text, percent, reason
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+VERDICTS = {"up": ("good", "B is better"), "down": ("bad", "B is worse"), "": ("open", "Undecided")}
 SHOWN = 10  # flips of either kind, and values of a slice, on a terminal
 HEADS = ("", "n", "A right", "B right", "gained", "lost", "test")
 HOW = (
@@ -61,30 +62,23 @@ def summary(diff: Diff) -> str:
 def diff_html(diff: Diff) -> str:
     """The page: what flipped, by slice, and the browser of samples with A beside B."""
     names = [f"{key}: {side.condition}" for key, side in (("A", diff.a), ("B", diff.b))]
-    low, high = diff.difference.low, diff.difference.high
-    kind, verdict = "open", "Undecided"
-    if low is not None and high is not None and (low > 0 or high < 0):
-        kind, verdict = ("good", "B is better") if low > 0 else ("bad", "B is worse")
+    kind, verdict = VERDICTS[direction(diff.difference, lower=False)]  # it is of right answers
+    shares = f"right in A {_share(diff.total, 'a')}, in B {_share(diff.total, 'b')}"
+    tiles = (
+        tile(diff.total.gained, ("gained", "wrong in A, right in B"), "good"),
+        tile(diff.total.lost, ("lost", "right in A, wrong in B"), "bad"),
+        tile(diff.total.n, ("compared", shares)),
+    )
     head = (
         f'<header><p class="eyebrow">agentlora evaluations, compared</p><h1>{text(label(diff.a.record.task))}</h1>'
         f'<div class="verdict {kind}"><p class="said">{verdict}<span>A {text(_said(diff.a))}<br>B {text(_said(diff.b))}'
-        f'</span></p><p class="lede">{text(summary(diff))}</p></div><div class="tiles">'
-        + _tile("good", diff.total.gained, "gained", "wrong in A, right in B")
-        + _tile("bad", diff.total.lost, "lost", "right in A, wrong in B")
-        + _tile(
-            "",
-            diff.total.n,
-            "compared",
-            f"right in A {_share(diff.total, 'a')}, in B {_share(diff.total, 'b')}",
-        )
-        + "</div>"
-        + "".join(f'<p class="note warn">{text(note)}</p>' for note in _notes(diff))
+        f'</span></p><p class="lede">{text(summary(diff))}</p></div><div class="tiles">{"".join(tiles)}</div>'
+        + "".join(note(said, warns=True) for said in _notes(diff))
         + f'<p class="soft">{text(HOW)}</p></header>'
     )
     sections = [_slice(by, found) for by, found in diff.slices.items()]
     systems = [
-        System(name, key == "b", side.samples, side.failed)
-        for name, key, side in zip(names, "ab", (diff.a, diff.b), strict=True)
+        System(name, side.samples, side.failed) for name, side in zip(names, (diff.a, diff.b), strict=True)
     ]
     data = pack(
         systems,
@@ -130,21 +124,12 @@ def _flipped(diff: Diff, kind: Flip) -> Iterator[str]:
         yield f"  … and {len(names) - SHOWN} more"
 
 
-def _tile(kind: str, number: int, what: str, note: str) -> str:
-    return f'<div class="tile {kind}"><b>{number}</b><span>{text(what)}<br>{text(note)}</span></div>'
-
-
 def _slice(by: str, found: Mapping[str, Flips]) -> str:
-    rows = []
-    for value, flips in found.items():
-        cells = "".join(f"<td>{text(cell)}</td>" for cell in _cells(flips))
-        said = label(value) if by in ("slice", "case") else value
-        rows.append(f"<tr>{row_head(said, **{by: value})}{cells}</tr>")
-    shown = table(HEADS, rows[:SHOWN], f"By {by}")
-    if len(rows) > SHOWN:
-        more = table(HEADS, rows[SHOWN:], f"By {by}, the others")
-        shown += f"<details><summary>{len(rows) - SHOWN} more</summary>{more}</details>"
-    return f"<section><h2>Flips by {text(by)}</h2>{shown}</section>"
+    rows = [
+        row(label(value) if by in ("slice", "case") else value, _cells(flips), **{by: value})
+        for value, flips in found.items()
+    ]
+    return section(f"Flips by {by}", long_table(HEADS, rows, f"By {by}", SHOWN))
 
 
 def _origin(diff: Diff) -> str:
@@ -160,5 +145,4 @@ def _origin(diff: Diff) -> str:
         )
     }
     facts["Data, examples"] = str(diff.a.record.data.get("examples", NOTHING))
-    items = "".join(f"<dt>{text(key)}</dt><dd>{text(value)}</dd>" for key, value in facts.items())
-    return f"<section><h2>Where this comes from</h2><dl>{items}</dl></section>"
+    return origin(facts)
