@@ -11,7 +11,7 @@ from agentlora.eval.record import DifferenceRecord, Record, SuiteRecord
 from agentlora.eval.report_html import html
 from agentlora.eval.suites.wording import suite_header, suite_rows, suite_title
 from agentlora.eval.wording import (
-    LOWER,
+    LEGEND,
     NOTHING,
     applies_to,
     arrowed,
@@ -162,7 +162,7 @@ def _slice_row(record: Record, tag: str, value: str) -> list[object]:
 
 
 def _notes(record: Record) -> list[str]:
-    return ([LOWER] if record.lower_is_better else []) + [note.said for note in notes(record)]
+    return ([LEGEND] if record.lower_is_better else []) + [note.said for note in notes(record)]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

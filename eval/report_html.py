@@ -29,7 +29,7 @@ from agentlora.eval.report_data import facets_of, pack, systems_of
 from agentlora.eval.slicing import prompt_lengths, ranges, sliced, tools_of
 from agentlora.eval.suites.wording import suite_header, suite_rows, suite_title
 from agentlora.eval.wording import (
-    LOWER,
+    LEGEND,
     NOTHING,
     Direction,
     applies_to,
@@ -195,7 +195,7 @@ def _figures(record: Record) -> str:
     how = (
         "Wilson intervals, of as many examples as those of groups that answer alike are worth; means of what is no "
         "share have a bootstrap’s. “Scored” counts the examples to which a metric applies and that could be judged. "
-        + LOWER
+        + LEGEND
     )
     heads = ("", "Scored", *(c.name for c in record.conditions))
     shown = table(heads, rows, "All figures")

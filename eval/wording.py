@@ -10,7 +10,7 @@ from agentlora.eval.conditions import SERVED
 from agentlora.eval.record import DifferenceRecord, Record
 
 NOTHING = "–"
-LOWER = "↓ lower is better."
+LEGEND = "↓ lower is better."
 Direction = Literal["up", "down", ""]
 
 _LABELS = {

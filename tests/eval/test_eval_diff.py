@@ -16,9 +16,10 @@ from agentlora.core.cli.eval import eval as command
 from agentlora.core.errors import AgentLoraError, ConfigError, EvalError
 from agentlora.core.types import Example
 from agentlora.eval.asking import drawn
+from agentlora.eval.conditions import default_conditions
 from agentlora.eval.diff import compare, load_side
 from agentlora.eval.diff_report import diff_html, summary
-from agentlora.eval.record import save_samples
+from agentlora.eval.record import Record, save_samples
 
 
 def evaluated(
@@ -99,6 +100,14 @@ def test_a_record_can_be_compared_with_itself_by_condition(two: tuple[Path, Path
     diff = compare(load_side(a, "a", "base"), load_side(a / "record.json", "a"))
     assert diff.lost == ("g3-none",)  # where the base, which always refuses, is right
     assert len(diff.gained) == 12 - 4
+
+
+def test_an_adapter_that_stands_aside_is_not_compared_unless_it_is_named(tmp_path: Path) -> None:
+    a = evaluated(tmp_path / "a", set(), conditions=default_conditions("skill", strict=True, again="calls"))
+    record = Record.load(a / "record.json")
+    record.model_copy(update={"conditions": record.conditions[::-1]}).save(a / "record.json")
+    assert load_side(a, "a").condition == "adapter"
+    assert load_side(a, "a", "adapter, free").condition == "adapter, free"
 
 
 def test_what_cannot_be_compared_is_refused(two: tuple[Path, Path], tmp_path: Path) -> None:
