@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from agentlora.eval import page
+from agentlora.eval.cells import difference_cell, figure_cell
 from agentlora.eval.compliance import DECISIONS, FORMS, XSD
-from agentlora.eval.page import text as shown
 from agentlora.eval.record import (
     ComplianceRecord,
     ConditionRecord,
@@ -20,7 +21,6 @@ from agentlora.eval.wording import (
     NOTHING,
     difference_text,
     figure_text,
-    gain,
     interval,
     label,
     mean_text,
@@ -42,7 +42,7 @@ GRAMMAR = (
     "A grammar makes answers fit, which is not the same as right. Right is the headline metric; where that says "
     "nothing about an example, as where no call is wanted, whether the answer is right."
 )
-Table = Callable[[Sequence[str], Sequence[str]], str]
+COUNTS = "In brackets: on how many examples the constrained value is higher and lower."
 Judged = list[tuple[ConditionRecord, ComplianceRecord]]
 
 
@@ -188,38 +188,33 @@ def markdown(
 # --- HTML ---------------------------------------------------------------------------------------
 
 
-def html(record: Record, table: Table) -> str:
-    """The section, or nothing; everything that comes from data or a model is escaped. `table` takes heads as they are
-    and rows as HTML.
-    """
+def html(record: Record) -> str:
+    """The section, or nothing; everything that comes from data or a model is escaped."""
     found = judged(record)
     kinds = _kinds(found)
     parts = []
     if kinds:
         parts += [
-            f'<h2 id="compliance">{TITLE}</h2><p class="soft">{shown(NOTE)}</p>',
-            _by_keyword(found, kinds, table),
+            f'<h2>{TITLE}</h2><p class="soft">{page.text(NOTE)}</p>',
+            _by_keyword(found, kinds),
         ]
         parts += [_undecided(c, compliance) for c, compliance in found if compliance.undecided]
         parts += [_worst(c, compliance) for c, compliance in found if compliance.paths]
     if record.constraints:
         parts.append(
-            f'<h2 id="constraints">Free and constrained decoding</h2><p class="soft">{shown(GRAMMAR)}</p>'
+            f'<h2>Free and constrained decoding</h2><p class="soft">{page.text(GRAMMAR)} {COUNTS}</p>'
         )
-        parts += [_pair(pair, record, table) for pair in record.constraints]
+        parts += [_pair(pair, record) for pair in record.constraints]
     return f'<section class="compliance">{"".join(parts)}</section>' if parts else ""
 
 
-def _by_keyword(found: Judged, kinds: Sequence[tuple[str, str, bool]], table: Table) -> str:
-    valid = "".join(
-        f"<td>{mean_text(c.valid)}<small>{interval(c.valid)}, n = {c.valid.scored}</small></td>"
-        for _, c in found
-    )
-    rows = [f'<tr class="headline"><th>Fits its schema</th>{valid}</tr>']
+def _by_keyword(found: Judged, kinds: Sequence[tuple[str, str, bool]]) -> str:
+    valid = "".join(figure_cell(c.valid, f"n = {c.valid.scored}") for _, c in found)
+    rows = [f'<tr class="headline">{page.row_head("Fits its schema")}{valid}</tr>']
     for keyword, branch, counts in kinds:
         cells = "".join(_keyword_cell(_count(c, keyword, branch), c) for _, c in found)
-        rows.append(f"<tr><th>{shown(_row_name(keyword, branch, counts))}</th>{cells}</tr>")
-    return table(("", *(c.name for c, _ in found)), rows)
+        rows.append(f"<tr>{page.row_head(_row_name(keyword, branch, counts))}{cells}</tr>")
+    return page.table(("", *(c.name for c, _ in found)), rows, TITLE)
 
 
 def _keyword_cell(count: KeywordCount | None, compliance: ComplianceRecord) -> str:
@@ -232,53 +227,44 @@ def _keyword_cell(count: KeywordCount | None, compliance: ComplianceRecord) -> s
 
 def _undecided(condition: ConditionRecord, compliance: ComplianceRecord) -> str:
     said = f"{condition.name}: {compliance.valid.unscored} answers are undecided: {compliance.undecided}"
-    return f'<p class="note warn">{shown(said)}</p>'
+    return page.note(said, warns=True)
 
 
 def _worst(condition: ConditionRecord, compliance: ComplianceRecord) -> str:
     items = "".join(_path(path) for path in compliance.paths)
     more = f" and {compliance.more_paths} more" if compliance.more_paths else ""
     count = f"<span>worst paths, {len(compliance.paths)}{more}</span>"
-    opened = " open" if condition.adapter and not condition.aside else ""
-    title = f"<summary>{shown(condition.name)} {count}</summary>"
-    return f'<details class="card group"{opened}>{title}<div class="paths">{items}</div></details>'
+    opened = " open" if condition.decides else ""
+    title = f"<summary>{page.text(condition.name)} {count}</summary>"
+    return f'<details class="card"{opened}>{title}<div class="paths">{items}</div></details>'
 
 
 def _path(path: PathCount) -> str:
     nearest = ""
     if path.given is not None and path.keyword not in FORMS and path.keyword != "no_call":
-        to = f", nearest valid <code>{shown(_short(path.nearest))}</code>" if path.nearest is not None else ""
-        nearest = f'<span class="given">given <code>{shown(_short(path.given))}</code>{to}</span>'
+        to = (
+            f", nearest valid <code>{page.text(_short(path.nearest))}</code>"
+            if path.nearest is not None
+            else ""
+        )
+        nearest = f'<span class="given">given <code>{page.text(_short(path.given))}</code>{to}</span>'
     answers = f"{path.answers} answer{'s' if path.answers > 1 else ''}"
     ids = ", ".join(path.samples)
+    name = page.text(_row_name(path.keyword, path.branch, path.counts))
     return (
-        f'<details class="fail"><summary><span class="chip">{shown(_row_name(path.keyword, path.branch, path.counts))}'
-        f'</span> <code>{shown(path.path)}</code> <span class="why">{shown(path.said)}</span> '
+        f'<details class="fail"><summary><span class="chip">{name}</span> '
+        f"<code>{page.text(path.path)}</code> <span>{page.text(path.said)}</span> "
         f'<span class="soft">{answers}</span>{nearest}</summary><div class="body">'
-        f'<p class="role">an answer</p><pre dir="auto">{shown(path.output or "(nothing)")}</pre>'
-        f'<p class="note">{shown(ids)}</p></div></details>'
+        f'<p class="role">an answer</p>{page.pre(path.output or "(nothing)")}{page.note(ids)}</div></details>'
     )
 
 
-def _pair(pair: ConstraintRecord, record: Record, table: Table) -> str:
+def _pair(pair: ConstraintRecord, record: Record) -> str:
     rows = []
     for row in pair.rows:
-        figures = "".join(
-            f"<td>{mean_text(f)}<small>{interval(f)}</small></td>" for f in (row.free, row.constrained)
-        )
-        rows.append(f"<tr><th>{shown(measure(row, record))}</th>{figures}{_difference(row, record)}</tr>")
-    return table(("", pair.free, pair.constrained, "difference"), rows)
-
-
-def _difference(row: ConstraintRow, record: Record) -> str:
-    found = row.difference
-    if found.mean is None:
-        return f"<td>{NOTHING}</td>"
-    if found.low is None or found.high is None:
-        return f"<td>{gain(found.mean, found)}</td>"
-    better, worse = found.low > 0, found.high < 0
-    if row.metric in LOWER or (row.metric == "right" and record.headline in record.lower_is_better):
-        better, worse = worse, better
-    kind = "up" if better else "down" if worse else ""
-    ends = f"{gain(found.low, found)} to {gain(found.high, found)}"
-    return f'<td class="{kind}">{gain(found.mean, found)}<small>{ends} (n = {found.n})</small></td>'
+        lower = row.metric in LOWER or (row.metric == "right" and record.headline in record.lower_is_better)
+        cells = figure_cell(row.free) + figure_cell(row.constrained) + difference_cell(row.difference, lower)
+        rows.append(f"<tr>{page.row_head(measure(row, record))}{cells}</tr>")
+    return page.table(
+        ("", pair.free, pair.constrained, "difference"), rows, f"{pair.free} and {pair.constrained}"
+    )

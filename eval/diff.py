@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Literal
 
 from agentlora.core.errors import ConfigError, EvalError, unknown
 from agentlora.core.types import JSON
-from agentlora.eval.metrics import Difference, paired_difference
+from agentlora.eval.metrics import Difference, paired_difference, sign_flip
 from agentlora.eval.record import Record, load_samples
 from agentlora.eval.slicing import ranges, tools_of
-from agentlora.eval.wording import sample_failed
+from agentlora.eval.wording import counted, sample_failed
 
 Flip = Literal["gained", "lost"]
+Pairs = Mapping[str, tuple[bool, bool]]  # whether A and B are right, by the name of the sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +34,17 @@ class Side:
     def right(self, name: str) -> bool | None:
         """Whether the answer is right; None where it could not be judged, or there is none."""
         sample = self.samples.get(name)
-        if sample is None or sample["error"] is not None or sample["unscored"] is not None:
+        if sample is None or sample["status"] != "scored":
             return None
         return not self.failed(sample)
 
 
 @dataclass(frozen=True, slots=True)
 class Flips:
-    """How the answers to n examples, all judged on both sides, changed from A to B.
+    """How n answers, all judged on both sides, changed from A to B.
 
-    `gained`: wrong in A and right in B; `lost`: the other way round. `p`: McNemar's (see `mcnemar`).
+    `gained`: wrong in A and right in B; `lost`: the other way round. `p`: of the paired test, in which groups change
+    sides whole (see `metrics.sign_flip`).
     """
 
     n: int
@@ -57,8 +60,8 @@ class Diff:
     """What `compare` finds. `gained` and `lost` are the examples' ids, in the order of the samples.
 
     `difference` is of right answers, B minus A, with the interval of a bootstrap by group. `slices` has the flips by
-    what is sliced (``slice``, ``case``, ``tool``, ``length``) and value; `unjudged` counts the examples of which one
-    side at least has no judged answer.
+    what is sliced (``slice``, ``case``, ``tool``, ``length``) and value; `unjudged` counts the answers that one side at
+    least lacks or that could not be judged there.
     """
 
     a: Side
@@ -86,7 +89,7 @@ class Diff:
 
 
 def load_side(place: Path, name: str, condition: str | None = None) -> Side:
-    """The evaluation in a folder (or of a record.json), and of it one condition: by default the first adapter.
+    """The evaluation in a folder (or of a record.json), and of it one condition: by default the adapter that decides.
 
     Raises:
         EvalError: no record lies there, it is unreadable, or its samples are not there.
@@ -95,7 +98,7 @@ def load_side(place: Path, name: str, condition: str | None = None) -> Side:
     file = place / "record.json" if place.is_dir() else place
     record = Record.load(file)
     names = [c.name for c in record.conditions]
-    adapters = [c.name for c in record.conditions if c.adapter]
+    adapters = [c.name for c in record.conditions if c.decides]
     if condition is not None and condition not in names:
         raise ConfigError(unknown(f"condition of {str(file)!r}", condition, names))
     chosen = condition or next(iter(adapters), None)
@@ -116,39 +119,31 @@ def compare(a: Side, b: Side, seed: int = 0) -> Diff:
     """Pair the answers of A and B. `seed` is of the bootstrap.
 
     Raises:
-        ConfigError: they are of different data or tasks, or judged by different metrics.
+        ConfigError: they are of different data or tasks, judged by different metrics, or one has more answers to every
+            example.
     """
     _refuse_different(a, b)
     ids = list(dict.fromkeys((*a.samples, *b.samples)))
-    pairs = {i: (left, right) for i in ids if None not in (left := a.right(i), right := b.right(i))}
+    pairs = {
+        i: (left, right)
+        for i in ids
+        if (left := a.right(i)) is not None and (right := b.right(i)) is not None
+    }
     samples = {i: a.samples[i] for i in pairs}
     groups = {i: str(s.get("group") or i) for i, s in samples.items()}
-    values_a, values_b = ({i: float(bool(pair[side])) for i, pair in pairs.items()} for side in (0, 1))
+    values_a, values_b = ({i: float(pair[side]) for i, pair in pairs.items()} for side in (0, 1))
     return Diff(
         a=a,
         b=b,
-        total=_flips(pairs.values()),
+        total=_flips(pairs, pairs, groups),
         unjudged=len(ids) - len(pairs),
         difference=paired_difference(values_b, values_a, groups, seed),
         gained=tuple(i for i, pair in pairs.items() if pair == (False, True)),
         lost=tuple(i for i, pair in pairs.items() if pair == (True, False)),
-        slices={by: of for by, values in _values(samples).items() if len(of := _sliced(pairs, values)) > 1},
+        slices={
+            by: of for by, values in _values(samples).items() if len(of := _sliced(pairs, groups, values)) > 1
+        },
     )
-
-
-def mcnemar(gained: int, lost: int) -> float:
-    """The two-sided p of the exact test: how likely it is that so many flips, each as likely to go one way as the
-    other, go one way at least as often as these.
-
-    Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
-    Psychometrika 12 (1947) 153-157, with the binomial distribution in place of its approximation. It takes examples to
-    be independent of each other: of groups that succeed and fail together it is too small.
-    """
-    n, ways, tail = gained + lost, 1, 0
-    for k in range(min(gained, lost) + 1):
-        tail += ways  # in whole numbers, so that every machine finds the same
-        ways = ways * (n - k) // (k + 1)
-    return min(1.0, 2 * tail / (1 << n))
 
 
 def _refuse_different(a: Side, b: Side) -> None:
@@ -156,6 +151,12 @@ def _refuse_different(a: Side, b: Side) -> None:
         raise ConfigError(
             f"{a.name!r} is an evaluation of {a.record.task!r} and {b.name!r} one of {b.record.task!r}: their answers "
             "cannot be compared. Name two evaluations of one task."
+        )
+    if a.record.seeds != b.record.seeds:
+        said = " and ".join(f"{side.name!r} has {side.record.seeds}" for side in (a, b))
+        raise ConfigError(
+            f"{said} answers to every example, so that some have no other to be compared with. Evaluate both with the "
+            "same --seeds (eval.seeds)."
         )
     ours, theirs = (str(side.record.data.get("examples", "")) for side in (a, b))
     if ours != theirs or a.samples.keys() != b.samples.keys():
@@ -176,7 +177,7 @@ def _data(side: Side) -> str:
         str(side.record.data.get("examples", ""))[:12],
         side.record.data.get("split", "unknown split"),
     )
-    return f"{side.name!r} ({len(side.samples)} examples of {split}, {data})"
+    return f"{side.name!r} ({len(side.samples)} {counted(side.record)} of {split}, {data})"
 
 
 def _of_side(side: Side) -> JSON:
@@ -207,20 +208,27 @@ def lengths_of(samples: Mapping[str, JSON]) -> dict[str, int]:
     return {i: int(s.get("prompt_tokens") or 0) for i, s in samples.items()}
 
 
-def _sliced(
-    pairs: Mapping[str, tuple[bool | None, bool | None]], values: Mapping[str, Sequence[str]]
-) -> dict[str, Flips]:
+def _sliced(pairs: Pairs, groups: Mapping[str, str], values: Mapping[str, Sequence[str]]) -> dict[str, Flips]:
     """By value, those first in which most flipped."""
-    members: dict[str, list[tuple[bool | None, bool | None]]] = {}
+    members: dict[str, list[str]] = {}
     for name, found in values.items():
         for value in found:
-            members.setdefault(value, []).append(pairs[name])
-    flips = {value: _flips(found) for value, found in members.items()}
+            members.setdefault(value, []).append(name)
+    flips = {value: _flips(found, pairs, groups) for value, found in members.items()}
     return dict(sorted(flips.items(), key=lambda it: (-it[1].gained - it[1].lost, it[0])))
 
 
-def _flips(pairs: Iterable[tuple[bool | None, bool | None]]) -> Flips:
-    found = list(pairs)
-    gained, lost = found.count((False, True)), found.count((True, False))
-    right_a, right_b = (sum(bool(pair[side]) for pair in found) for side in (0, 1))
-    return Flips(len(found), right_a, right_b, gained, lost, mcnemar(gained, lost))
+def _flips(names: Iterable[str], pairs: Pairs, groups: Mapping[str, str]) -> Flips:
+    """Of the answers with these names."""
+    found = [(groups[name], *pairs[name]) for name in names]
+    gains: Counter[str] = Counter()
+    for group, left, right in found:
+        gains[group] += right - left
+    return Flips(
+        n=len(found),
+        right_a=sum(left for _, left, _ in found),
+        right_b=sum(right for _, _, right in found),
+        gained=sum(right and not left for _, left, right in found),
+        lost=sum(left and not right for _, left, right in found),
+        p=sign_flip(list(gains.values())),
+    )

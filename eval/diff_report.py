@@ -6,18 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from agentlora.eval.diff import Diff, Flip, Flips, Side, lengths_of
-from agentlora.eval.page import document, row_head, table, text
+from agentlora.eval.page import document, long_table, note, origin, row, section, text, tile
 from agentlora.eval.report_data import System, facets_of, pack
-from agentlora.eval.wording import NOTHING, gain, label, percent, reason
+from agentlora.eval.wording import NOTHING, counted, direction, gain, label, p_text, percent, reason
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+VERDICTS = {"up": ("good", "B is better"), "down": ("bad", "B is worse"), "": ("open", "Undecided")}
 SHOWN = 10  # flips of either kind, and values of a slice, on a terminal
-HEADS = ("", "n", "A right", "B right", "gained", "lost", "p")
+HEADS = ("", "n", "A right", "B right", "gained", "lost", "test")
 HOW = (
-    "Gained: wrong in A and right in B; lost: the other way round. p is McNemar's, exact: how likely flips as uneven "
-    "as these are where neither is better. It takes examples to be independent; the difference's interval does not."
+    "Gained: wrong in A and right in B; lost: the other way round. p says how likely flips as uneven as these are "
+    "where neither is better (mid-p): groups, which succeed and fail together, change sides whole."
 )
 
 
@@ -50,41 +51,34 @@ def summary(diff: Diff) -> str:
     found, total = diff.difference, diff.total
     said = (
         f"B is right on {total.gained} that A got wrong, and wrong on {total.lost} that A got right, "
-        f"of {total.n} examples"
+        f"of {total.n} {counted(diff.a.record)}"
     )
     if found.mean is None:
         return said + "."
     ends = "" if found.low is None else f" ({gain(found.low, found)} to {gain(found.high, found)})"
-    return f"{said}: {gain(found.mean, found)} points{ends}, McNemar's p {p_text(total.p)}."
+    return f"{said}: {gain(found.mean, found)} points{ends}, {p_text(total.p)}."
 
 
 def diff_html(diff: Diff) -> str:
     """The page: what flipped, by slice, and the browser of samples with A beside B."""
     names = [f"{key}: {side.condition}" for key, side in (("A", diff.a), ("B", diff.b))]
-    low, high = diff.difference.low, diff.difference.high
-    kind, verdict = "open", "Undecided"
-    if low is not None and high is not None and (low > 0 or high < 0):
-        kind, verdict = ("good", "B is better") if low > 0 else ("bad", "B is worse")
+    kind, verdict = VERDICTS[direction(diff.difference, lower=False)]  # it is of right answers
+    shares = f"right in A {_share(diff.total, 'a')}, in B {_share(diff.total, 'b')}"
+    tiles = (
+        tile(diff.total.gained, ("gained", "wrong in A, right in B"), "good"),
+        tile(diff.total.lost, ("lost", "right in A, wrong in B"), "bad"),
+        tile(diff.total.n, ("compared", shares)),
+    )
     head = (
         f'<header><p class="eyebrow">agentlora evaluations, compared</p><h1>{text(label(diff.a.record.task))}</h1>'
         f'<div class="verdict {kind}"><p class="said">{verdict}<span>A {text(_said(diff.a))}<br>B {text(_said(diff.b))}'
-        f'</span></p><p class="lede">{text(summary(diff))}</p></div><div class="tiles">'
-        + _tile("good", diff.total.gained, "gained", "wrong in A, right in B")
-        + _tile("bad", diff.total.lost, "lost", "right in A, wrong in B")
-        + _tile(
-            "",
-            diff.total.n,
-            "compared",
-            f"right in A {_share(diff.total, 'a')}, in B {_share(diff.total, 'b')}",
-        )
-        + "</div>"
-        + "".join(f'<p class="note warn">{text(note)}</p>' for note in _notes(diff))
+        f'</span></p><p class="lede">{text(summary(diff))}</p></div><div class="tiles">{"".join(tiles)}</div>'
+        + "".join(note(said, warns=True) for said in _notes(diff))
         + f'<p class="soft">{text(HOW)}</p></header>'
     )
     sections = [_slice(by, found) for by, found in diff.slices.items()]
     systems = [
-        System(name, key == "b", side.samples, side.failed)
-        for name, key, side in zip(names, "ab", (diff.a, diff.b), strict=True)
+        System(name, side.samples, side.failed) for name, side in zip(names, (diff.a, diff.b), strict=True)
     ]
     data = pack(
         systems,
@@ -94,10 +88,6 @@ def diff_html(diff: Diff) -> str:
         outcome="changed" if diff.gained or diff.lost else "any",
     )
     return document(f"{diff.a.record.task} · A and B", [head, *sections], data, _origin(diff))
-
-
-def p_text(p: float) -> str:
-    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
 
 
 def _said(side: Side) -> str:
@@ -116,7 +106,8 @@ def _share(flips: Flips, side: str) -> str:
 
 def _notes(diff: Diff) -> Iterator[str]:
     if diff.unjudged:
-        yield f"{diff.unjudged} examples are not compared: an answer is not there or could not be judged."
+        what = counted(diff.a.record)
+        yield f"{diff.unjudged} {what} are not compared: the answer of A or of B is not there or could not be judged."
     bases = [side.record.base.get("digest") for side in (diff.a, diff.b)]
     if bases[0] != bases[1]:
         yield "A and B have different base models."
@@ -133,21 +124,12 @@ def _flipped(diff: Diff, kind: Flip) -> Iterator[str]:
         yield f"  … and {len(names) - SHOWN} more"
 
 
-def _tile(kind: str, number: int, what: str, note: str) -> str:
-    return f'<div class="tile {kind}"><b>{number}</b><span>{text(what)}<br>{text(note)}</span></div>'
-
-
 def _slice(by: str, found: Mapping[str, Flips]) -> str:
-    rows = []
-    for value, flips in found.items():
-        cells = "".join(f"<td>{text(cell)}</td>" for cell in _cells(flips))
-        said = label(value) if by in ("slice", "case") else value
-        rows.append(f"<tr>{row_head(said, **{by: value})}{cells}</tr>")
-    shown = table(HEADS, rows[:SHOWN], f"By {by}")
-    if len(rows) > SHOWN:
-        more = table(HEADS, rows[SHOWN:], f"By {by}, the others")
-        shown += f"<details><summary>{len(rows) - SHOWN} more</summary>{more}</details>"
-    return f"<section><h2>Flips by {text(by)}</h2>{shown}</section>"
+    rows = [
+        row(label(value) if by in ("slice", "case") else value, _cells(flips), **{by: value})
+        for value, flips in found.items()
+    ]
+    return section(f"Flips by {by}", long_table(HEADS, rows, f"By {by}", SHOWN))
 
 
 def _origin(diff: Diff) -> str:
@@ -163,5 +145,4 @@ def _origin(diff: Diff) -> str:
         )
     }
     facts["Data, examples"] = str(diff.a.record.data.get("examples", NOTHING))
-    items = "".join(f"<dt>{text(key)}</dt><dd>{text(value)}</dd>" for key, value in facts.items())
-    return f"<section><h2>Where this comes from</h2><dl>{items}</dl></section>"
+    return origin(facts)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -96,6 +96,20 @@ def table(heads: Sequence[str], rows: Sequence[str], name: str) -> str:
     return f'<div class="scroll" role="region" tabindex="0" aria-label="{text(name)}"><table>{body}</table></div>'
 
 
+def long_table(heads: Sequence[str], rows: Sequence[str], name: str, first: int) -> str:
+    """A table of the `first` rows; the others are there when one asks for them."""
+    if len(rows) <= first:
+        return table(heads, rows, name)
+    more = table(heads, rows[first:], f"{name}, the others")
+    said = f"<summary>{len(rows) - first} more</summary>"
+    return f"{table(heads, rows[:first], name)}<details>{said}{more}</details>"
+
+
+def row(said: str, cells: Iterable[object], **filters: str) -> str:
+    """A row of texts; `filters`: see `row_head`."""
+    return f"<tr>{row_head(said, **filters)}{''.join(f'<td>{text(cell)}</td>' for cell in cells)}</tr>"
+
+
 def row_head(said: str, **filters: str) -> str:
     """The head of a row; with `filters` the page's script makes it a link to the samples that it is about."""
     chosen = f' data-filter="{text(urlencode(filters))}"' if filters else ""
@@ -104,6 +118,31 @@ def row_head(said: str, **filters: str) -> str:
 
 def pre(value: object) -> str:
     return f'<pre dir="auto">{text(value)}</pre>'
+
+
+def tile(value: object, notes: Iterable[str], kind: str = "") -> str:
+    """A figure in large, with lines below; `kind`: ``good``, ``bad`` or nothing."""
+    said = "<br>".join(map(text, notes))
+    return f'<div class="{f"tile {kind}".strip()}"><b>{text(value)}</b><span>{said}</span></div>'
+
+
+def note(said: str, warns: bool = False) -> str:
+    return f'<p class="note{" warn" if warns else ""}">{text(said)}</p>'
+
+
+def section(title: str, body: str) -> str:
+    """`body` is HTML."""
+    return f"<section><h2>{text(title)}</h2>{body}</section>"
+
+
+def origin(facts: Mapping[str, object], more: str = "") -> str:
+    """The last section: what it was made from; `more` is HTML below."""
+    items = "".join(f"<dt>{text(key)}</dt><dd>{text(_fact(value))}</dd>" for key, value in facts.items())
+    return section("Where this comes from", f"<dl>{items}</dl>{more}")
+
+
+def _fact(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _asset(name: str) -> str:

@@ -198,6 +198,11 @@ class ConditionRecord(_Strict):
     aside: bool = Field(False, exclude_if=_is_empty)
     """Shown beside the others, and decides nothing."""
 
+    @property
+    def decides(self) -> bool:
+        """Whether it is the adapter that is compared with the others."""
+        return self.adapter is not None and not self.aside
+
 
 class DifferenceRecord(_Measured):
     """The paired difference system - baseline of one metric (see `metrics.Difference`)."""

@@ -108,6 +108,8 @@
     lost: ["wrong, the other right", (a, b) => a === "w" && b === "r"],
     both: ["both wrong", (a, b) => a === "w" && b === "w"],
   };
+  const OF_TWO = new Set(["changed", "gained", "lost", "both"]); // those that need another system beside
+  const isOutcome = (name, i) => OUTCOMES[name][1](stateOf(chosen.of, i), chosen.against < 0 ? "m" : stateOf(chosen.against, i));
   const clear = () => ({ of: data.start.of, against: data.start.against, outcome: "any", q: "", id: "", facets: {} });
   let chosen = { ...clear(), outcome: data.start.outcome };
   let found = [], listed = 0, open = -1;
@@ -127,7 +129,7 @@
 
   /** Whether a sample passes what is chosen, but for the filter `but`. */
   function passes(i, but) {
-    if (but !== "outcome" && !OUTCOMES[chosen.outcome][1](stateOf(chosen.of, i), chosen.against < 0 ? "m" : stateOf(chosen.against, i))) return false;
+    if (but !== "outcome" && !isOutcome(chosen.outcome, i)) return false;
     for (const facet of facets) {
       const value = chosen.facets[facet.name];
       if (value !== undefined && but !== facet.name && !valuesOf(facet, i).includes(value)) return false;
@@ -140,15 +142,14 @@
     const values = facets.map((facet) => new Uint32Array(facet.values.length));
     const all = facets.map(() => 0);
     for (let i = 0; i < ids.length; i++) {
-      if (passes(i, "outcome")) for (const name in OUTCOMES) counts[name] += OUTCOMES[name][1](stateOf(chosen.of, i), chosen.against < 0 ? "m" : stateOf(chosen.against, i));
+      if (passes(i, "outcome")) for (const name in OUTCOMES) counts[name] += isOutcome(name, i);
       facets.forEach((facet, n) => {
         if (!passes(i, facet.name)) return;
         all[n]++;
         for (const value of valuesOf(facet, i)) values[n][value]++;
       });
     }
-    const pair = new Set(["changed", "gained", "lost", "both"]);
-    fill(form.outcome, Object.entries(OUTCOMES).filter(([name]) => chosen.against >= 0 || !pair.has(name)).map(([name, [said]]) => [name, `${said} (${counts[name]})`]), chosen.outcome);
+    fill(form.outcome, Object.entries(OUTCOMES).filter(([name]) => chosen.against >= 0 || !OF_TWO.has(name)).map(([name, [said]]) => [name, `${said} (${counts[name]})`]), chosen.outcome);
     facets.forEach((facet, n) => fill(form.elements[`facet-${n}`],
       [["", `all (${all[n]})`], ...facet.said.map((said, v) => [String(v), `${said} (${values[n][v]})`])], chosen.facets[facet.name] ?? ""));
   }
@@ -269,7 +270,7 @@
     const names = systems.map((system, n) => [String(n), system.name]);
     fill(form.of, names, chosen.of);
     fill(form.against, [["-1", "nothing"], ...names.filter(([n]) => Number(n) !== chosen.of)], chosen.against);
-    if (chosen.against < 0 && ["changed", "gained", "lost", "both"].includes(chosen.outcome)) chosen.outcome = "any";
+    if (chosen.against < 0 && OF_TWO.has(chosen.outcome)) chosen.outcome = "any";
     form.q.value = chosen.q;
     show();
   }

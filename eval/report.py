@@ -11,19 +11,19 @@ from agentlora.eval.record import DifferenceRecord, Record, SuiteRecord
 from agentlora.eval.report_html import html
 from agentlora.eval.suites.wording import suite_header, suite_rows, suite_title
 from agentlora.eval.wording import (
+    LEGEND,
     NOTHING,
     applies_to,
-    detectable_text,
+    arrowed,
     difference_text,
     figure_text,
     gain,
     interval,
-    judging_notes,
     label,
     mean_text,
+    notes,
     p_text,
     probes_text,
-    statuses,
     summary,
 )
 
@@ -46,20 +46,22 @@ def terminal_table(record: Record) -> RenderableType:
     for condition in record.conditions:
         table.add_column(Text(condition.name), justify="right", style="green" if condition.adapter else "")
     best = record.best_baseline
-    compared = [c.name for c in record.conditions if c.adapter and not c.aside and best is not None]
+    compared = [c.name for c in record.conditions if c.decides and best is not None]
     for system in compared:
         name = system if len(compared) > 1 else "points"
         table.add_column(Text(f"{name} against\n{best}"), justify="right")
     for metric in record.metrics:
         if not applies_to(record, metric):
             continue
-        name = f"{_arrowed(record, metric)}\n(of {applies_to(record, metric)})"
+        name = f"{arrowed(record, metric)}\n(of {applies_to(record, metric)})"
         figures = [c.metrics[metric] for c in record.conditions]
         cells = [f"{mean_text(f)}\n{interval(f)}" for f in figures]
         cells += [_gain(record.difference(system, best or "", metric)) for system in compared]
         table.add_row(name, *cells, style="bold" if metric == record.headline else None, end_section=True)
-    notes = [Text(line) for line in filter(None, (summary(record), probes_text(record), *_notes(record)))]
-    return Group(table, *notes, *compliance_report.terminal(record), *map(_suite_table, record.suites))
+    lines = filter(None, (summary(record), probes_text(record), *_notes(record)))
+    return Group(
+        table, *map(Text, lines), *compliance_report.terminal(record), *map(_suite_table, record.suites)
+    )
 
 
 def _suite_table(suite: SuiteRecord) -> RenderableType:
@@ -101,7 +103,14 @@ def markdown(record: Record) -> str:
             parts += [f"## Right answers by {_cell(tag)}", _table(["", "n", *names, *against], rows)]
     if record.differences:
         compared: list[list[object]] = [
-            [f"{d.system} − {d.baseline}", label(d.metric), difference_text(d), d.n, d.groups, p_text(d)]
+            [
+                f"{d.system} − {d.baseline}",
+                label(d.metric),
+                difference_text(d),
+                d.n,
+                d.groups,
+                p_text(d.p_value),
+            ]
             for d in record.differences
         ]
         parts += [
@@ -113,8 +122,7 @@ def markdown(record: Record) -> str:
     for suite in record.suites:
         parts += [f"## {_cell(suite.name)}", _cell(suite_title(suite))]
         parts.append(_table(suite_header(suite), suite_rows(suite)))
-    notes = [f"- {_cell(note)}" for note in _notes(record)]
-    parts += ["\n".join(notes)] if notes else []
+    parts += filter(None, ["\n".join(f"- {_cell(note)}" for note in _notes(record))])
     base, digest = record.base.get("name", NOTHING), str(record.base.get("digest", NOTHING))[:12]
     parts.append(
         f"Base {_code(base)} {_code(digest)}, adapter {_code((record.adapter or NOTHING)[:19])}, engine "
@@ -144,7 +152,7 @@ def _probes(record: Record) -> Iterator[str]:
 
 def _row(record: Record, metric: str) -> list[object]:
     cells = [figure_text(c.metrics[metric]) for c in record.conditions]
-    return [_arrowed(record, metric), applies_to(record, metric), *cells]
+    return [arrowed(record, metric), applies_to(record, metric), *cells]
 
 
 def _slice_row(record: Record, tag: str, value: str) -> list[object]:
@@ -153,32 +161,8 @@ def _slice_row(record: Record, tag: str, value: str) -> list[object]:
     return [label(value), max(f.n for f in figures), *map(figure_text, figures), *gains]
 
 
-def _arrowed(record: Record, metric: str) -> str:
-    return label(metric) + (" ↓" if metric in record.lower_is_better else "")
-
-
-def _notes(record: Record) -> Iterator[str]:
-    """What a reader has to know beside the figures."""
-    if record.lower_is_better:
-        yield "↓ lower is better."
-    if said := detectable_text(record):
-        yield said
-    if record.seeds > 1:
-        yield f"{record.seeds} answers to every example, sampled at temperature {record.temperature:g}."
-    if record.served and "why" in record.served:
-        yield f"What is served now, {record.served['label']}, was not asked: {record.served['why']}."
-    for name, why in record.skipped.items():
-        yield f"{name!r} was left out: {why}."
-    yield from statuses(record)
-    for c in record.conditions:
-        figure = c.metrics[record.headline]
-        if figure.errored:
-            yield f"{c.name!r}: {figure.errored} of {figure.n} requests failed, in no mean: {c.first_error}"
-        if figure.unscored:
-            yield f"{c.name!r}: {figure.unscored} of {figure.n} answers could not be judged, and are in no mean."
-        if c.truncated:
-            yield f"{c.name!r}: {c.truncated} answers were cut off at {record.max_tokens} tokens."
-    yield from judging_notes(record)
+def _notes(record: Record) -> list[str]:
+    return ([LEGEND] if record.lower_is_better else []) + [note.said for note in notes(record)]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

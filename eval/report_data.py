@@ -38,12 +38,9 @@ _NAMES = {"of", "against", "outcome", "q", "id"}  # of the page's own filters
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One column of answers: its name on the page, whether it is what was trained, its samples by the example's id,
-    and which of them failed.
-    """
+    """One column of answers: its name on the page, its samples by the example's id, and which of them failed."""
 
     name: str
-    adapter: bool
     samples: Mapping[str, JSON]
     failed: Callable[[JSON], bool]
 
@@ -66,8 +63,7 @@ def systems_of(record: Record, samples: Iterable[JSON]) -> list[System]:
     for sample in samples:
         by_condition[sample["condition"]][sample["id"]] = sample
     return [
-        System(c.name, c.adapter is not None, by_condition[c.name], lambda s: sample_failed(s, record))
-        for c in record.conditions
+        System(c.name, by_condition[c.name], lambda s: sample_failed(s, record)) for c in record.conditions
     ]
 
 
@@ -109,7 +105,8 @@ def pack(
 
     Args:
         of, against: the systems that the page shows first.
-        outcome: of `of` (beside `against`), which the page shows first: ``any``, ``wrong``, ``changed`` …
+        outcome: of `of` (beside `against`), which the page shows first: ``any``, ``failed``, ``changed`` (all:
+            `OUTCOMES` of report.js).
     """
     examples = _examples(systems)
     ids = list(examples)
@@ -188,7 +185,6 @@ def _system(system: System, ids: Sequence[str]) -> JSON:
     columns = {key: [_plain(s.get(key)) if s else None for s in samples] for key in facts}
     return {
         "name": system.name,
-        "adapter": system.adapter,
         "text": [s["text"] if s else None for s in samples],
         "state": "".join(_state(s, system) for s in samples),
         "why": [reasons.add(_why(s, system)) for s in samples],
@@ -202,11 +198,9 @@ def _state(sample: JSON | None, system: System) -> str:
     """``r`` right, ``w`` wrong, ``u`` not to be judged, ``e`` no answer for an engine's error, ``m`` not there."""
     if sample is None:
         return "m"
-    if sample["error"] is not None:
-        return "e"
-    if sample["unscored"] is not None:
-        return "u"
-    return "w" if system.failed(sample) else "r"
+    if sample["status"] == "scored":
+        return "w" if system.failed(sample) else "r"
+    return "e" if sample["status"] == "errored" else "u"
 
 
 def _why(sample: JSON | None, system: System) -> str:

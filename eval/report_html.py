@@ -5,30 +5,45 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from agentlora.core.types import JSON
 from agentlora.eval import compliance_report
-from agentlora.eval.page import document, pre, row_head, table, text
+from agentlora.eval.cells import difference_cell, figure_cell
+from agentlora.eval.page import (
+    document,
+    long_table,
+    note,
+    origin,
+    pre,
+    row,
+    row_head,
+    section,
+    table,
+    text,
+    tile,
+)
 from agentlora.eval.plot import bar_chart, difference_chart
 from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, Record, SuiteRecord
 from agentlora.eval.report_data import facets_of, pack, systems_of
 from agentlora.eval.slicing import prompt_lengths, ranges, sliced, tools_of
 from agentlora.eval.suites.wording import suite_header, suite_rows, suite_title
 from agentlora.eval.wording import (
+    LEGEND,
     NOTHING,
+    Direction,
     applies_to,
-    detectable_text,
+    arrowed,
     difference_text,
+    direction,
     gain,
     interval,
     is_unbounded,
     label,
     mean_text,
+    notes,
     probes_text,
     sample_failed,
-    statuses,
     summary,
 )
 
@@ -44,7 +59,7 @@ def html(record: Record, samples: Iterable[JSON] = ()) -> str:
         _plots(record),
         _figures(record),
         _differences(record),
-        compliance_report.html(record, partial(table, name="Schema compliance")),
+        compliance_report.html(record),
         *(_slices(record, tag) for tag in ("slice", "case")),
         _tools(record, samples),
         _lengths(record, samples),
@@ -60,7 +75,7 @@ def browsed(record: Record, samples: Sequence[JSON]) -> JSON | None:
     if not samples:
         return None
     names = [c.name for c in record.conditions]
-    of = next((c.name for c in record.conditions if c.adapter), record.best_baseline or names[0])
+    of = next((c.name for c in record.conditions if c.decides), record.best_baseline or names[0])
     others = [name for name in (record.best_baseline, *names) if name and name != of]
     failed = any(sample_failed(s, record) for s in samples if s["condition"] == of)
     return pack(
@@ -82,27 +97,13 @@ def _head(record: Record) -> str:
         *_verdicts(record),
         f'<div class="tiles">{"".join(_tiles(record))}</div>',
     ]
-    for name, why in record.skipped.items():
-        parts.append(f'<p class="note warn">{text(name)} was left out: {text(why)}.</p>')
-    parts += [f'<p class="note">{text(line)}</p>' for line in statuses(record)]
-    for c in record.conditions:
-        figure = c.metrics[record.headline]
-        if figure.errored:
-            parts.append(
-                f'<p class="note warn">{text(c.name)}: {figure.errored} of {figure.n} requests failed '
-                f"and are in no mean. The first error: {text(c.first_error or '')}</p>"
-            )
-        if figure.unscored:
-            parts.append(
-                f'<p class="note warn">{text(c.name)}: {figure.unscored} of {figure.n} answers could not be judged '
-                "and are in no mean.</p>"
-            )
+    parts += [note(*said) for said in notes(record)]
     return f"<header>{''.join(parts)}</header>"
 
 
 def _verdicts(record: Record) -> Iterator[str]:
     """What the headline says of each adapter, and in what else it is surely worse than the best baseline."""
-    compared = [c.name for c in record.conditions if c.adapter and record.best_baseline]
+    compared = [c.name for c in record.conditions if c.decides and record.best_baseline]
     found = [(name, record.difference(name, record.best_baseline or "")) for name in compared]
     judged = [(name, difference) for name, difference in found if difference and difference.mean is not None]
     if not judged:
@@ -133,24 +134,20 @@ def _worse(record: Record, system: str) -> Iterator[str]:
 def _tiles(record: Record) -> Iterator[str]:
     name = label(record.headline)
     for c in record.conditions:
-        if (c.adapter and not c.aside) or c.name == record.best_baseline:
+        if c.decides or c.name == record.best_baseline:
             figure = c.metrics[record.headline]
-            note = f"{name}, {c.name}" + ("" if c.adapter else " (best baseline)")
-            yield _tile(mean_text(figure), (note, f"95 % interval {interval(figure)}"), bool(c.adapter))
-    for system in (c for c in record.conditions if c.adapter and not c.aside):
+            whose = f"{name}, {c.name}" + ("" if c.decides else " (best baseline)")
+            lines = (whose, f"95 % interval {interval(figure)}")
+            yield tile(mean_text(figure), lines, "good" if c.decides else "")
+    for system in (c for c in record.conditions if c.decides):
         found = record.difference(system.name, record.best_baseline or "")
         if found and found.mean is not None:
             ends = f"{gain(found.low, found)} to {gain(found.high, found)}"
-            kind = {"up": " good", "down": " bad"}.get(_direction(record, found), "")
+            kind = VERDICTS[_direction(record, found)][0]
             unit = "" if found.unbounded else "points "
-            note = f"{unit}against the best baseline<br>95 % interval {ends}"
-            yield f'<div class="tile{kind}"><b>{gain(found.mean, found)}</b><span>{note}</span></div>'
-    yield _tile(str(record.n), ("examples", f"in {record.groups} groups"), False)
-
-
-def _tile(value: str, notes: Sequence[str], good: bool) -> str:
-    said = "<br>".join(map(text, notes))
-    return f'<div class="tile{" good" if good else ""}"><b>{value}</b><span>{said}</span></div>'
+            lines = (f"{unit}against the best baseline", f"95 % interval {ends}")
+            yield tile(gain(found.mean, found), lines, "" if kind == "open" else kind)
+    yield tile(record.n, ("examples", f"in {record.groups} groups"))
 
 
 def _plots(record: Record) -> str:
@@ -176,9 +173,9 @@ def _plots(record: Record) -> str:
 
 def _forests(record: Record, metrics: Sequence[str]) -> Iterator[str]:
     """Of each adapter, its differences to the best baseline in every metric, around zero."""
-    for system in (c.name for c in record.conditions if c.adapter and record.best_baseline):
+    for system in (c.name for c in record.conditions if c.decides and record.best_baseline):
         found = [(m, record.difference(system, record.best_baseline or "", m)) for m in metrics]
-        rows = [(_arrowed(record, m), d, _direction(record, d)) for m, d in found if d and d.mean is not None]
+        rows = [(arrowed(record, m), d, _direction(record, d)) for m, d in found if d and d.mean is not None]
         if rows:
             title = f"{system} − {record.best_baseline}"
             caption = f'<h3>{text(title)} <span class="soft">points</span></h3>'
@@ -193,22 +190,21 @@ def _figures(record: Record) -> str:
     for metric in record.metrics:
         cells = "".join(_cell(c, c.metrics[metric]) for c in record.conditions)
         kind = ' class="headline"' if metric == record.headline else ""
-        head = row_head(_arrowed(record, metric))
+        head = row_head(arrowed(record, metric))
         rows.append(f"<tr{kind}>{head}<td>{applies_to(record, metric)}</td>{cells}</tr>")
-    note = (
+    how = (
         "Wilson intervals, of as many examples as those of groups that answer alike are worth; means of what is no "
         "share have a bootstrap’s. “Scored” counts the examples to which a metric applies and that could be judged. "
-        "↓ lower is better."
+        + LEGEND
     )
     heads = ("", "Scored", *(c.name for c in record.conditions))
     shown = table(heads, rows, "All figures")
-    return f'<section><h2>All figures</h2><p class="soft">{note}</p>{shown}{_effort(record)}</section>'
+    return section("All figures", f'<p class="soft">{how}</p>{shown}{_effort(record)}')
 
 
 def _effort(record: Record) -> str:
     parts = [
         f"{text(c.name)}: {c.prompt_tokens:,} prompt and {c.output_tokens:,} new tokens"
-        + (f", {c.truncated} answers cut off at {record.max_tokens}" if c.truncated else "")
         + (f", {c.cached} answers from the cache" if c.cached else "")
         for c in record.conditions
     ]
@@ -228,17 +224,17 @@ def _slices(record: Record, tag: str) -> str:
         rows.append(f"<tr>{row_head(label(value), **{tag: value})}<td>{n}</td>{cells}</tr>")
     against = (f"{d.system} − {d.baseline}" for d in record.slice_gains(tag, values[0]))
     heads = ("", "n", *(c.name for c in record.conditions), *against)
-    return _section(f"Right answers by {tag}", table(heads, rows, f"By {tag}"))
+    return section(f"Right answers by {tag}", table(heads, rows, f"By {tag}"))
 
 
 def _tools(record: Record, samples: Sequence[JSON]) -> str:
     """Those first of which the adapter (or the best baseline) gets most wrong."""
     wanted = {s["id"]: tools_of(s) for s in samples}
-    name = next((c.name for c in record.conditions if c.adapter), record.best_baseline)
+    name = next((c.name for c in record.conditions if c.decides), record.best_baseline)
     found = sliced(record, samples, wanted)
     found.sort(key=lambda part: (-_wrong(part.figures.get(name or "")), -part.n, part.value))
-    note = f"Those first of which {name} gets most wrong." if name else ""
-    return _of_samples(record, "tool", [(p.value, p.n, p.figures) for p in found], note)
+    how = f"Those first of which {name} gets most wrong." if name else ""
+    return _of_samples(record, "tool", [(p.value, p.n, p.figures) for p in found], how)
 
 
 def _lengths(record: Record, samples: Sequence[JSON]) -> str:
@@ -255,7 +251,7 @@ def _wrong(figure: Figure | None) -> float:
 
 
 def _of_samples(
-    record: Record, by: str, parts: Sequence[tuple[str, int, Mapping[str, Figure]]], note: str
+    record: Record, by: str, parts: Sequence[tuple[str, int, Mapping[str, Figure]]], how: str
 ) -> str:
     if len(parts) < 2:
         return ""
@@ -266,11 +262,8 @@ def _of_samples(
         for value, n, figures in parts
     ]
     heads = ("", "n", *(c.name for c in record.conditions))
-    shown = table(heads, rows[:FIRST], f"By {by}")
-    if len(rows) > FIRST:
-        more = table(heads, rows[FIRST:], f"By {by}, the others")
-        shown += f"<details><summary>{len(rows) - FIRST} more</summary>{more}</details>"
-    return _section(f"Right answers by {by}", f'<p class="soft">{text(note)}</p>{shown}')
+    shown = long_table(heads, rows, f"By {by}", FIRST)
+    return section(f"Right answers by {by}", f'<p class="soft">{text(how)}</p>{shown}')
 
 
 def _differences(record: Record) -> str:
@@ -285,16 +278,15 @@ def _differences(record: Record) -> str:
                 continue
             cells = "".join(_difference_cell(record, d) for d in found)
             kind = ' class="headline"' if metric == record.headline else ""
-            rows.append(f"<tr{kind}>{row_head(_arrowed(record, metric))}{cells}</tr>")
-    note = (
+            rows.append(f"<tr{kind}>{row_head(arrowed(record, metric))}{cells}</tr>")
+    how = (
         "Percentage points, adapter minus baseline on the same examples, with the 95 % interval of a cluster "
         "bootstrap by group; in brackets on how many examples the adapter’s value is higher and lower. "
         "Coloured where the interval leaves out zero."
     )
     heads = ("", *(f"against {b}" for b in baselines))
-    least = detectable_text(record)
-    body = f'<p class="soft">{note} {text(least)}</p>{table(heads, rows, "Differences")}'
-    return _section("Paired differences", body)
+    body = f'<p class="soft">{how}</p>{table(heads, rows, "Differences")}'
+    return section("Paired differences", body)
 
 
 def _probes(record: Record) -> str:
@@ -303,88 +295,59 @@ def _probes(record: Record) -> str:
         return ""
     rows = []
     for area, found in record.probes.areas.items():
-        cells = "".join(
-            f"<td>{mean_text(figure)}<small>{interval(figure)}</small></td>"
-            for figure in (found.base, found.adapter)
+        cells = (
+            figure_cell(found.base) + figure_cell(found.adapter) + _difference_cell(record, found.difference)
         )
-        cells += _difference_cell(record, found.difference)
         rows.append(f"<tr>{row_head(label(area))}<td>{found.base.n}</td>{cells}</tr>")
     heads = ("", "n", "base", "adapter", "adapter − base")
     shown = table(heads, rows, "General-ability probes") if rows else ""
-    return _section("General-ability probes", f"<p>{text(probes_text(record))}</p>{shown}")
+    return section("General-ability probes", f"<p>{text(probes_text(record))}</p>{shown}")
 
 
 def _suite(suite: SuiteRecord) -> str:
-    rows = [
-        f"<tr>{row_head(name)}{''.join(f'<td>{text(cell)}</td>' for cell in cells)}</tr>"
-        for name, *cells in suite_rows(suite)
-    ]
+    rows = [row(name, cells) for name, *cells in suite_rows(suite)]
     shown = table(suite_header(suite), rows, suite.name)
-    return _section(suite.name, f'<p class="soft">{text(suite_title(suite))}</p>{shown}')
+    return section(suite.name, f'<p class="soft">{text(suite_title(suite))}</p>{shown}')
 
 
 def _difference_cell(record: Record, difference: DifferenceRecord | None) -> str:
-    if difference is None or difference.mean is None:
-        return f"<td>{NOTHING}</td>"
-    ends = (
-        ""
-        if difference.low is None
-        else f"{gain(difference.low, difference)} to {gain(difference.high, difference)}"
-    )
-    counts = f"(↑{difference.higher} ↓{difference.lower} of {difference.n})"
-    kind = _direction(record, difference)
-    said = text(difference_text(difference))
-    return f'<td class="{kind}" title="{said}">{gain(difference.mean, difference)}<small>{ends} {counts}</small></td>'
+    return difference_cell(difference, difference is not None and difference.metric in record.lower_is_better)
 
 
-def _direction(record: Record, difference: DifferenceRecord) -> str:
-    """``up`` when the system is surely better, ``down`` when surely worse, else empty."""
-    if difference.low is None or difference.high is None:
-        return ""
-    better, worse = difference.low > 0, difference.high < 0
-    if difference.metric in record.lower_is_better:
-        better, worse = worse, better
-    return "up" if better else "down" if worse else ""
+def _direction(record: Record, difference: DifferenceRecord) -> Direction:
+    return direction(difference, difference.metric in record.lower_is_better)
 
 
 def _cell(condition: ConditionRecord, figure: Figure) -> str:
-    kind = ' class="adapter"' if condition.adapter else ""
     lost = f"{figure.unscored} unscored" if figure.unscored else ""
-    small = "<br>".join(part for part in (interval(figure), lost) if part)
-    return f"<td{kind}>{mean_text(figure)}<small>{small}</small></td>"
-
-
-def _arrowed(record: Record, metric: str) -> str:
-    return label(metric) + (" ↓" if metric in record.lower_is_better else "")
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{text(title)}</h2>{body}</section>"
+    return figure_cell(figure, lost, kind="adapter" if condition.adapter else "")
 
 
 # --- the end ------------------------------------------------------------------------------------
 
 
 def _origin(record: Record) -> str:
+    judge = record.evaluator
+    made = {key: value for key, value in record.provenance.items() if key != "seed" or record.seed is None}
     facts: dict[str, Any] = {
         "Base": f"{record.base.get('name', NOTHING)} {record.base.get('digest', '')}",
+        "Chat template": record.template,
         "Adapter": record.adapter or NOTHING,
         "Engine": record.engine,
+        "Engine, version": record.engine_version,
+        "Evaluator": f"{judge.name} {judge.digest}" if judge else None,
+        "Decoding": record.decoding.model_dump() if record.decoding else None,
+        "Seed": record.seed,
         "Created": record.created_at,
         "Record": record.digest,
-        **{f"Data, {key}": value for key, value in record.data.items()},
-        **record.provenance,
     }
-    items = "".join(f"<dt>{text(key)}</dt><dd>{text(_fact(value))}</dd>" for key, value in facts.items())
+    known = {key: value for key, value in facts.items() if value not in (None, "")}
+    data = {f"Data, {key}": value for key, value in record.data.items()}
     shots = "".join(f'<p class="role">{text(m.get("role"))}</p>{pre(_content(m))}' for m in record.shots)
     worked = f"<details><summary>The worked examples of the few-shot baseline</summary>{shots}</details>"
-    return _section("Where this comes from", f"<dl>{items}</dl>{worked if shots else ''}")
+    return origin(known | data | made, worked if shots else "")
 
 
 def _content(turn: JSON) -> str:
     content = turn.get("content") or turn.get("tool_calls") or ""
     return content if isinstance(content, str) else json.dumps(content, ensure_ascii=False, indent=1)
-
-
-def _fact(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

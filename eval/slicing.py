@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -77,9 +77,8 @@ def sliced(record: Record, samples: Iterable[JSON], values: Mapping[str, Sequenc
 
 def share_right(record: Record, samples: Sequence[JSON]) -> Figure:
     """The share of right answers with its interval; what failed or could not be judged is in no mean."""
-    errored = [s for s in samples if s["error"] is not None]
-    unscored = [s for s in samples if s["error"] is None and s["unscored"] is not None]
-    judged = [s for s in samples if s["error"] is None and s["unscored"] is None]
+    counts = Counter(s["status"] for s in samples)
+    judged = [s for s in samples if s["status"] == "scored"]
     values = [float(not sample_failed(s, record)) for s in judged]
     groups = [s.get("group") or s["id"] for s in judged]
-    return Figure(**asdict(aggregate(values, len(unscored), len(errored), groups)))
+    return Figure(**asdict(aggregate(values, counts["unscored"], counts["errored"], groups)))

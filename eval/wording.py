@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
-from agentlora.core.types import JSON, Expected
+from agentlora.core.types import JSON
+from agentlora.eval.conditions import SERVED
 from agentlora.eval.record import DifferenceRecord, Record
-from agentlora.eval.scorers import render_answer
 
 NOTHING = "–"
+LEGEND = "↓ lower is better."
+Direction = Literal["up", "down", ""]
 
 _LABELS = {
     "parsed": "Parsed",
@@ -55,6 +57,11 @@ def label(name: str) -> str:
     if beside and metric:  # of an evaluator beside the task's own
         return f"{who.capitalize()}: {label(metric).lower()}"
     return _LABELS.get(name) or name.replace("_", " ").capitalize()
+
+
+def arrowed(record: Record, metric: str) -> str:
+    """Its label, with an arrow where lower is better."""
+    return label(metric) + (" ↓" if metric in record.lower_is_better else "")
 
 
 def percent(value: float | None) -> str:
@@ -109,7 +116,61 @@ def difference_text(difference: DifferenceRecord) -> str:
     return f"{said} ({gain(difference.low, difference)} to {gain(difference.high, difference)})"
 
 
-def judging_notes(record: Record) -> Iterator[str]:
+def direction(found: Measured, lower: bool) -> Direction:
+    """Of a difference: ``up`` where all of its interval is to the good, ``down`` where all is to the bad, else empty.
+    `lower`: of the metric, lower is better.
+    """
+    if found.low is None or found.high is None:
+        return ""
+    better, worse = found.low > 0, found.high < 0
+    if lower:
+        better, worse = worse, better
+    return "up" if better else "down" if worse else ""
+
+
+class Note(NamedTuple):
+    """What a reader has to know beside the figures; `warns` of what is missing in them."""
+
+    said: str
+    warns: bool = False
+
+
+def notes(record: Record) -> Iterator[Note]:
+    """Every report has all of them."""
+    if said := detectable_text(record):
+        yield Note(said)
+    if record.temperature:
+        answers = "One answer" if record.seeds == 1 else f"{record.seeds} answers"
+        yield Note(f"{answers} to every example, sampled at temperature {record.temperature:g}.")
+    yield from _served_notes(record)
+    for name, why in record.skipped.items():
+        yield Note(f"{name!r} was left out: {why}.", True)
+    yield from map(Note, statuses(record))
+    for c in record.conditions:
+        figure = c.metrics[record.headline]
+        if figure.errored:
+            failed = f"{figure.errored} of {figure.n} requests failed, in no mean: {c.first_error}"
+            yield Note(f"{c.name!r}: {failed}", True)
+        if figure.unscored:
+            unjudged = f"{figure.unscored} of {figure.n} answers could not be judged, and are in no mean."
+            yield Note(f"{c.name!r}: {unjudged}", True)
+        if c.truncated:
+            yield Note(f"{c.name!r}: {c.truncated} answers were cut off at {record.max_tokens} tokens.")
+    yield from _judging_notes(record)
+
+
+def _served_notes(record: Record) -> Iterator[Note]:
+    """Which version the alias served, and why it was not asked."""
+    if not record.served:
+        return
+    version = record.served.get("label", NOTHING)
+    if "why" in record.served:
+        yield Note(f"What is served now, {version}, was not asked: {record.served['why']}.", True)
+    for name in (c.name for c in record.conditions if c.kind == SERVED):
+        yield Note(f"{name!r} is {version}, as the alias had it when this was evaluated.")
+
+
+def _judging_notes(record: Record) -> Iterator[Note]:
     """What evaluators say of themselves that a reader of their figures has to know."""
     told = record.provenance.get("judging")
     for name, facts in told.items() if isinstance(told, dict) else ():
@@ -117,7 +178,7 @@ def judging_notes(record: Record) -> Iterator[str]:
         if not isinstance(facts, dict):
             continue
         if facts.get("gave_up"):
-            yield f"{who} gave up: {facts['gave_up']}"
+            yield Note(f"{who} gave up: {facts['gave_up']}", True)
         found = facts.get("agreement")
         if isinstance(found, dict) and found.get("n"):
             ends = (found["accuracy_low"], found["accuracy_high"])
@@ -125,7 +186,7 @@ def judging_notes(record: Record) -> Iterator[str]:
             kappa = NOTHING if found["kappa"] is None else f"{found['kappa']:.2f}"
             ends = (found["kappa_low"], found["kappa_high"])
             between = "" if None in ends else f" ({ends[0]:.2f} to {ends[1]:.2f})"
-            yield (
+            yield Note(
                 f"{who} agrees with {percent(found['accuracy'])}{spread} of {found['n']} verdicts of people; Cohen's "
                 f"kappa {kappa}{between}."
             )
@@ -149,7 +210,7 @@ def summary(record: Record, of: str | None = None) -> str:
         return f"{name.capitalize()}: {'; '.join(figures)}."
     base = figure_text(record.condition(best).metrics[record.headline])
     sentences = []
-    for system in (c for c in record.conditions if c.adapter and not c.aside and of in (None, c.name)):
+    for system in (c for c in record.conditions if c.decides and of in (None, c.name)):
         found = record.difference(system.name, best)
         if found:
             sentences.append(
@@ -189,7 +250,7 @@ def sample_failed(sample: JSON, record: Record) -> bool:
     """Whether an answer errored, could not be judged, or is not right: by the headline metric, and by the
     evaluator's own word where that metric says nothing.
     """
-    if sample["error"] is not None or sample["unscored"] is not None:
+    if sample["status"] != "scored":
         return True
     value = sample["scores"].get(record.headline)
     if value is None or is_unbounded(record, record.headline):
@@ -199,37 +260,34 @@ def sample_failed(sample: JSON, record: Record) -> bool:
 
 def reason(sample: JSON) -> str:
     """Why a sample failed."""
-    if sample["error"] is not None:
+    if sample["status"] == "errored":
         return f"engine error: {sample['error']}"
     return str(sample["unscored"] or sample["why"] or "not right")
-
-
-def expected_text(sample: JSON) -> str:
-    """The gold answer of a sample as a model would write it."""
-    expected = Expected.from_dict(sample["expected"])
-    if not expected.calls and expected.text is None and expected.value is None:
-        return "(an answer without a call)"
-    return render_answer(expected)
 
 
 def detectable_text(record: Record) -> str:
     """The least difference that this record could show in the headline metric; empty where that is not known."""
     best = record.best_baseline
-    found = [record.difference(c.name, best) for c in record.conditions if c.adapter and not c.aside and best]
+    found = [record.difference(c.name, best) for c in record.conditions if c.decides and best]
     known = [(d, d.detectable) for d in found if d is not None and d.detectable is not None]
     if not known:
         return ""
     difference, least = known[0]
     size = f"{_number(least)}" if difference.unbounded else f"{100 * least:.1f} points"
-    answers = f"{difference.n} examples" if record.seeds == 1 else f"{difference.n} answers"
     return (
-        f"With these {answers} in {difference.groups} groups, a true difference in {label(record.headline).lower()} "
-        f"under {size} cannot be seen: more than one sample in five like this one would miss it."
+        f"With these {difference.n} {counted(record)} in {difference.groups} groups, a true difference in "
+        f"{label(record.headline).lower()} under {size} cannot be seen: more than one sample in five like this "
+        "one would miss it."
     )
 
 
-def p_text(difference: DifferenceRecord) -> str:
+def p_text(value: float | None) -> str:
     """``p = 0.004``, of the paired test; empty where there is none."""
-    if difference.p_value is None:
+    if value is None:
         return ""
-    return "p < 0.001" if difference.p_value < 0.001 else f"p = {difference.p_value:.3f}"
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def counted(record: Record) -> str:
+    """What its figures and differences count."""
+    return "examples" if record.seeds == 1 else "answers"

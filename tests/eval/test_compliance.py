@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -353,6 +354,17 @@ def test_free_and_constrained_decoding_stand_side_by_side(tmp_path: Path) -> Non
     assert rows["seconds"].difference.mean == pytest.approx(2 - 0.06, abs=0.01)
     for report in (html(record, samples), markdown(record), shown(record)):
         assert "Seconds an answer" in report
+    surely = {"low": 0.5, "high": 3.0}
+    more = [r.model_copy(update={"difference": r.difference.model_copy(update=surely)}) for r in pair.rows]
+    page = html(record.model_copy(update={"constraints": (pair.model_copy(update={"rows": tuple(more)}),)}))
+    table = page[page.index("Free and constrained decoding") :]
+    found = re.findall(r'<th scope="row">([^<]*)</th><td>.*?<td class="(\w+)"', table)
+    assert found[:4] == [
+        ("Fits its schema", "up"),
+        ("Right (exact match)", "up"),
+        ("Tokens an answer", "down"),  # of which fewer are better
+        ("Seconds an answer", "down"),
+    ]
 
 
 def test_the_adapter_is_asked_the_other_way_too_and_that_decides_nothing(tmp_path: Path) -> None:

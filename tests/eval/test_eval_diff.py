@@ -15,8 +15,11 @@ from report_pages import data_in
 from agentlora.core.cli.eval import eval as command
 from agentlora.core.errors import AgentLoraError, ConfigError, EvalError
 from agentlora.core.types import Example
-from agentlora.eval.diff import compare, load_side, mcnemar
-from agentlora.eval.record import save_samples
+from agentlora.eval.asking import drawn
+from agentlora.eval.conditions import default_conditions
+from agentlora.eval.diff import compare, load_side
+from agentlora.eval.diff_report import diff_html, summary
+from agentlora.eval.record import Record, save_samples
 
 
 def evaluated(
@@ -29,7 +32,9 @@ def evaluated(
     """A folder with an evaluation whose adapter is wrong on these examples and cannot answer those."""
     where.mkdir()
     examples = examples or make_examples(6)
-    answers = perfect(examples) | {f"skill/{name}": "<tool_call>" for name in wrong}
+    answers = perfect(drawn(examples, more.get("seeds", 1))) | {
+        f"skill/{name}": "<tool_call>" for name in wrong
+    }
     record, samples = run(Counting(answers, dict.fromkeys(errors, "down")), examples, where, **more)
     record.save(where / "record.json")
     save_samples(where / "samples.jsonl", samples)
@@ -45,18 +50,25 @@ def two(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     ("gained", "lost", "p"),
     [
-        (0, 0, 1.0),
-        (1, 0, 1.0),
-        (5, 0, 2 / 2**5),
-        (0, 10, 2 / 2**10),
-        (8, 2, 2 * (1 + 10 + 45) / 2**10),
-        (3, 3, 1.0),
-        (5000, 4700, 0.0023966033),  # scipy.stats.binomtest(4700, 9700).pvalue
+        # each flip in a group of its own: mid-p of the binomial, all patterns further off and half of those as far
+        ((), (), 1.0),
+        (("g0-one",), (), 2 * (1 / 2) / 2),
+        (("g0-one", "g1-one", "g2-one"), ("g3-one",), 2 * (1 + 4 / 2) / 2**4),
+        # in one group they cancel, or count as one that is twice as large
+        (("g0-one",), ("g0-two",), 1.0),
+        (("g0-one", "g0-two"), (), 2 * (1 / 2) / 2),
+        # gains of 2, 1 and −1: of the eight sums two are 4, four are 2 off, two are none
+        (("g0-one", "g0-two", "g1-one"), ("g2-one",), (2 + 4 / 2) / 8),
     ],
 )
-def test_mcnemar_is_exact(gained: int, lost: int, p: float) -> None:
-    assert mcnemar(gained, lost) == pytest.approx(p, rel=1e-7)
-    assert mcnemar(lost, gained) == pytest.approx(p, rel=1e-7)
+def test_the_paired_test_takes_groups_as_one(
+    tmp_path: Path, gained: tuple[str, ...], lost: tuple[str, ...], p: float
+) -> None:
+    a, b = evaluated(tmp_path / "a", set(gained)), evaluated(tmp_path / "b", set(lost))
+    diff = compare(load_side(a, "a"), load_side(b, "b"))
+    assert (diff.gained, diff.lost) == (gained, lost)
+    assert diff.total.p == diff.difference.p_value == pytest.approx(p)
+    assert compare(diff.b, diff.a).total.p == diff.total.p
 
 
 def test_the_samples_that_flipped_are_found_and_counted(two: tuple[Path, Path]) -> None:
@@ -66,13 +78,14 @@ def test_the_samples_that_flipped_are_found_and_counted(two: tuple[Path, Path]) 
     assert diff.lost == ("g4-none",)
     total = diff.total
     assert (total.n, total.right_a, total.right_b, total.gained, total.lost) == (22, 17, 20, 4, 1)
-    assert total.p == mcnemar(4, 1) == 0.375
+    assert total.p == (2 + 6 / 2) / 16  # gains of 1, 2, 1 and −1: of 16 sums, 2 are 5 off and 6 are 3 off
     assert diff.unjudged == 2
     assert diff.difference.mean == pytest.approx(3 / 22)
     assert diff.difference.low is not None
     assert diff.difference.low < 3 / 22
     cases = {value: (f.n, f.gained, f.lost) for value, f in diff.slices["case"].items()}
     assert cases == {"call": (6, 2, 0), "none_fits": (6, 1, 1), "two_calls": (5, 1, 0), "missing": (5, 0, 0)}
+    assert diff.slices["case"]["call"].p == 2 / 2 / 4  # one each in two groups
     assert list(cases)[-1] == "missing"  # where most flipped comes first
     assert {v: (f.gained, f.lost) for v, f in diff.slices["tool"].items()} == {
         "set_light": (3, 0),
@@ -87,6 +100,14 @@ def test_a_record_can_be_compared_with_itself_by_condition(two: tuple[Path, Path
     diff = compare(load_side(a, "a", "base"), load_side(a / "record.json", "a"))
     assert diff.lost == ("g3-none",)  # where the base, which always refuses, is right
     assert len(diff.gained) == 12 - 4
+
+
+def test_an_adapter_that_stands_aside_is_not_compared_unless_it_is_named(tmp_path: Path) -> None:
+    a = evaluated(tmp_path / "a", set(), conditions=default_conditions("skill", strict=True, again="calls"))
+    record = Record.load(a / "record.json")
+    record.model_copy(update={"conditions": record.conditions[::-1]}).save(a / "record.json")
+    assert load_side(a, "a").condition == "adapter"
+    assert load_side(a, "a", "adapter, free").condition == "adapter, free"
 
 
 def test_what_cannot_be_compared_is_refused(two: tuple[Path, Path], tmp_path: Path) -> None:
@@ -124,15 +145,35 @@ def test_the_command_shows_prints_and_writes(two: tuple[Path, Path], tmp_path: P
     assert "B is right on 4 that A got wrong, and wrong on 1 that A got right, of 22 examples" in said
     assert "2 examples are not compared" in said
     assert "Lost (1): g4-none: B " in said
-    assert "McNemar's p 0.38" in said
+    assert "), p = 0.312." in said
     raw = CliRunner().invoke(command, ["diff", b, a, "--json"], catch_exceptions=False)
     found = json.loads(raw.output)
     assert (found["lost"], found["gained"]) == (["g1-one", "g2-one", "g2-two", "g3-none"], ["g4-none"])
-    assert found["total"]["p"] == 0.375
+    assert found["total"]["p"] == found["difference"]["p_value"] == 0.3125
     data = data_in(page.read_text(encoding="utf-8"))
     assert [s["name"] for s in data["systems"]] == ["A: adapter", "B: adapter"]
     assert data["start"] == {"of": 1, "against": 0, "outcome": "changed"}
     assert "Flips by case" in page.read_text(encoding="utf-8")
+    assert "<td>p = 0.250</td>" in page.read_text(encoding="utf-8")
+    assert "p = 0.312." in page.read_text(encoding="utf-8")
+
+
+def test_several_answers_to_an_example_are_compared_one_by_one(tmp_path: Path) -> None:
+    sampled: dict[str, Any] = {"examples": make_examples(2), "temperature": 0.7}
+    a = evaluated(tmp_path / "a", {"g0-one", "g0-one#2"}, {"g1-two"}, seeds=2, **sampled)
+    b = evaluated(tmp_path / "b", {"g1-ask#2"}, seeds=2, **sampled)
+    diff = compare(load_side(a, "a"), load_side(b, "b"))
+    assert (diff.gained, diff.lost) == (("g0-one", "g0-one#2"), ("g1-ask#2",))
+    assert diff.total.p == (2 + 2 / 2) / 4  # gains of 2 and −1: two sums are 3 off and two are 1 off
+    said = summary(diff)
+    assert "of 15 answers" in said
+    assert "1 answers are not compared" in diff_html(diff)
+    once = evaluated(tmp_path / "once", set(), seeds=1, **sampled)
+    with pytest.raises(
+        ConfigError, match=r"'a' has 2 and 'once' has 1 answers to every example.*same --seeds"
+    ) as no:
+        compare(load_side(a, "a"), load_side(once, "once"))
+    assert "--limit" not in str(no.value)
 
 
 def test_a_target_is_evaluated_as_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

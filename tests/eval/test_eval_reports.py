@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 from eval_examples import example, light, make_examples
 from eval_runs import IDENTITY, Counting, perfect, run, shown
+from report_pages import data_in
 
 from agentlora.core.errors import EvalError
 from agentlora.core.types import (
@@ -18,11 +21,15 @@ from agentlora.core.types import (
     Score,
     ToolCall,
 )
+from agentlora.eval.asking import drawn
 from agentlora.eval.calls import render_calls
-from agentlora.eval.record import Record, load_samples, save_samples
+from agentlora.eval.cells import difference_cell
+from agentlora.eval.conditions import Condition, default_conditions
+from agentlora.eval.record import DifferenceRecord, Record, load_samples, save_samples
 from agentlora.eval.report import html, markdown
 from agentlora.eval.runner import AnswerCache
 from agentlora.eval.scorers import ToolCallEvaluator, render_answer
+from agentlora.eval.wording import direction
 
 
 def test_a_record_is_written_and_read_back(tmp_path: Path) -> None:
@@ -139,6 +146,134 @@ def test_what_is_undecided_is_not_coloured_and_what_is_small_keeps_its_sign(tmp_
     tiny = with_difference(**found(-0.0004, 0.0, 0.104))
     for report in (markdown(tiny), html(tiny)):
         assert "−0.0 to +10.4" in report
+
+
+def test_every_report_says_what_is_to_be_known_beside_the_figures(tmp_path: Path) -> None:
+    examples = drawn(make_examples(8), 2)
+    answers = perfect(examples)
+    conditions = (*default_conditions("skill"), Condition("served", adapter="served", served=True))
+    judging = {
+        "": {"gave_up": "the judge <b>answers</b> no more"},
+        "judge": {
+            "agreement": {
+                **{"n": 40, "accuracy": 0.9, "accuracy_low": 0.77, "accuracy_high": 0.96},
+                **{"kappa": 0.8, "kappa_low": 0.6, "kappa_high": 0.97},
+            }
+        },
+    }
+    served = {
+        "label": "calls@prod (v3)",
+        "name": "calls",
+        "alias": "prod",
+        "digest": "c" * 64,
+        "adapter": "d",
+    }
+    engine = Counting(answers, {"g0-one": "server <on> fire"})
+    engine.add_adapter("served", tmp_path)
+    record, samples = run(
+        engine,
+        make_examples(8),
+        tmp_path,
+        conditions=conditions,
+        temperature=0.7,
+        seeds=2,
+        served=served,
+        identity=IDENTITY | {"provenance": {"judging": judging, "seed": 5}},
+        seed=5,
+    )
+    cut = record.conditions[0].model_copy(update={"truncated": 3})
+    asked = record.model_copy(update={"conditions": (cut, *record.conditions[1:])})
+    said = [
+        "2 answers to every example, sampled at temperature 0.7.",
+        "'served' is calls@prod (v3), as the alias had it when this was evaluated.",
+        "'adapter': 1 of 64 requests failed, in no mean: server <on> fire",
+        "'base': 3 answers were cut off at",
+        "judge agrees with 90.0 % (77–96) of 40 verdicts of people; Cohen's kappa 0.80 (0.60 to 0.97).",
+        "a true difference in exact match under",
+    ]
+    page = html(asked, samples)
+    head = page[: page.index("</header>")]
+    for report in (unescape(head), markdown(asked).replace("\\", ""), " ".join(shown(asked).split())):
+        for line in [*said, "the evaluator gave up: the judge <b>answers</b> no more"]:
+            assert line in report, (line, report)
+    assert "<b>answers" not in page
+    assert '<p class="note warn">the evaluator gave up' in page
+    away = served | {"why": "it belongs to another base"}
+    record = record.model_copy(update={"served": away, "conditions": record.conditions[:-1]})
+    for report in (html(record), markdown(record), " ".join(shown(record).split())):
+        assert "What is served now, calls@prod (v3), was not asked: it belongs to another base." in report
+
+
+def test_the_page_says_how_and_by_whom_its_answers_were_judged(tmp_path: Path) -> None:
+    record, samples = run(
+        Counting(),
+        make_examples(2),
+        tmp_path,
+        seed=7,
+        identity=IDENTITY | {"provenance": {"seed": 7, "python": "3.13.1"}},
+    )
+    record = record.model_copy(update={"engine_version": "echo 1.2, float32"})
+    page = html(record, samples)
+    facts = dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", page[page.index("Where this comes from") :]))
+    assert record.evaluator is not None
+    assert facts["Evaluator"] == f"{record.evaluator.name} {record.evaluator.digest}"
+    assert json.loads(unescape(facts["Decoding"])) == {
+        **{"temperature": 0.0, "seeds": 1, "max_tokens": record.max_tokens},
+        "max_calls": record.decoding and record.decoding.max_calls,
+    }
+    assert (facts["Seed"], facts["Engine, version"], facts["python"]) == ("7", "echo 1.2, float32", "3.13.1")
+    assert "seed" not in facts  # once
+
+
+def test_an_adapter_that_stands_aside_has_no_verdict_of_its_own(tmp_path: Path) -> None:
+    examples = make_examples(8)
+    conditions = default_conditions("skill", strict=True, again="calls")
+    record, samples = run(Counting(perfect(examples)), examples, tmp_path, conditions=conditions)
+    turned = record.model_copy(update={"conditions": record.conditions[::-1]})  # it comes first now
+    assert turned.conditions[0].aside
+    assert [c.name for c in turned.conditions if c.decides] == ["adapter"]
+    page = html(turned, samples)
+    data = data_in(page)
+    assert data["systems"][data["start"]["of"]]["name"] == "adapter"
+    assert page.count('class="verdict') == 1
+    head = page[: page.index("</header>")]
+    assert "Exact match, adapter<br>" in head
+    assert "adapter, free<br>" not in head
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "lower", "kind"),
+    [
+        (0.1, 0.3, False, "up"),
+        (0.1, 0.3, True, "down"),
+        (-0.3, -0.1, False, "down"),
+        (-0.3, -0.1, True, "up"),
+        (-0.1, 0.1, False, ""),
+        (0.0, 0.1, False, ""),
+        (None, None, True, ""),
+    ],
+)
+def test_a_difference_is_coloured_where_its_interval_leaves_out_zero(
+    low: float | None, high: float | None, lower: bool, kind: str
+) -> None:
+    difference = DifferenceRecord(
+        metric="m",
+        system="a",
+        baseline="<b>",
+        n=20,
+        groups=10,
+        mean=0.2,
+        low=low,
+        high=high,
+        higher=5,
+        lower=1,
+    )
+    assert direction(difference, lower) == kind
+    cell = difference_cell(difference, lower)
+    assert re.findall('class="(.*?)"', cell) == ([kind] if kind else [])
+    assert 'title="+20.0 points' in cell
+    assert "(↑5 ↓1 of 20)</small></td>" in cell
+    assert difference_cell(None, lower) == "<td>–</td>"
 
 
 def test_names_cannot_end_the_code_that_they_stand_in(tmp_path: Path) -> None:

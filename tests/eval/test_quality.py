@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from agentlora.core.cli import cli, main
 from agentlora.core.types import Example, Expected, Split, ToolCall
+from agentlora.eval.page import policy
 from agentlora.eval.quality import look
 from agentlora.eval.quality_html import page
 
@@ -78,9 +79,13 @@ def test_of_many_examples_some_are_asked_for_values_and_all_are_counted(
 
 
 def test_the_page_shows_them_and_escapes_what_is_quoted(splits: dict[Split, list[Example]]) -> None:
-    splits["train"][0] = example(0, "train", "<script>")
+    splits["train"][0] = example(0, "train", "<script>\u202e")
     html = page("A & B", look(splits), ["a <note>"])
-    assert "<script>" not in html
+    assert "<script" not in html
+    assert "\u202e" not in html
+    assert "&lt;script&gt;[U+202E]" in html
+    assert f'http-equiv="Content-Security-Policy" content="{policy("")}"' in html
+    assert '<th scope="row">weather.unit</th><td>40</td><td>1</td><td>&quot;C&quot; (100%)</td>' in html
     assert "A &amp; B" in html
     assert "a &lt;note&gt;" in html
     assert "weather.unit" in html

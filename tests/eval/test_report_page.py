@@ -30,7 +30,7 @@ def test_prompts_and_tools_stand_in_the_page_once_and_every_answer_whole(tmp_pat
         given = {s["id"]: s for s in samples if s["condition"] == system["name"]}
         assert system["text"] == [given[i]["text"] for i in data["ids"]]
         assert system["scores"]["exact_match"] == [given[i]["scores"].get("exact_match") for i in data["ids"]]
-    [adapter] = [s for s in data["systems"] if s["adapter"]]
+    [adapter] = [s for s in data["systems"] if s["name"] == "adapter"]
     assert adapter["state"] == "wrrr" + "rrwr" + "rwrr" + "rrrr" * 2 + "rree"
     whys = dict(zip(data["ids"], (adapter["reasons"][i] for i in adapter["why"]), strict=True))
     assert whys["g5-ask"] == "engine error: timed out after 60 s"
