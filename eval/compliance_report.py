@@ -17,6 +17,7 @@ from agentlora.eval.record import (
     PathCount,
     Record,
 )
+from agentlora.eval.unseen import named
 from agentlora.eval.wording import (
     NOTHING,
     difference_text,
@@ -112,7 +113,7 @@ def terminal(record: Record) -> Iterator[RenderableType]:
         table.add_row("fits its schema", *(_valid(c) for _, c in found), style="bold", end_section=True)
         for keyword, branch, counts in kinds:
             cells = [_share(_count(c, keyword, branch), c) for _, c in found]
-            table.add_row(Text(_row_name(keyword, branch, counts)), *cells)
+            table.add_row(Text(named(_row_name(keyword, branch, counts))), *cells)
         yield table
     for condition, compliance in found[:1]:
         if compliance.paths:
@@ -120,7 +121,7 @@ def terminal(record: Record) -> Iterator[RenderableType]:
             for head in ("fault", "path", "answers", "given", "nearest valid"):
                 table.add_column(head, overflow="fold", justify="right" if head == "answers" else "left")
             for path in compliance.paths[:SHOWN_PATHS]:
-                table.add_row(*(Text(cell) for cell in _path_cells(path)))
+                table.add_row(*(Text(named(cell)) for cell in _path_cells(path)))
             yield table
     for pair in record.constraints:
         table = RichTable(title=f"{pair.free!r} held to a schema: {pair.constrained!r}", title_justify="left")

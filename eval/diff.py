@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -215,7 +216,13 @@ def _sliced(pairs: Pairs, groups: Mapping[str, str], values: Mapping[str, Sequen
         for value in found:
             members.setdefault(value, []).append(name)
     flips = {value: _flips(found, pairs, groups) for value, found in members.items()}
-    return dict(sorted(flips.items(), key=lambda it: (-it[1].gained - it[1].lost, it[0])))
+    return dict(sorted(flips.items(), key=lambda it: (-it[1].gained - it[1].lost, _natural(it[0]))))
+
+
+def _natural(value: str) -> list[tuple[int, str]]:
+    """A key by which 9 comes before 1,014."""
+    parts = re.findall(r"\d+|\D+", value.replace(",", ""))
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
 
 
 def _flips(names: Iterable[str], pairs: Pairs, groups: Mapping[str, str]) -> Flips:

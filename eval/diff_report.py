@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agentlora.eval.diff import Diff, Flip, Flips, Side, lengths_of
 from agentlora.eval.page import document, long_table, note, origin, row, section, text, tile
 from agentlora.eval.report_data import System, facets_of, pack
+from agentlora.eval.unseen import named
 from agentlora.eval.wording import NOTHING, counted, direction, gain, label, p_text, percent, reason
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ def diff_table(diff: Diff) -> RenderableType:
         shown = list(found.items())[:SHOWN]
         counts.add_row(Text(f"by {by}", style="bold"))
         for i, (value, flips) in enumerate(shown, 1):
-            counts.add_row(Text(f"  {value}"), *_cells(flips), end_section=i == len(shown))
+            counts.add_row(Text(named(f"  {value}")), *_cells(flips), end_section=i == len(shown))
     left_out = [
         f"{by}: {len(found) - SHOWN} more in the page and in --json."
         for by, found in diff.slices.items()
         if len(found) > SHOWN
     ]
     lines = [summary(diff), *_notes(diff), *left_out, *_flipped(diff, "lost"), *_flipped(diff, "gained"), HOW]
-    return Group(counts, *(Text(line) for line in lines))
+    return Group(counts, *(Text(named(line)) for line in lines))
 
 
 def summary(diff: Diff) -> str:

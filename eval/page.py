@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -14,18 +13,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from agentlora.core.types import JSON
-
-# What cannot be seen, or turns the direction of what stands beside it: controls (but tab and line ends), soft hyphens,
-# marks and overrides of direction (bidi), joiners of nothing, tags, half surrogate pairs.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\ufeff\ufff9-\ufffb\U000e0000-\U000e007f\ud800-\udfff]"
-)
+from agentlora.eval.unseen import named
 
 
 def text(value: object) -> str:
     """`value` as HTML text or attribute: nothing in it is markup, and what cannot be seen is named (``[U+202E]``)."""
-    return escape(_UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", str(value)))
+    return escape(named(str(value)))
 
 
 def document(title: str, sections: Iterable[str], data: JSON | None = None, end: str = "") -> str:

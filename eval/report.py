@@ -10,6 +10,7 @@ from agentlora.eval import compliance_report
 from agentlora.eval.record import DifferenceRecord, Record, SuiteRecord
 from agentlora.eval.report_html import html
 from agentlora.eval.suites.wording import suite_header, suite_rows, suite_title
+from agentlora.eval.unseen import named
 from agentlora.eval.wording import (
     LEGEND,
     NOTHING,
@@ -58,9 +59,12 @@ def terminal_table(record: Record) -> RenderableType:
         cells = [f"{mean_text(f)}\n{interval(f)}" for f in figures]
         cells += [_gain(record.difference(system, best or "", metric)) for system in compared]
         table.add_row(name, *cells, style="bold" if metric == record.headline else None, end_section=True)
-    lines = filter(None, (summary(record), probes_text(record), *_notes(record)))
+    lines = map(named, filter(None, (summary(record), probes_text(record), *_notes(record))))
     return Group(
-        table, *map(Text, lines), *compliance_report.terminal(record), *map(_suite_table, record.suites)
+        table,
+        *(Text(named(line)) for line in lines),
+        *compliance_report.terminal(record),
+        *map(_suite_table, record.suites),
     )
 
 
@@ -72,7 +76,7 @@ def _suite_table(suite: SuiteRecord) -> RenderableType:
     for number, column in enumerate(suite_header(suite)):
         table.add_column(Text(column), justify="right" if number else "left")
     for row in suite_rows(suite):
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(named(cell)) for cell in row))
     return table
 
 
@@ -178,7 +182,8 @@ def _code(text: object) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that cannot break out of a table or become markup."""
+    """Text that cannot break out of a table or become markup; what cannot be seen is named."""
+    text = named(text)
     for mark in ("\\", "|", "<", "`", "*", "_", "["):
         text = text.replace(mark, "\\" + mark)
     return " ".join(text.split())

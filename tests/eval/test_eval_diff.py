@@ -17,7 +17,7 @@ from agentlora.core.errors import AgentLoraError, ConfigError, EvalError
 from agentlora.core.types import Example
 from agentlora.eval.asking import drawn
 from agentlora.eval.conditions import default_conditions
-from agentlora.eval.diff import compare, load_side
+from agentlora.eval.diff import _natural, compare, load_side
 from agentlora.eval.diff_report import diff_html, summary
 from agentlora.eval.record import Record, save_samples
 
@@ -188,3 +188,8 @@ def test_a_target_is_evaluated_as_ever(tmp_path: Path, monkeypatch: pytest.Monke
     assert "--limit" in shown
     assert "diff" in shown
     assert "Usage: eval [OPTIONS] TARGET" in runner.invoke(command, []).output
+
+
+def test_slices_that_flipped_alike_stand_in_the_order_of_their_numbers() -> None:
+    values = ["1,014–1,132", "295–396", "9–12", "call"]
+    assert sorted(values, key=_natural) == ["call", "9–12", "295–396", "1,014–1,132"]

@@ -13,6 +13,7 @@ import pytest
 from eval_examples import example, light, make_examples
 from eval_runs import IDENTITY, Counting, perfect, run, shown
 from report_pages import data_in
+from rich.console import Console
 
 from agentlora.core.errors import EvalError
 from agentlora.core.types import (
@@ -26,7 +27,7 @@ from agentlora.eval.calls import render_calls
 from agentlora.eval.cells import difference_cell
 from agentlora.eval.conditions import Condition, default_conditions
 from agentlora.eval.record import DifferenceRecord, Record, load_samples, save_samples
-from agentlora.eval.report import html, markdown
+from agentlora.eval.report import html, markdown, terminal_table
 from agentlora.eval.runner import AnswerCache
 from agentlora.eval.scorers import ToolCallEvaluator, render_answer
 from agentlora.eval.wording import direction
@@ -301,3 +302,18 @@ def test_a_half_character_of_a_model_can_be_written(tmp_path: Path) -> None:
     _, samples = run(Counting(answers, errors), examples, tmp_path, cache=AnswerCache(tmp_path / "cache"))
     save_samples(tmp_path / "samples.jsonl", samples)
     assert next(load_samples(tmp_path / "samples.jsonl"))["text"] == "? cut"
+
+
+def test_what_cannot_be_seen_is_named_in_a_terminal_and_in_markdown(tmp_path: Path) -> None:
+    """An answer may steer neither the terminal nor the summary of somebody's CI."""
+    steering = "\x1b[31mred\x1b]0;pwned\x07 \u202eabc"
+    examples = make_examples(2)
+    odd = render_calls([ToolCall("set_light", {"room": "hall", "brightness": steering})])
+    answers = perfect(examples) | {f"skill/{e.id}": odd for e in examples[:2]}
+    record, _ = run(Counting(answers), examples, tmp_path)
+    console = Console(width=200, record=True, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(terminal_table(record))
+    for said in (capture.get(), markdown(record)):
+        assert not {"\x1b", "\x07", "\u202e"} & set(said)
+        assert "U+001B" in said
