@@ -308,7 +308,7 @@ def test_what_cannot_be_seen_is_named_in_a_terminal_and_in_markdown(tmp_path: Pa
     """An answer may steer neither the terminal nor the summary of somebody's CI."""
     steering = "\x1b[31mred\x1b]0;pwned\x07 \u202eabc"
     examples = make_examples(2)
-    odd = render_calls([ToolCall("set_light", {"room": "hall", "brightness": steering})])
+    odd = render_calls([ToolCall(steering, {"room": "hall"})])  # a tool that is not offered
     answers = perfect(examples) | {f"skill/{e.id}": odd for e in examples[:2]}
     record, _ = run(Counting(answers), examples, tmp_path)
     console = Console(width=200, record=True, force_terminal=True, color_system=None)
