@@ -7,8 +7,8 @@ Every round opens the engine ``vllm`` (a server, requests over HTTP), answers th
 Prompts are those of an evaluation of tool calling: groups that share a list of tools stand next to each other, so that
 their prefix is computed once. No prompt is asked twice in a round, and both sides are warmed up with others.
 
-There are two ways of asking: all prompts at once, and in the chunks in which an evaluation asks (progress and cache
-move on after each). `vllm.LLM.chat` gets all of them at once both times. A ratio of 0.9 is wanted.
+Our engine is asked as an evaluation asks it: all prompts are given to its ``stream``, and answers are taken as they
+arrive. `vllm.LLM.chat` gets all of them in one call. A ratio of 0.9 is wanted.
 
 On a CPU: ``agentlora setup cpu`` first, and nothing else beside it. Tools stand in the system message, because
 ``LLM.chat`` takes one list of tools for all prompts.
@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentlora.core.types import JSON, EngineSpec, Example, GenerateRequest, Output
+from agentlora.core.types import JSON, EngineSpec, GenerateRequest, Output
 
 WARM = 8  # prompts before the clock runs
 SYSTEM = "You are a helpful assistant. You can call these tools:\n"
@@ -37,13 +37,13 @@ ADAPTER = "adapter"
 
 def prompts(count: int) -> list[list[JSON]]:
     """Conversations of one turn, groups next to each other, as an evaluation puts them."""
-    from agentlora.eval.runner import _by_group
+    from agentlora.eval.asking import by_group
     from agentlora.tasks.tool_calling.builder import ToolRequestParams, ToolRequests
 
     params = ToolRequestParams(
         examples=count, real_tools=0, catalogue_share=1, composed_share=0, requests_per_toolset=4
     )
-    made: Sequence[Example] = _by_group(list(ToolRequests().build("train", params, 0)))
+    made = by_group(list(ToolRequests().build("train", params, 0)))
     return [
         [
             {"role": "system", "content": SYSTEM + "\n".join(json.dumps(tool) for tool in example.tools)},
@@ -73,9 +73,8 @@ def rate(outputs: Sequence[tuple[int, int]], seconds: float) -> JSON:
     }
 
 
-def ours(asked: Sequence[Sequence[list[JSON]]], options: argparse.Namespace) -> list[JSON]:
-    """Our engine on a server of its own: the first prompts all at once, the second in chunks."""
-    from agentlora.eval.runner import CHUNK
+def ours(warm: Sequence[list[JSON]], asked: Sequence[list[JSON]], options: argparse.Namespace) -> JSON:
+    """Our engine on a server of its own."""
     from agentlora.runtime.engine import VllmEngineFactory
 
     base = base_of(options.model)
@@ -94,7 +93,7 @@ def ours(asked: Sequence[Sequence[list[JSON]]], options: argparse.Namespace) -> 
         if options.adapter:
             engine.add_adapter(ADAPTER, Path(options.adapter))
 
-        def answer(conversations: Sequence[list[JSON]], chunk: int) -> list[Output]:
+        def answer(conversations: Sequence[list[JSON]]) -> list[Output]:
             requests = [
                 GenerateRequest(
                     str(number),
@@ -104,23 +103,17 @@ def ours(asked: Sequence[Sequence[list[JSON]]], options: argparse.Namespace) -> 
                 )
                 for number, conversation in enumerate(conversations)
             ]
-            found: list[Output] = []
-            for start in range(0, len(requests), chunk):
-                found += engine.generate(requests[start : start + chunk])
-            return found
+            return list(engine.stream(requests))
 
-        answer(asked[0], WARM)
-        rates = []
-        for conversations, chunk in ((asked[1], len(asked[1])), (asked[2], CHUNK)):
-            outputs, seconds = timed(lambda c=conversations, n=chunk: answer(c, n))  # type: ignore[misc]
-            failed = [output.error for output in outputs if output.error]
-            if failed:
-                sys.exit(f"{len(failed)} of {len(outputs)} requests failed: {failed[0]}")
-            rates.append(rate([(o.prompt_tokens, o.output_tokens) for o in outputs], seconds))
-        return rates
+        answer(warm)
+        outputs, seconds = timed(lambda: answer(asked))
+    failed = [output.error for output in outputs if output.error]
+    if failed:
+        sys.exit(f"{len(failed)} of {len(outputs)} requests failed: {failed[0]}")
+    return rate([(output.prompt_tokens, output.output_tokens) for output in outputs], seconds)
 
 
-def theirs(asked: Sequence[Sequence[list[JSON]]], options: argparse.Namespace) -> list[JSON]:
+def theirs(warm: Sequence[list[JSON]], asked: Sequence[list[JSON]], options: argparse.Namespace) -> JSON:
     """``vllm.LLM.chat`` in this process, set up as `agentlora.runtime.backend` sets its server up."""
     from agentlora.runtime.backend import ServerSettings, installed_build, lora_rank_limit
 
@@ -155,13 +148,9 @@ def theirs(asked: Sequence[Sequence[list[JSON]]], options: argparse.Namespace) -
             chat_template=base.chat_template,
         )
 
-    answer(asked[0])
-    rates = []
-    for conversations in asked[1:]:
-        outputs, seconds = timed(lambda c=conversations: answer(c))  # type: ignore[misc]
-        counted = [(len(o.prompt_token_ids), len(o.outputs[0].token_ids)) for o in outputs]
-        rates.append(rate(counted, seconds))
-    return rates
+    answer(warm)
+    outputs, seconds = timed(lambda: answer(asked))
+    return rate([(len(o.prompt_token_ids), len(o.outputs[0].token_ids)) for o in outputs], seconds)
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -171,44 +160,39 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def measure(options: argparse.Namespace) -> JSON:
-    every = prompts(WARM + 2 * options.prompts * options.rounds)
-    rounds = []
+    every = prompts(WARM + options.prompts * options.rounds)
+    rounds: list[JSON] = []
     for number in range(options.rounds):
-        start = WARM + 2 * options.prompts * number
-        middle = start + options.prompts
-        asked = [every[:WARM], every[start:middle], every[middle : middle + options.prompts]]
+        start = WARM + options.prompts * number
+        asked = [every[:WARM], every[start : start + options.prompts]]
         sides = {side: in_own_process(side, asked) for side in ("ours", "theirs")}
-        rounds.append(sides)
-        print(f"round {number + 1} of {options.rounds}: {shares(sides)}", file=sys.stderr)
-    ratios = list(zip(*map(shares, rounds), strict=True))
+        rounds.append({**sides, "ratio": ratio(sides)})
+        print(f"round {number + 1} of {options.rounds}: {ratio(sides)}", file=sys.stderr)
     return {
         "prompts": options.prompts,
         "concurrency": options.concurrency,
         "adapter": options.adapter,
         "rounds": rounds,
-        "ratio": {"all at once": statistics.median(ratios[0]), "in chunks": statistics.median(ratios[1])},
+        "ratio": statistics.median(found["ratio"] for found in rounds),
     }
 
 
-def shares(sides: dict[str, list[JSON]]) -> list[float]:
-    """Our tokens a second over theirs, for each way of asking."""
-    return [
-        round(mine["output_tokens_per_s"] / other["output_tokens_per_s"], 3)
-        for mine, other in zip(sides["ours"], sides["theirs"], strict=True)
-    ]
+def ratio(sides: dict[str, JSON]) -> float:
+    """Our tokens a second over theirs."""
+    return round(float(sides["ours"]["output_tokens_per_s"] / sides["theirs"]["output_tokens_per_s"]), 3)
 
 
-def in_own_process(side: str, asked: list[list[list[JSON]]]) -> list[JSON]:
-    """A process that ends gives back all of its memory, the GPU's too."""
+def in_own_process(side: str, asked: list[list[list[JSON]]]) -> JSON:
+    """A process that ends gives back all of its memory, the GPU's too. `asked`: prompts to warm up, and those timed."""
     with tempfile.TemporaryDirectory() as folder:
-        given, told = Path(folder) / "asked.json", Path(folder) / "rates.json"
+        given, told = Path(folder) / "asked.json", Path(folder) / "rate.json"
         given.write_text(json.dumps(asked), encoding="utf-8")
         command = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--files", str(given), str(told)]
         done = subprocess.run(command, stdout=sys.stderr)
         if done.returncode or not told.is_file():
             sys.exit(f"{side} ended with {done.returncode}; its messages are above")
-        rates: list[JSON] = json.loads(told.read_text(encoding="utf-8"))
-        return rates
+        found: JSON = json.loads(told.read_text(encoding="utf-8"))
+        return found
 
 
 def main() -> None:
@@ -217,7 +201,7 @@ def main() -> None:
     )
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--adapter", help="A PEFT adapter's directory; without it the base answers.")
-    parser.add_argument("--prompts", type=int, default=200, help="Of each way of asking, in a round.")
+    parser.add_argument("--prompts", type=int, default=200, help="Of a round.")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=64, help="Of an answer.")
     parser.add_argument("--concurrency", type=int, default=16, help="Of our engine: requests in flight.")
@@ -234,9 +218,8 @@ def main() -> None:
     if options.side:
         given, told = map(Path, options.files)
         run = ours if options.side == "ours" else theirs
-        told.write_text(
-            json.dumps(run(json.loads(given.read_text(encoding="utf-8")), options)), encoding="utf-8"
-        )
+        warm, asked = json.loads(given.read_text(encoding="utf-8"))
+        told.write_text(json.dumps(run(warm, asked, options)), encoding="utf-8")
         return
     found = measure(options)
     if options.json:
@@ -244,11 +227,10 @@ def main() -> None:
         return
     print(f"{'output tokens/s':24}{'ours':>10}{'LLM.chat':>10}{'ratio':>8}")
     for number, sides in enumerate(found["rounds"], 1):
-        for place, way in enumerate(("all at once", "in chunks")):
-            mine, other = (sides[side][place]["output_tokens_per_s"] for side in ("ours", "theirs"))
-            print(f"{f'round {number}, {way}':24}{mine:>10.1f}{other:>10.1f}{mine / other:>8.2f}")
-    for way, ratio in found["ratio"].items():
-        print(f"{f'median, {way}':44}{ratio:>8.2f}{'' if ratio >= 0.9 else '  (0.90 is wanted)'}")
+        mine, other = (sides[side]["output_tokens_per_s"] for side in ("ours", "theirs"))
+        print(f"{f'round {number}':24}{mine:>10.1f}{other:>10.1f}{sides['ratio']:>8.2f}")
+    middle = found["ratio"]
+    print(f"{'median':44}{middle:>8.2f}{'' if middle >= 0.9 else '  (0.90 is wanted)'}")
 
 
 if __name__ == "__main__":

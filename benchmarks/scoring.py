@@ -2,16 +2,18 @@
 
     .venv/bin/python benchmarks/scoring.py [--calls 100000] [--json]
 
-Two figures, in calls a second and in seconds for 100,000 calls:
+Three figures, in calls a second and in seconds for 100,000 calls:
 
 - scoring: a model's text is parsed, its calls are held to their tools' schemas, and all of the tool-call evaluator's
-  metrics are given;
+  metrics are given. This is the evaluator alone;
+- judged and recorded: what an evaluation does with an answer. It is scored, every fault is named by keyword and path,
+  and all of it becomes a sample, which is not yet written to a file;
 - validation alone: arguments that are parsed already against their tool's schema; beside it `jsonschema`, with a
   validator made once for each schema, and as most people call it (`jsonschema.validate`), on a part of the same
   calls in the same run. The verdicts are compared.
 
 Every example is read from its line of a data file, as an evaluation reads it: no two of them share a tool's schema in
-memory. What the first sight of a schema costs (compiling it) is in the figures. Seconds are those of the processor.
+memory. What the first sight of a schema costs (compiling it) is in the first figure. Seconds are the processor's.
 """
 
 from __future__ import annotations
@@ -23,9 +25,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from agentlora.core import schema
+from agentlora.core.files import sha256_bytes
 from agentlora.core.grammar import function_of, parameters_of
 from agentlora.core.types import JSON, Example, Output
+from agentlora.eval.asking import Digests
 from agentlora.eval.calls import parse_answer
+from agentlora.eval.conditions import Condition
+from agentlora.eval.judging import judge
 from agentlora.eval.scorers import ToolCallEvaluator, render_answer
 from agentlora.eval.scorers.tool_calls import corruptions
 from agentlora.tasks.tool_calling.builder import ToolRequestParams, ToolRequests
@@ -90,6 +96,13 @@ def scored(pairs: Sequence[tuple[Example, str]]) -> list[Any]:
     return [evaluator.score(example, Output(example.id, text)) for example, text in pairs]
 
 
+def judged(pairs: Sequence[tuple[Example, str]]) -> None:
+    evaluator, condition = ToolCallEvaluator(), Condition("base")
+    digests = Digests(sha256_bytes(b"an example"), sha256_bytes(b"a prompt"))
+    for example, text in pairs:
+        judge(evaluator, example, condition, Output(example.id, text), digests, False)
+
+
 def by_jsonschema(calls: Sequence[tuple[JSON, JSON]]) -> list[bool]:
     """With one validator a schema, found by the schema's object."""
     from jsonschema import Draft202012Validator
@@ -123,9 +136,8 @@ def measure(calls: int, asked_count: int, beside: int) -> JSON:
     pairs = answers(asked, calls)
     begun = sum(parse_answer(text).attempted for _, text in pairs)
     held = list(arguments_of(pairs))
-    schema._validator.cache_clear()
     scoring, scores = timed(begun, lambda: scored(pairs))
-    schema._validator.cache_clear()
+    whole, _ = timed(begun, lambda: judged(pairs))
     alone, verdicts = timed(len(held), lambda: [schema.is_valid(s, arguments) for s, arguments in held])
     part = held[:: max(1, len(held) // beside)]
     ours, first = timed(len(part), lambda: [schema.is_valid(s, arguments) for s, arguments in part])
@@ -141,6 +153,7 @@ def measure(calls: int, asked_count: int, beside: int) -> JSON:
         "right": sum(score.metrics["right_answer"] == 1 for score in scores) / len(scores),
         "valid": sum(verdicts) / len(verdicts),
         "scoring": scoring.figures(),
+        "judged": whole.figures(),
         "validation": alone.figures(),
         "same part of the calls": {
             "calls": len(part),
@@ -168,7 +181,8 @@ def main() -> None:
     print(f"{found['answers']:,} answers to {found['examples']:,} requests, with {found['calls']:,} calls: "
           f"{found['right']:.0%} right, {found['valid']:.0%} of the readable calls valid")  # fmt: skip
     part = found["same part of the calls"]
-    rows = [("scoring", found["scoring"]), ("validation alone", found["validation"])]
+    rows = [("scoring", found["scoring"]), ("judged and recorded", found["judged"])]
+    rows += [("validation alone", found["validation"])]
     rows += [(f"  {name}", part[name]) for name in list(part)[1:4]]
     print(f"{'':38}{'calls/s':>12}{'s for 100,000':>16}")
     for name, row in rows:

@@ -177,7 +177,13 @@ def errors_of(
         DataError: `schema` is not a usable JSON Schema.
         UndecidedError: `instance` is nested too deeply.
     """
-    return _validator(_canonical(schema), formats).found(instance, most)
+    return _judging((schema, formats)).found(instance, most)
+
+
+@by_value
+def _judging(asked: tuple[JSON, bool | None]) -> Validator:
+    schema, formats = asked
+    return _validator(_canonical(schema), formats)
 
 
 @lru_cache(maxsize=KEPT)

@@ -37,8 +37,11 @@ def figures(
     """
     deciding = {name: deciding_of(results, where) for name, results in judged.items()}
     unbounded, metrics = unbounded_of(evaluator, judged), tuple(evaluator.metrics)
+    fits = {name: [_answered(j, headline) for j in results] for name, results in judged.items()}
     systems = {
-        c.name: condition_record(c, deciding[c.name], judged[c.name], metrics, headline, unbounded, seed)
+        c.name: condition_record(
+            c, deciding[c.name], judged[c.name], fits[c.name], metrics, headline, unbounded, seed
+        )
         for c in conditions
     }
     best = best_baseline(conditions, systems, headline, headline in lower)
@@ -57,12 +60,7 @@ def figures(
         "slice_differences": tuple(
             slice_differences(conditions, best, deciding, judged, headline, headline in unbounded, seed)
         ),
-        "constraints": side_by_side(
-            conditions,
-            {name: [_answered(j, headline) for j in results] for name, results in judged.items()},
-            headline in unbounded,
-            seed,
-        ),
+        "constraints": side_by_side(conditions, fits, headline in unbounded, seed),
         "best_baseline": best,
         "seed": seed,
     }
@@ -72,12 +70,15 @@ def condition_record(
     condition: Condition,
     deciding: Sequence[Judged],
     results: Sequence[Judged],
+    fits: Sequence[Answered],
     metrics: Sequence[str],
     headline: str,
     unbounded: Container[str],
     seed: int,
 ) -> ConditionRecord:
-    """A condition's figures: `metrics` of the answers that decide, everything else of all `results`."""
+    """A condition's figures: `metrics` of the answers that decide, everything else of all `results`; `fits`: what the
+    summary of compliance reads of these.
+    """
     slices: dict[str, dict[str, Figure]] = {}
     for tag, value, members in _slices(deciding, results):
         right = _right(members, headline)
@@ -94,7 +95,7 @@ def condition_record(
         cached=sum(j.cached for j in results),
         first_error=next((j.output.error for j in results if j.output.error), None),
         statuses=Statuses(**{name: sum(j.sample["status"] == name for j in results) for name in STATUSES}),
-        compliance=summarise([_answered(j, headline) for j in results]),
+        compliance=summarise(fits),
         aside=condition.aside,
     )
 

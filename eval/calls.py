@@ -44,24 +44,24 @@ class Answer:
 
 def parse_answer(text: str) -> Answer:
     """Read a Hermes answer. Never raises: a block that is unreadable or not closed counts as malformed."""
-    calls: list[ToolCall] = []
+    blocks, around = split(text)
+    calls = [call_of(read_json(body)) if closed else None for body, closed in blocks]
+    return Answer(tuple(c for c in calls if c), around, calls.count(None))
+
+
+def split(text: str) -> tuple[list[tuple[str, bool]], str]:
+    """(what stands between the marks of each call that a Hermes answer begins and whether its closing mark is there,
+    the text around them)
+    """
+    blocks: list[tuple[str, bool]] = []
     around: list[str] = []
-    malformed = end = 0
+    end = 0
     for start, body, stop, closed in _blocks(text):
         around.append(text[end:start])
         end = stop + len(CLOSE) if closed else stop
-        call = _call(read_json(text[body:stop])) if closed else None
-        if call is None:
-            malformed += 1
-        else:
-            calls.append(call)
+        blocks.append((text[body:stop], closed))
     around.append(text[end:])
-    return Answer(tuple(calls), "\n".join(part for piece in around if (part := piece.strip())), malformed)
-
-
-def blocks(text: str) -> Iterable[tuple[str, bool]]:
-    """What stands between the marks of each call that a Hermes answer begins, and whether its closing mark is there."""
-    return ((text[body:stop], closed) for _, body, stop, closed in _blocks(text))
+    return blocks, "\n".join(part for piece in around if (part := piece.strip()))
 
 
 def parse_constrained(text: str) -> Answer:
@@ -69,7 +69,7 @@ def parse_constrained(text: str) -> Answer:
     raw = read_json(text)
     if not isinstance(raw, list):
         return Answer((), "", 1)
-    calls = [_call(item) for item in raw]
+    calls = [call_of(item) for item in raw]
     return Answer(tuple(c for c in calls if c), "", calls.count(None))
 
 
@@ -206,8 +206,8 @@ def _parts(value: Any) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
-def _call(raw: Any) -> ToolCall | None:
-    """A call from its JSON object; arguments may be a JSON text of an object."""
+def call_of(raw: Any) -> ToolCall | None:
+    """A call from its JSON object, whose arguments may be a JSON text of an object; None where it is no call."""
     if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
         return None
     arguments = raw.get("arguments")

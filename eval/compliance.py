@@ -11,17 +11,17 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from agentlora.core.errors import AgentLoraError, DataError
 from agentlora.core.grammar import function_of, parameters_of
-from agentlora.core.schema import check_schema
+from agentlora.core.schema import by_value, check_schema
 from agentlora.core.schema_errors import Finding, findings
 from agentlora.core.types import JSON, Example, Output
 from agentlora.core.xml_schema import problems_of
 from agentlora.core.xml_values import in_xml, read_value, value_schema
 from agentlora.eval.answer_form import Fault, json_form, value_within, xml_form
-from agentlora.eval.calls import MISSING, blocks, parse_answer, parse_constrained, read_json, unfenced
+from agentlora.eval.calls import MISSING, call_of, read_json, split, unfenced
 from agentlora.eval.nearest import closest, given_and_nearest
 
 FORMS = {
@@ -60,6 +60,7 @@ class Problem:
             ``format`` that the schema's draft takes as a note.
         times: how often in this answer.
         given, nearest: what stands there, and the valid value that comes nearest; see `with_nearest`.
+        case, misnamed: what that takes: schema, value and fault, or a name and those that there are.
     """
 
     keyword: str
@@ -71,6 +72,7 @@ class Problem:
     given: str | None = None
     nearest: str | None = None
     case: tuple[JSON, Any, Finding] | None = field(default=None, compare=False, repr=False)
+    misnamed: tuple[str, tuple[str, ...]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -78,6 +80,8 @@ class Problem:
 
     def with_nearest(self) -> Problem:
         """The same with what was given and the nearest valid value, which takes some judging."""
+        if self.misnamed is not None:
+            return replace(self, nearest=closest(*self.misnamed), misnamed=None)
         if self.case is None:
             return self
         schema, value, finding = self.case
@@ -113,9 +117,12 @@ def judge(example: Example, output: Output, *, array: bool = False) -> Complianc
     """
     if not example.tools and example.schema is None:
         return None
+    nothing = False
     try:
         if example.tools:
-            found = list(_of_calls(example, output, array))
+            written = _written_array(output) if array else _written_blocks(output)
+            found = list(_of_calls(example, output, written, array))
+            nothing = not (example.expected.calls or written.calls)
         elif in_xml(example.schema):
             found = list(_of_document(example.schema or {}, output))
         else:
@@ -124,7 +131,6 @@ def judge(example: Example, output: Output, *, array: bool = False) -> Complianc
         return Compliance(None, undecided=str(exc))
     except Exception as exc:  # whatever an answer does to what reads it, the others count
         return Compliance(None, undecided=f"{type(exc).__name__}: {exc}"[:200])
-    nothing = example.tools and not example.expected.calls and not _calls_begun(output.text, array)
     return Compliance(None if nothing else not any(p.counts for p in found), tuple(_merged(found)))
 
 
@@ -155,11 +161,16 @@ def _of_schema(schema: JSON, value: Any, tool: str | None = None) -> Iterator[Pr
     """What is wrong with a value by its schema, and formats that its draft takes as notes."""
     found = findings(schema, value)
     yield from (_problem(schema, value, finding, tool) for finding in found)
-    if '"format"' in json.dumps(schema):
+    if _names_formats(schema):
         known = {(finding.leaf, finding.steps) for finding in found}
         for finding in findings(schema, value, formats=True):
             if finding.leaf == "format" and (finding.leaf, finding.steps) not in known:
                 yield replace(_problem(schema, value, finding, tool), counts=False)
+
+
+@by_value
+def _names_formats(schema: JSON) -> bool:
+    return '"format"' in json.dumps(schema)
 
 
 def _of_document(schema: JSON, output: Output) -> Iterator[Problem]:
@@ -182,64 +193,77 @@ def _of_document(schema: JSON, output: Output) -> Iterator[Problem]:
 # --- calls --------------------------------------------------------------------------------------
 
 
-def _of_calls(example: Example, output: Output, array: bool) -> Iterator[Problem]:
-    offered = {str(function_of(t).get("name")): parameters_of(function_of(t)) for t in example.tools}
-    for name, parameters in offered.items():
-        for problem in check_schema(parameters):
-            raise DataError(f"tool {name!r}: {problem}")
-    cut = output.finish_reason == "length"
-    begun = 0
-    for value, faults in _written_array(output.text, cut) if array else _written_blocks(output.text, cut):
-        begun += 1
+class _Written(NamedTuple):
+    """Every call that an answer begins, as the value that was read (or `MISSING`) and what is wrong with its form; and
+    the text around them.
+    """
+
+    calls: list[tuple[Any, list[Fault]]]
+    around: str
+
+
+def _of_calls(example: Example, output: Output, written: _Written, array: bool) -> Iterator[Problem]:
+    if problem := _unusable(example.tools):
+        raise DataError(problem)
+    offered = _offered(example.tools)
+    for value, faults in written.calls:
         yield from (_of_fault(fault) for fault in faults)
         if value is not MISSING:
             yield from _of_call(value, offered)
-    if example.expected.calls and not begun:
-        yield _without_call(example, output.text, offered, array)
-        if cut:
-            yield Problem(
-                "truncated", "(answer)", "ends at the token limit before any call", given=output.text[-60:]
-            )
-    if not array and begun:
-        around = unfenced(parse_answer(output.text).text, "").strip()
+    if written.calls:
+        around = unfenced(written.around, "").strip()
         if around:
             said = f"{len(around):,} characters beside the calls"
             yield Problem("extra_text", "(answer)", said, counts=False, given=around[:MOST_SHOWN])
-    if not example.expected.calls and not begun and not output.text.strip():
+        if not example.expected.calls:
+            read = (call_of(value) for value, faults in written.calls if not faults)
+            names = ", ".join(call.name for call in read if call)
+            said = "called, and no call was wanted"
+            yield Problem("unwanted_call", "(answer)", said, counts=False, given=_cut(names))
+    elif example.expected.calls:
+        yield _without_call(example, output.text, offered, array)
+        if output.finish_reason == "length":
+            said = "ends at the token limit before any call"
+            yield Problem("truncated", "(answer)", said, given=output.text[-60:])
+    elif not output.text.strip():
         yield Problem("empty", "(answer)", FORMS["empty"], counts=False)
-    if not example.expected.calls and begun:
-        answer = parse_constrained(output.text) if array else parse_answer(output.text)
-        names = ", ".join(call.name for call in answer.calls)
-        said = "called, and no call was wanted"
-        yield Problem("unwanted_call", "(answer)", said, counts=False, given=_cut(names))
 
 
-def _written_blocks(text: str, cut: bool) -> Iterator[tuple[Any, list[Fault]]]:
-    for body, closed in blocks(text):
-        if not closed:
-            value, faults = json_form(body, cut=cut)
-            kinds = {fault.kind for fault in faults}
-            if "truncated" not in kinds:
-                faults = [*faults, Fault("truncated", "a call without its closing mark", body.strip()[-60:])]
-            yield value, faults
-        else:
-            yield json_form(body, cut=False, closed=True)
+def _offered(tools: Sequence[JSON]) -> dict[str, JSON]:
+    """By name, what each tool takes."""
+    return {str(function_of(t).get("name")): parameters_of(function_of(t)) for t in tools}
 
 
-def _written_array(text: str, cut: bool) -> Iterator[tuple[Any, list[Fault]]]:
-    value, faults = json_form(text, cut=cut)
+@by_value
+def _unusable(tools: Sequence[JSON]) -> str:
+    """What is wrong with a tool's own schema; empty where nothing is."""
+    every = _offered(tools).items()
+    return next((f"tool {name!r}: {problem}" for name, held in every for problem in check_schema(held)), "")
+
+
+def _written_blocks(output: Output) -> _Written:
+    """Of an answer with Hermes marks."""
+    cut = output.finish_reason == "length"
+    blocks, around = split(output.text)
+    return _Written([_of_block(body, closed, cut) for body, closed in blocks], around)
+
+
+def _of_block(body: str, closed: bool, cut: bool) -> tuple[Any, list[Fault]]:
+    if closed:
+        return json_form(body, cut=False, closed=True)
+    value, faults = json_form(body, cut=cut)
+    if all(fault.kind != "truncated" for fault in faults):
+        faults = [*faults, Fault("truncated", "a call without its closing mark", body.strip()[-60:])]
+    return value, faults
+
+
+def _written_array(output: Output) -> _Written:
+    """Of an answer that is to be an array of calls; anything else is one call that cannot be read."""
+    value, faults = json_form(output.text, cut=output.finish_reason == "length")
     if faults or not isinstance(value, list):
-        said = [] if faults else [Fault("type", "is no array of calls", json.dumps(value)[:MOST_SHOWN])]
-        yield MISSING, faults or said
-        return
-    yield from ((item, []) for item in value)
-
-
-def _calls_begun(text: str, array: bool) -> bool:
-    if array:
-        value = read_json(text)
-        return not isinstance(value, list) or bool(value)
-    return any(True for _ in blocks(text))
+        said = faults or [Fault("type", "is no array of calls", json.dumps(value)[:MOST_SHOWN])]
+        return _Written([(MISSING, said)], "")
+    return _Written([(item, []) for item in value], "")
 
 
 def _of_call(raw: Any, offered: dict[str, JSON]) -> Iterator[Problem]:
@@ -254,9 +278,8 @@ def _of_call(raw: Any, offered: dict[str, JSON]) -> Iterator[Problem]:
     if not isinstance(name, str):
         return
     if name not in offered:
-        nearest = closest(name, list(offered))
         said = f"calls {name[:60]!r}, which is not offered"
-        yield Problem("unknown_tool", name[:60], said, given=_cut(name), nearest=nearest)
+        yield Problem("unknown_tool", name[:60], said, given=_cut(name), misnamed=(name, tuple(offered)))
     elif isinstance(raw.get("arguments"), dict):
         yield from _of_schema(offered[name], raw["arguments"], name)
 

@@ -6,13 +6,13 @@ import itertools
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agentlora.core.errors import EvalError
 from agentlora.core.files import sha256_bytes, sha256_file, sha256_json
-from agentlora.core.types import JSON, Evaluator, Example, Output, Score
+from agentlora.core.types import JSON, Evaluator, Example, Expected, Output, Score
 from agentlora.core.xml_text import parse_xml
 from agentlora.core.xml_values import in_xml, read_value
 from agentlora.eval import compliance
@@ -59,7 +59,6 @@ def judge(
     score = None if output.error is not None else scored(evaluator, example, read)
     found = None if output.error is not None else parsed(evaluator, example, read)
     fits = fit_of(example, output, condition)
-    expected = {**asdict(example.expected), "calls": [asdict(c) for c in example.expected.calls]}
     sample = Sample(
         id=example.id,
         condition=condition.name,
@@ -83,12 +82,18 @@ def judge(
         problems=[p.to_dict() for p in fits.problems] if fits else [],
         group=example.group,
         tags={name: str(value) for name, value in example.tags.items()},
-        expected=expected,
+        expected=_plain(example.expected),
         request=Asked(messages=list(example.messages), tools=list(example.tools)),
     )
     # not `model_dump`, which gives up on what is nested deeper than 255
     raw = {**dict(sample), "request": dict(sample.request)}
     return Judged(example, output, score, cached, raw, fits)
+
+
+def _plain(expected: Expected) -> JSON:
+    """Its fields; not `asdict`, which copies everything that is in them and takes longer than judging the answer."""
+    calls = [{"name": call.name, "arguments": dict(call.arguments)} for call in expected.calls]
+    return {"calls": calls, "text": expected.text, "value": expected.value}
 
 
 def fit_of(example: Example, output: Output, condition: Condition) -> Compliance | None:

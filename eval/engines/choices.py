@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agentlora.eval.engines import batching
+
 CHOICE_TOKENS = (
     1024  # padded, of a batch: their logits take 200 MB in float32 at 49,152 words, four times over
 )
@@ -25,18 +27,14 @@ def batches(asked: Sequence[Asked], size: int, tokens: int) -> Iterator[list[Ask
     """Prompts of one adapter and of like length, the longest first: at most `size`, and with a copy for every choice
     at most `tokens`, padded.
     """
-    batch: list[Asked] = []
-    for one in sorted(asked, key=lambda a: (a.adapter or "", -len(a.prompt))):
-        grown = [*batch, one]
-        rows = sum(len(a.choices) for a in grown)
-        longest = max(len(choice) for a in grown for choice in a.choices)
-        full = len(grown) > size or rows * (len(grown[0].prompt) + longest) > tokens
-        if batch and (full or rows * longest > CHOICE_TOKENS or one.adapter != batch[0].adapter):
-            yield batch
-            batch = []
-        batch.append(one)
-    if batch:
-        yield batch
+
+    def fits(batch: Sequence[Asked]) -> bool:
+        rows = sum(len(a.choices) for a in batch)
+        longest = max(len(choice) for a in batch for choice in a.choices)
+        within = rows * (len(batch[0].prompt) + longest) <= tokens and rows * longest <= CHOICE_TOKENS
+        return len(batch) <= size and within and batch[0].adapter == batch[-1].adapter
+
+    return batching.batches(sorted(asked, key=lambda a: (a.adapter or "", -len(a.prompt))), fits)
 
 
 def log_probs(model: Any, batch: Sequence[Asked], pad: int, *, shared: bool = True) -> list[list[float]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,16 +26,16 @@ from agentlora.core.types import (
     Trace,
 )
 from agentlora.eval.engines import choices, grammars
-from agentlora.eval.engines.answer_nats import Given, mean_nats
-from agentlora.eval.engines.answer_nats import batches as batches_of_answers
+from agentlora.eval.engines.batching import halved, ready
+from agentlora.eval.engines.likeliest import Likeliest
 from agentlora.eval.engines.options import check_options
+from agentlora.eval.engines.prompts import Prompt, batches
 
 if TYPE_CHECKING:
     import torch
 
 OPTIONS = ("device", "dtype", "batch_size", "batch_tokens")
 BATCH_SIZE = 16
-LIKELIEST = 5  # tokens of each place that a trace tells
 BATCH_TOKENS = 8192  # padded prompt tokens and new tokens of a batch: about 1 GB of activations at 135 M
 
 
@@ -72,16 +72,6 @@ class TransformersFactory:
             )
             model = model.to(device).eval()
         return TransformersEngine(model, tokenizer, spec)
-
-
-@dataclass(frozen=True, slots=True)
-class _Prompt:
-    """A request with its rendered prompt and its place in the caller's list."""
-
-    place: int
-    request: GenerateRequest
-    ids: list[int]
-    grammar: Any = None  # compiled, where the answer is held to one
 
 
 class TransformersEngine:
@@ -179,28 +169,20 @@ class TransformersEngine:
 
     def score_choices(self, requests: Sequence[ChoiceRequest]) -> list[ChoiceOutput]:
         """Score in order, in batches; the prompt of a request is computed once for all its choices."""
-        outputs: list[ChoiceOutput | None] = [None] * len(requests)
-        asked = []
-        for place, request in enumerate(requests):
-            try:
-                asked.append(self._asked(place, request))
-            except Exception as exc:  # a template may raise anything at all
-                outputs[place] = ChoiceOutput(request.id, error=f"{type(exc).__name__}: {exc}")
-        for batch in choices.batches(asked, self._batch_size, self._batch_tokens):
-            for one, found in zip(batch, self._try_choices(batch), strict=True):
-                name = requests[one.place].id
-                outputs[one.place] = (
-                    ChoiceOutput(name, error=found)
-                    if isinstance(found, str)
-                    else ChoiceOutput(name, tuple(found))
-                )
-        return [o for o in outputs if o is not None]
+        asked, failed = ready(self._asked, requests)
+        found = failed | dict(self._scored(asked))
+        return [
+            ChoiceOutput(request.id, error=told)
+            if isinstance(told := found[place], str)
+            else ChoiceOutput(request.id, tuple(told))
+            for place, request in enumerate(requests)
+        ]
 
     def trace(self, requests: Sequence[GenerateRequest]) -> list[Trace]:
         """As `generate`, token by token. Memory has to be enough for a batch."""
         prompts, outputs = self._prompts(requests)
         traces = {place: Trace(output) for place, output in outputs.items()}
-        for batch in _batches(prompts, self._batch_size, self._batch_tokens, self._unpadded):
+        for batch in self._batches(prompts):
             watch = Likeliest()
             for row, (prompt, ids) in enumerate(zip(batch, self._new_ids(batch, [watch]), strict=True)):
                 output = self._output(prompt, ids)
@@ -228,19 +210,13 @@ class TransformersEngine:
 
     def answer_nats(self, requests: Sequence[GenerateRequest], answers: Sequence[JSON]) -> list[float | str]:
         """See `agentlora.eval.nats.TellsNats`; the end of the turn is one of an answer's tokens."""
-        found: list[float | str] = ["not asked"] * len(requests)
-        given = []
-        for place, (request, answer) in enumerate(zip(requests, answers, strict=True)):
-            try:
-                given.append(self._given(place, request, answer))
-            except Exception as exc:  # a template may raise anything at all
-                found[place] = f"{type(exc).__name__}: {exc}"
-        for batch in batches_of_answers(
-            given, self._batch_size, self._batch_tokens, frozenset(self._virtual)
-        ):
-            for one, nats in zip(batch, self._try_nats(batch), strict=True):
-                found[one.place] = nats
-        return found
+        given, failed = ready(self._given, requests, answers)
+        found = failed | dict(self._scored(given))
+        lengths = {one.place: len(one.choices[0]) for one in given}
+        return [
+            told if isinstance(told := found[place], str) else -told[0] / lengths[place]
+            for place in range(len(requests))
+        ]
 
     @contextmanager
     def in_process(self, adapter: str | None) -> Iterator[tuple[Any, Any]]:
@@ -266,21 +242,28 @@ class TransformersEngine:
         """(place in `requests`, output), as they are there."""
         prompts, failed = self._prompts(requests)
         yield from failed.items()
-        for batch in _batches(prompts, self._batch_size, self._batch_tokens, self._unpadded):
-            for prompt, output in zip(batch, self._try(batch), strict=True):
-                yield prompt.place, output
+        for batch in self._batches(prompts):
+            for prompt, told in zip(batch, halved(batch, self._run), strict=True):
+                yield prompt.place, _failed(prompt.request, told) if isinstance(told, str) else told
+
+    def _scored(self, asked: Sequence[choices.Asked]) -> Iterator[tuple[int, list[float] | str]]:
+        """(place, log-probabilities of its choices, or why there are none), as they are there."""
+        for batch in choices.batches(asked, self._batch_size, self._batch_tokens):
+            for one, told in zip(batch, halved(batch, self._log_probs), strict=True):
+                yield one.place, told
 
     # --- one batch ---
 
-    def _prompts(self, requests: Sequence[GenerateRequest]) -> tuple[list[_Prompt], dict[int, Output]]:
+    def _prompts(self, requests: Sequence[GenerateRequest]) -> tuple[list[Prompt], dict[int, Output]]:
         """What can be answered, and the errors of the others by place."""
-        prompts, failed = [], {}
-        for place, request in enumerate(requests):
-            try:
-                prompts.append(_Prompt(place, request, self._render(request), self._grammars.of(request)))
-            except Exception as exc:  # a template may raise anything at all
-                failed[place] = _failed(request, f"{type(exc).__name__}: {exc}")
-        return prompts, failed
+        prompts, failed = ready(self._prepared, requests)
+        return prompts, {place: _failed(requests[place], why) for place, why in failed.items()}
+
+    def _prepared(self, place: int, request: GenerateRequest) -> Prompt:
+        return Prompt(place, request, self._render(request), self._grammars.of(request))
+
+    def _batches(self, prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
+        return batches(prompts, self._batch_size, self._batch_tokens, self._unpadded)
 
     def _render(self, request: GenerateRequest) -> list[int]:
         """The prompt's token ids. Raises ValueError when it cannot be answered here."""
@@ -309,8 +292,11 @@ class TransformersEngine:
         )
         return text
 
-    def _given(self, place: int, request: GenerateRequest, answer: JSON) -> Given:
-        """Raises ValueError where the template does not write the answer behind the prompt, or there is no room."""
+    def _given(self, place: int, request: GenerateRequest, answer: JSON) -> choices.Asked:
+        """The answer as the only choice.
+
+        Raises ValueError where the template does not write the answer behind the prompt, or there is no room.
+        """
         prompt, whole = self._text(request), self._text(request, answer)
         if not whole.startswith(prompt):
             raise ValueError("the chat template writes the prompt otherwise where an answer follows")
@@ -320,7 +306,7 @@ class TransformersEngine:
         before = self._render(replace(request, max_tokens=len(ids)))
         if not ids:
             raise ValueError("the expected answer has no tokens")
-        return Given(place, request.adapter, before, ids)
+        return choices.Asked(place, request.adapter, before, [ids])
 
     def _asked(self, place: int, request: ChoiceRequest) -> choices.Asked:
         """Choices are tokenized alone, because an answer begins after the prompt's last token and never within it.
@@ -333,63 +319,19 @@ class TransformersEngine:
         prompt = self._prompt(request, max(map(len, rows)))
         return choices.Asked(place, request.adapter, prompt, rows)
 
-    def _try_nats(self, batch: Sequence[Given]) -> list[float | str]:
-        """As `_try`."""
-        import torch
-
+    def _log_probs(self, batch: Sequence[choices.Asked]) -> list[list[float]]:
         adapter = batch[0].adapter
         model = self._models.get(adapter or "", self._model)
-        try:
-            with self._using(adapter):
-                return list(mean_nats(model, batch, self._stops[0], padded=adapter not in self._virtual))
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as exc:
-            error = f"{type(exc).__name__}: {exc}"
-        if len(batch) == 1:
-            return [error]
-        half = len(batch) // 2
-        return [*self._try_nats(batch[:half]), *self._try_nats(batch[half:])]
+        with self._using(adapter):
+            return choices.log_probs(model, batch, self._stops[0], shared=adapter not in self._virtual)
 
-    def _try_choices(self, batch: Sequence[choices.Asked]) -> list[list[float] | str]:
-        """As `_try`: figures, or why there are none."""
-        import torch
-
-        adapter = batch[0].adapter
-        model = self._models.get(adapter or "", self._model)
-        try:
-            with self._using(adapter):
-                found = choices.log_probs(model, batch, self._stops[0], shared=adapter not in self._virtual)
-            return list(found)
-        except Exception as exc:  # memory ran out, mostly; whatever it is, the others count
-            error = f"{type(exc).__name__}: {exc}"
-        if len(batch) == 1:
-            return [error]
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        half = len(batch) // 2
-        return [*self._try_choices(batch[:half]), *self._try_choices(batch[half:])]
-
-    def _try(self, batch: Sequence[_Prompt]) -> list[Output]:
-        """Generate; when memory runs out, halve the batch until one request alone fails."""
-        import torch
-
-        try:
-            return self._run(batch)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as exc:
-            error = f"{type(exc).__name__}: {exc}"
-        if len(batch) == 1:
-            return [_failed(batch[0].request, error)]
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        half = len(batch) // 2
-        return [*self._try(batch[:half]), *self._try(batch[half:])]
-
-    def _run(self, batch: Sequence[_Prompt]) -> list[Output]:
+    def _run(self, batch: Sequence[Prompt]) -> list[Output]:
         began = time.perf_counter()
         answers = self._new_ids(batch)
         took = round(time.perf_counter() - began, 4)
         return [self._output(p, ids, took) for p, ids in zip(batch, answers, strict=True)]
 
-    def _new_ids(self, batch: Sequence[_Prompt], watching: Sequence[Likeliest] = ()) -> list[list[int]]:
+    def _new_ids(self, batch: Sequence[Prompt], watching: Sequence[Likeliest] = ()) -> list[list[int]]:
         """What is generated for each prompt, with what stands behind its end of turn."""
         import torch
         from transformers import GenerationConfig, LogitsProcessorList
@@ -430,7 +372,7 @@ class TransformersEngine:
             return nullcontext()
         return self._model.disable_adapter() if self._loads else nullcontext()
 
-    def _output(self, prompt: _Prompt, ids: list[int], seconds: float | None = None) -> Output:
+    def _output(self, prompt: Prompt, ids: list[int], seconds: float | None = None) -> Output:
         ids = ids[: prompt.request.max_tokens]
         end = next((i for i, token in enumerate(ids) if token in self._stops), None)
         # Call marks may be special tokens, so none is skipped; the end of turn is cut off instead.
@@ -445,48 +387,6 @@ class TransformersEngine:
             output_tokens=len(ids) if end is None else end + 1,
             latency_s=seconds,
         )
-
-
-class Likeliest:
-    """Sees the logits of every step of a generation, and keeps the likeliest tokens; it changes nothing."""
-
-    def __init__(self) -> None:
-        self._steps: list[tuple[list[list[float]], list[list[int]]]] = []
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        top = scores.float().log_softmax(-1).topk(min(LIKELIEST, scores.shape[-1]))  # [batch, LIKELIEST]
-        self._steps.append((top.values.tolist(), top.indices.tolist()))
-        return scores
-
-    def at(self, row: int, place: int, token: int) -> dict[int, float]:
-        """Log-probabilities by token where `token` was taken; a greedy one is among the likeliest."""
-        values, tokens = self._steps[place]
-        return dict(zip(tokens[row], values[row], strict=True))
-
-
-def _batches(
-    prompts: Sequence[_Prompt], size: int, tokens: int, unpadded: Container[str] = ()
-) -> Iterator[list[_Prompt]]:
-    """Requests of one adapter and temperature, of like length, within both limits; the longest first. Those for an
-    adapter in `unpadded` are of one length.
-    """
-
-    def kind(prompt: _Prompt) -> tuple[str, float, int]:
-        adapter = prompt.request.adapter or ""
-        return adapter, prompt.request.temperature, len(prompt.ids) if adapter in unpadded else 0
-
-    batch: list[_Prompt] = []
-    for prompt in sorted(prompts, key=lambda p: (kind(p), -len(p.ids))):
-        width = max(
-            [len(prompt.ids) + prompt.request.max_tokens, *(len(p.ids) + p.request.max_tokens for p in batch)]
-        )
-        full = len(batch) == size or width * (len(batch) + 1) > tokens
-        if batch and (full or kind(prompt) != kind(batch[0])):
-            yield batch
-            batch = []
-        batch.append(prompt)
-    if batch:
-        yield batch
 
 
 def _device_name(place: torch.device) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -395,3 +396,42 @@ def test_an_evaluation_without_schemas_has_no_such_section(tmp_path: Path) -> No
     assert record.conditions[0].compliance is None
     assert "compliance" not in json.dumps(record.to_dict())
     assert "Schema compliance" not in html(record, samples) + markdown(record) + shown(record)
+
+
+def test_a_tool_that_is_changed_is_looked_at_again() -> None:
+    """What is known of tools and schemas goes by what they say, not by which objects they are."""
+    asked_of = example("a", "?", light("hall"))
+    parameters = json.loads(json.dumps(asked_of.tools[0]["function"]["parameters"]))
+    tool = {"type": "function", "function": {"name": "set_light", "parameters": parameters}}
+    changed = replace(asked_of, tools=(tool,))
+    answer = Output("a", render_calls([light("hall")]))
+
+    def valid() -> bool | None:
+        found = judge(changed, answer)
+        assert found is not None
+        return found.valid
+
+    assert valid() is True
+    parameters["properties"]["room"] = {"type": "integer"}
+    assert valid() is False
+    parameters["properties"]["room"] = {"type": "nothing"}
+    assert valid() is None
+    parameters["properties"]["room"] = {"type": "string", "format": "date"}
+    found = judge(changed, answer)
+    assert found is not None
+    assert told(found) == [("!format", "set_light(room)")]
+
+
+def test_a_name_that_is_not_offered_is_told_with_the_nearest() -> None:
+    found = judge(example("a", "?", light("hall")), Output("a", render_calls([ToolCall("set_lihgt", {})])))
+    assert found is not None
+    (problem,) = (p.with_nearest() for p in found.problems)
+    assert (problem.keyword, problem.given, problem.nearest) == ("unknown_tool", "set_lihgt", "set_light")
+
+
+def test_calls_that_nobody_wanted_are_named_as_far_as_they_can_be_read() -> None:
+    read, text = render_calls([light("hall")]), '<tool_call>so {"name": "b", "arguments": {}}</tool_call>'
+    as_text = '<tool_call>{"name": "c", "arguments": "{}"}</tool_call>'
+    found = judge(example("a", "?"), Output("a", f"{read} {text} {as_text} <tool_call>"))
+    assert found is not None
+    assert [p.given for p in found.problems if p.keyword == "unwanted_call"] == ["set_light, c"]

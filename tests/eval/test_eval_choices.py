@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from eval_examples import TOOLS
 
-from agentlora.core.types import ChoiceRequest, EngineSpec, ScoresChoices
+from agentlora.core.types import ChoiceRequest, EngineSpec, GenerateRequest, ScoresChoices
 from agentlora.eval.engines import choices as scoring
 from agentlora.eval.engines.echo import EchoEngine
 from agentlora.eval.engines.hf import TransformersEngine, TransformersFactory
@@ -107,6 +107,23 @@ def test_virtual_tokens_count_too(tiny_model_dir: Path, adapter_dirs: dict[str, 
         expected = by_hand(tiny_model_dir, adapter_dirs[name], request)
         assert output.log_probs == pytest.approx(expected, abs=1e-3), output.error
         assert output.log_probs != pytest.approx(plain.log_probs, abs=1e-1)
+
+
+@pytest.mark.parametrize("name", ["lora", "prompt", "prefix"])
+def test_an_expected_answer_is_the_mean_of_a_choice_with_its_end_of_turn(
+    tiny_model_dir: Path, adapter_dirs: dict[str, Path], name: str
+) -> None:
+    from transformers import AutoTokenizer
+
+    said = "Dim the hall"
+    (row,) = by_hand(tiny_model_dir, adapter_dirs[name], ask("x", said, "light on<|im_end|>"))
+    length = len(AutoTokenizer.from_pretrained(tiny_model_dir)("light on<|im_end|>")["input_ids"])
+    asked = [
+        GenerateRequest(text, ({"role": "user", "content": text},), adapter=name) for text in (*SAID, said)
+    ]
+    with opened(tiny_model_dir, **{name: adapter_dirs[name]}) as engine:
+        found = engine.answer_nats(asked, [{"role": "assistant", "content": "light on"}] * len(asked))
+    assert found[-1] == pytest.approx(-row / length, abs=1e-4)
 
 
 def test_adapters_and_base_do_not_mix(engine: TransformersEngine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from agentlora.core.types import EngineSpec, GenerateRequest, Output
 from agentlora.eval.calls import parse_answer
 from agentlora.eval.conditions import Condition, default_conditions, to_request
 from agentlora.eval.engines import grammars
+from agentlora.eval.engines.batching import halved
 from agentlora.eval.engines.hf import TransformersEngine, TransformersFactory
 from agentlora.eval.engines.openai_compat import OpenAIEngine, OpenAIFactory
 from agentlora.eval.runner import evaluate
@@ -165,6 +166,19 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved(
     parts = engine.generate([say(str(i), text) for i, text in enumerate(SAID)])
     assert (parts[0], parts[2]) == (whole[0], whole[2])
     assert "not even one" in str(parts[1].error)
+
+
+def test_one_that_fails_for_whatever_reason_does_not_take_its_batch_along() -> None:
+    seen = []
+
+    def run(batch: Sequence[int]) -> list[int]:
+        seen.append(list(batch))
+        if 3 in batch:
+            raise KeyError("three")
+        return [10 * one for one in batch]
+
+    assert halved([1, 2, 3, 4], run) == [10, 20, "KeyError: 'three'", 40]
+    assert seen == [[1, 2, 3, 4], [1, 2], [3, 4], [3], [4]]
 
 
 def test_an_adapter_that_does_not_fit_is_refused_and_the_engine_goes_on(
