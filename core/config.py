@@ -47,6 +47,10 @@ class DataConfig(Strict):
     """Dataset builder; the task's own when not given."""
     params: dict[str, Any] = {}
     """The builder's own settings."""
+    replay: float = Field(0.0, ge=0, lt=1)
+    """Of the training examples, how many are general requests with the base's own answers (rehearsal): less is
+    unlearnt of what the base can do beside the task.
+    """
 
 
 class TeacherConfig(Strict):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.config import RunConfig
-from agentlora.core.data import build_data, needs_answers
+from agentlora.core.data import Splits, build_data, needs_answers
 from agentlora.core.errors import ConfigError, TrainError, boundary, needs_extra
 from agentlora.core.files import sha256_bytes, sha256_json
 from agentlora.core.home import home
@@ -20,6 +20,7 @@ from agentlora.core.oom import oom_kills
 from agentlora.core.processes import check_processes, follow_first, process_index, start_others, together
 from agentlora.core.run import Run
 from agentlora.core.types import (
+    JSON,
     Base,
     Example,
     Expected,
@@ -43,6 +44,10 @@ def check_training(config: RunConfig, plugins: Plugins) -> None:
         from agentlora.core.teacher import find_teacher
 
         find_teacher(config, plugins)
+    if config.data.replay:
+        from agentlora.core.replay import check_replay
+
+        check_replay(config, plugins)
     trainer = plugins.get("trainers", config.trainer.name)
     if hasattr(trainer, "check"):
         with boundary(TrainError, f"trainer {config.trainer.name!r}"):
@@ -82,12 +87,22 @@ def refuse_foreign_calls(base: Base) -> None:
 
 
 def build(run: Run, plugins: Plugins) -> dict[str, Any]:
-    """Build the run's data, with its teacher's answers where it has one; returns the card. Raises as `build_data`, and
-    as `core.teacher.teach`.
+    """Build the run's data, with its teacher's answers where it has one, and with what is replayed; returns the card.
+    Raises as `build_data`, `core.teacher.teach` and `core.replay.replayed`.
     """
+    from agentlora.core.replay import replayed
     from agentlora.core.teacher import teach
 
-    return build_data(run, plugins, partial(teach, run, plugins) if run.config.teacher.source else None)
+    def answered(splits: Splits) -> tuple[Splits, JSON]:
+        told: JSON = {}
+        if run.config.teacher.source:
+            splits, told = teach(run, plugins, splits)
+        if run.config.data.replay:
+            splits, more = replayed(run, plugins, splits)
+            told |= more
+        return splits, told
+
+    return build_data(run, plugins, answered)
 
 
 def look_at_rows(base: Base, examples: Sequence[Example], pairs: bool = False) -> None:

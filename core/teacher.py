@@ -35,6 +35,7 @@ SAMPLED_AT = 0.7  # temperature of several answers to one prompt, where none is 
 PAIRS = ("dpo", "kto")  # trainers that learn from a rejected answer beside the expected one
 ADAPTER = "teacher"
 TOLD = 5
+TOGETHER = 128  # requests that a model on this machine is asked at once: it takes them in batches
 MOST_FAILED = 0.5  # of what is asked: above it, there is no point in training on the rest
 HELD_OUT_FIRST: tuple[Split, ...] = ("test", "dev", "train")
 SILENT = ("api_key_env", "timeout_s", "retries", "concurrency", "url")  # options that change no answer
@@ -193,7 +194,9 @@ def teach(run: Run, plugins: Plugins, splits: Splits) -> tuple[dict[Split, list[
         for split in HELD_OUT_FIRST:  # a budget that ends early costs training examples, not the evaluation
             examples = splits.get(split, [])
             prompts, samples = _to_ask(run.config, plugins, split, examples)
-            answers = _ask(run, teacher, engine, prompts, account, f"teacher {split}", samples=samples)
+            answers = _ask(
+                run.config, run, teacher, engine, prompts, account, f"teacher {split}", samples=samples
+            )
             asked, answered = set(answers), {e.id: e for e in taught(prompts, answers, account)}
             found[split] = [answered.get(e.id, e) for e in examples if e.id in answered or e.id not in asked]
             left_out[split] = len(examples) - len(found[split])
@@ -276,12 +279,13 @@ def teacher_answers(run: Run, plugins: Plugins, examples: Sequence[Example]) -> 
 
     teacher = find_teacher(run.config, plugins)
     with _Lazy(teacher, plugins) as engine:
-        answers = _ask(run, teacher, engine, examples, Account(), "eval teacher")
+        answers = _ask(run.config, run, teacher, engine, examples, Account(), "eval teacher")
     nothing = partial(Output, text="", finish_reason="error", error="not asked: the budget is spent")
     return {e.id: answers[e.id][0] if answers[e.id] else nothing(e.id) for e in examples}
 
 
 def _ask(
+    config: RunConfig,
     run: Run,
     teacher: Teacher,
     engine: _Lazy,
@@ -295,20 +299,19 @@ def _ask(
     from agentlora.eval.cache import AnswerCache
     from agentlora.eval.teaching import CHUNK, Limits, ask
 
-    config = run.config.teacher
-    requests = _requests(config, examples, samples, ADAPTER if teacher.adapter is not None else None)
+    requests = _requests(config.teacher, examples, samples, ADAPTER if teacher.adapter is not None else None)
 
     def progress(done: int, total: int) -> None:
         run.tell("step", stage, {"step": done, "total_steps": total})
 
-    concurrency = teacher.spec.options.get("concurrency")
+    concurrency = teacher.spec.options.get("concurrency") if teacher.engine == "openai" else TOGETHER
     return ask(
         engine.generate,
         requests,
         teacher=teacher.identity,
         cache=AnswerCache(home() / "cache" / "teachers"),
         account=account,
-        limits=_limits(config) if limited else Limits(),
+        limits=_limits(config.teacher) if limited else Limits(),
         samples=samples,
         chunk=max(CHUNK, concurrency if isinstance(concurrency, int) else 0),
         on_progress=progress,
@@ -327,15 +330,31 @@ def _requests(
     ]
 
 
-def _with_rejected(run: Run, plugins: Plugins, examples: Sequence[Example], facts: JSON) -> Iterator[Example]:
-    """The examples that the base answers otherwise than the teacher, with its answer as the rejected one."""
+def ask_base(
+    run: Run, plugins: Plugins, examples: Sequence[Example], stage: str, **asked_how: Any
+) -> dict[str, list[Output]]:
+    """What the run's own base model says to `examples`, by id; of what was answered before, nothing is asked again.
+
+    Args:
+        stage: what progress is reported for.
+        asked_how: of `TeacherConfig`, what is other than the run's teacher has it.
+
+    Raises:
+        ConfigError: see `find_teacher`.
+        EvalError: the engine fails again and again.
+    """
     from agentlora.eval.teaching import Account
 
-    own: JSON = {"source": run.config.model, "options": {}, "engine": run.config.eval.engine}
+    own: JSON = {"source": run.config.model, "options": {}, "engine": run.config.eval.engine, **asked_how}
     config = run.config.model_copy(update={"teacher": run.config.teacher.model_copy(update=own)})
-    student = find_teacher(config, plugins)
-    with _Lazy(student, plugins) as engine:
-        answers = _ask(run, student, engine, examples, Account(), "student train", limited=False)
+    base = find_teacher(config, plugins)
+    with _Lazy(base, plugins) as engine:
+        return _ask(config, run, base, engine, examples, Account(), stage, limited=False)
+
+
+def _with_rejected(run: Run, plugins: Plugins, examples: Sequence[Example], facts: JSON) -> Iterator[Example]:
+    """The examples that the base answers otherwise than the teacher, with its answer as the rejected one."""
+    answers = ask_base(run, plugins, examples, "student train")
     failed = [o.error for found in answers.values() for o in found if o.error is not None]
     kept = 0
     for example in examples:

@@ -417,7 +417,8 @@ class Trainer(Protocol):
     It may have ``check(config, base, method)``, which raises ConfigError where these cannot go together; it is asked
     before data is built and before weights are read. And ``predict``, which `agentlora plan` asks: see
     `agentlora.plugins.trainers.prediction.predict`, with ``encode``: see `agentlora.plugins.trainers.sft.SFT.encode`.
-    And ``answers``, which is False where it learns from prompts alone: examples need no answer then.
+    And ``answers``, which is False where it learns from prompts alone: examples need no answer then. And ``imitates``,
+    which is True where it learns to say what an example expects: only then may `data.replay` add the base's answers.
     """
 
     Params: ClassVar[Any]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -165,6 +165,7 @@ class DPO(SFT):
     """Direct preference optimization."""
 
     Params: Any = DPOParams
+    imitates: ClassVar[bool] = False
 
     def objective(self, params: Any) -> Objective:
         return DPOLoss(params)
@@ -174,6 +175,7 @@ class KTO(SFT):
     """Kahneman-Tversky optimization, on both answers of every pair."""
 
     Params: Any = KTOParams
+    imitates: ClassVar[bool] = False
 
     def objective(self, params: Any) -> Objective:
         return KTOLoss(params)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 from agentlora.core.config import RunConfig, Strict, TrainingConfig, parse
 from agentlora.core.errors import ConfigError, TrainError, needs_extra
@@ -68,6 +68,7 @@ class SFT:
     """
 
     Params: Any = SFTParams
+    imitates: ClassVar[bool] = True
     predict = staticmethod(predict)
 
     def objective(self, params: Any) -> Objective:

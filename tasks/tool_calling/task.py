@@ -42,6 +42,7 @@ TASK = Task(
         # Everything; meant to end within 75 minutes on 2 cores that have matrix instructions for bfloat16.
         "starter": {
             "data": {
+                "replay": 0.04,
                 "params": {
                     "examples": 20000,
                     "catalogue_share": 0.65,
@@ -57,7 +58,7 @@ TASK = Task(
                     # longer lists cost more than they teach in the time (docs/experiments.md)
                     "tools_chars_max": 1200,
                     "request_chars_max": 420,
-                }
+                },
             },
             "training": {"max_len": 768, "batch_size": 20, "lr": 1.3e-3},
             "eval": {"max_new_tokens": 128},

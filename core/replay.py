@@ -1,0 +1,107 @@
+"""Rehearsal: general requests with the base's own answers, mixed into what is trained on, so that a skill unlearns
+less of what its base can do beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from itertools import chain
+from random import Random
+
+from agentlora.core.config import RunConfig
+from agentlora.core.data import Splits, leak_keys
+from agentlora.core.errors import ConfigError
+from agentlora.core.examples import kept
+from agentlora.core.manager import Plugins
+from agentlora.core.run import Run
+from agentlora.core.teacher import ask_base
+from agentlora.core.types import JSON, Example, Expected, Output, Split
+
+CASE = "replay"
+HELD_OUT: tuple[Split, ...] = ("dev", "test")
+MAX_NEW_TOKENS = 96
+ASKED_TOO_MANY = 1.3  # some answers cannot be learnt
+FEW = 16
+
+
+def wanted(config: RunConfig, examples: int) -> int:
+    """How many general requests `data.replay` adds to so many examples."""
+    share = config.data.replay
+    return round(examples * share / (1 - share))
+
+
+def check_replay(config: RunConfig, plugins: Plugins) -> None:
+    """Raises ConfigError where `data.replay` cannot be: the trainer does not imitate answers."""
+    if config.data.replay and not getattr(plugins.get("trainers", config.trainer.name), "imitates", False):
+        raise ConfigError(
+            f"data.replay: the trainer {config.trainer.name!r} does not learn to say what others have said. Leave it "
+            "out, or choose --trainer sft."
+        )
+
+
+@cache
+def requests() -> tuple[str, ...]:
+    """The general requests that there are."""
+    text = files("agentlora.core").joinpath("replay.txt").read_text(encoding="utf-8")
+    return tuple(chain.from_iterable(_block(block) for block in text.split("\n\n")))
+
+
+def _block(text: str) -> Iterator[str]:
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    parts = " ".join(line for line in lines if not line.startswith("? ")).split("; ")
+    for way in (line.removeprefix("? ") for line in lines if line.startswith("? ")):
+        yield from (way.replace("{}", part.strip().rstrip(";")) for part in parts)
+
+
+def replayed(run: Run, plugins: Plugins, splits: Splits) -> tuple[Splits, JSON]:
+    """`splits` with general requests after the training examples, and what the data card says of them.
+
+    A request is asked once, greedily; what is in dev or test is not asked, and what is cut off is not learnt. There may
+    be fewer than `data.replay` wants: the card and the journal say so.
+
+    Raises:
+        ConfigError: the engine that the skill will be evaluated with is not installed.
+        EvalError: it fails again and again.
+    """
+    from agentlora.core.evaluating import engine_for
+
+    held_out = {leak_keys(e)[-1] for split in HELD_OUT for e in splits.get(split, ())}
+    left = [e for e in map(_example, requests()) if leak_keys(e)[-1] not in held_out]
+    Random(run.config.seed).shuffle(left)
+    count, found = wanted(run.config, len(splits["train"])), list[Example]()
+    engine = run.config.eval.engine or engine_for(
+        run.config, plugins.get("peft_methods", run.config.method.name)
+    )
+    while left and len(found) < count:
+        more = max(FEW, round(ASKED_TOO_MANY * (count - len(found))))
+        asked, left = left[:more], left[more:]
+        how: JSON = {"engine": engine, "max_new_tokens": MAX_NEW_TOKENS, "temperature": 0.0}
+        answers = ask_base(run, plugins, asked, "replay", **how)
+        found += [replace(e, expected=Expected(text=text)) for e in asked if (text := _answer(answers[e.id]))]
+    found = found[:count]
+    few = f"; {count:,} are wanted by data.replay" if len(found) < count else ""
+    message = f"{len(found):,} general requests with the base's own answers{few}"
+    run.note("data", "replay", message=message, added=len(found), wanted=count)
+    return {**splits, "train": kept(chain(splits["train"], found))}, {"replay": {"added": len(found)}}
+
+
+def _example(request: str) -> Example:
+    name = f"{CASE}-{sha256(request.encode()).hexdigest()[:12]}"
+    return Example(
+        id=name,
+        messages=({"role": "user", "content": request},),
+        expected=Expected(),
+        source="the base's own answer",
+        group=name,
+        tags={"case": CASE, "slice": CASE},
+    )
+
+
+def _answer(outputs: Sequence[Output]) -> str:
+    """What can be learnt of them; empty if nothing."""
+    whole = (o.text.strip() for o in outputs if o.error is None and o.finish_reason != "length")
+    return next((text for text in whole if text and "<tool_call>" not in text), "")

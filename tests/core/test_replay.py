@@ -1,0 +1,130 @@
+"""General requests with the base's own answers are trained on beside a task's, where they are wanted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlora.core import replay
+from agentlora.core.config import parse
+from agentlora.core.errors import ConfigError
+from agentlora.core.manager import load_plugins
+from agentlora.core.pipeline import build, check_training
+from agentlora.core.resolving import resolve_config
+from agentlora.core.run import Run, create_run
+from agentlora.core.types import Output
+from agentlora.eval.probes import all_probes
+
+
+def row(request: str, answer: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": request}], "expected": {"text": answer}}
+
+
+def data_of(tmp_path: Path, model: Path, rows: int, *sets: dict[str, Any], name: str = "run") -> Run:
+    """A run whose data is `rows` answered requests, nine in ten to train on, and what `sets` say."""
+    path = tmp_path / "rows.jsonl"
+    asked = [row(f"Which is row {n}?", f"Row {n}.") for n in range(rows)]
+    path.write_text("\n".join(map(json.dumps, asked)))
+    settings = {
+        "model": str(model),
+        "data": {"builder": "jsonl", "params": {"path": str(path)}},
+        "eval": {"engine": "echo"},
+    }
+    config = resolve_config(load_plugins(), "structured-output", settings, *sets)
+    run = create_run(config, tmp_path / name)
+    build(run, load_plugins())
+    return run
+
+
+def journal_of(run: Run) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run.directory / "journal.jsonl").read_text().splitlines()]
+
+
+def replayed_of(run: Run) -> list[Any]:
+    return [e for e in run.examples("train") if e.tags.get("case") == replay.CASE]
+
+
+def test_so_many_are_added_with_what_the_base_says(tmp_path: Path, tiny_model_dir: Path) -> None:
+    plain = data_of(tmp_path, tiny_model_dir, 100, name="plain")
+    run = data_of(tmp_path, tiny_model_dir, 100, {"data": {"replay": 0.2}})
+    found, whole = replayed_of(run), run.examples("train")
+    assert len(plain.examples("train")) == len(whole) - len(found)
+    assert len(found) == round(0.2 * len(whole))
+    assert [e.to_dict() for e in whole if e not in found] == [e.to_dict() for e in plain.examples("train")]
+    # the engine echo says what it is asked
+    assert all(e.expected.text == e.messages[-1]["content"] and not e.tools for e in found)
+    assert len({e.expected.text for e in found}) == len(found)
+    for split in ("dev", "test"):
+        assert run.examples(split) == plain.examples(split)
+    card = json.loads((run.directory / "data" / "card.json").read_text())
+    assert card["replay"] == {"added": len(found)}
+    assert card["counts"]["train"] == len(whole)
+    again = data_of(tmp_path, tiny_model_dir, 100, {"data": {"replay": 0.2}}, name="again")
+    assert again.examples("train") == whole
+
+
+def test_what_is_held_out_is_not_trained_on(tmp_path: Path, tiny_model_dir: Path) -> None:
+    everything = [row(text, "no") for text in replay.requests()[:200]]
+    path = tmp_path / "all.jsonl"
+    path.write_text("\n".join(map(json.dumps, everything)))
+    sets = {"data": {"params": {"path": str(path)}, "replay": 0.5}}
+    run = data_of(tmp_path, tiny_model_dir, 1, sets)
+    held_out = {e.messages[-1]["content"] for split in ("dev", "test") for e in run.examples(split)}
+    assert held_out
+    assert not held_out & {e.messages[-1]["content"] for e in replayed_of(run)}
+
+
+def test_what_cannot_be_learnt_is_left_out_and_others_are_asked(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Counter[str] = Counter()
+
+    def answers(run: Run, plugins: Any, examples: Any, stage: str, **how: Any) -> dict[str, list[Output]]:
+        asked.update(e.id for e in examples)
+        bad = [
+            Output("", "half of", "length"),
+            Output("", "", "error", error="no"),
+            Output("", " "),
+            Output("", '<tool_call>{"name": "x", "arguments": {}}</tool_call>'),
+        ]
+        return {e.id: [(*bad, Output("", "Whole."))[n % 5]] for n, e in enumerate(examples)}
+
+    monkeypatch.setattr(replay, "ask_base", answers)
+    run = data_of(tmp_path, tiny_model_dir, 100, {"data": {"replay": 0.3}})
+    assert {e.expected.text for e in replayed_of(run)} == {"Whole."}
+    assert len(replayed_of(run)) == replay.wanted(run.config, 100 - 20)
+    assert set(asked.values()) == {1}
+    everything = data_of(tmp_path, tiny_model_dir, 500, {"data": {"replay": 0.7}}, name="all")
+    assert len(replayed_of(everything)) == pytest.approx(len(replay.requests()) / 5, rel=0.05)
+    told = next(e for e in journal_of(everything) if e["event"] == "replay")
+    assert told["wanted"] > told["added"]
+    assert "are wanted by data.replay" in told["message"]
+
+
+@pytest.mark.parametrize("trainer", ["dpo", "kto", "grpo"])
+def test_a_trainer_that_learns_otherwise_is_refused(trainer: str, tiny_model_dir: Path) -> None:
+    sets = {"model": str(tiny_model_dir), "trainer": {"name": trainer}, "data": {"replay": 0.1}}
+    with pytest.raises(ConfigError, match=r"data\.replay"):
+        check_training(resolve_config(load_plugins(), "structured-output", sets), load_plugins())
+
+
+def test_a_share_is_less_than_all() -> None:
+    from agentlora.core.config import DataConfig
+
+    with pytest.raises(ConfigError, match="replay"):
+        parse(DataConfig, {"replay": 1.0})
+
+
+def test_no_request_is_a_probe() -> None:
+    """Nor does one hold a whole probe, or a sentence of one, beyond words that everybody asks with."""
+    texts = replay.requests()
+    assert len(texts) > 1000
+    assert len(set(texts)) == len(texts)
+    assert not [text for text in texts if "{}" in text or not text.strip() or text != text.strip()]
+    asked = {" ".join(str(p.messages[-1]["content"]).lower().split()) for p in all_probes()}
+    assert not [text for text in texts if text.lower() in asked]
+    assert not [probe for probe in asked if any(text.lower().startswith(probe) for text in texts)]
