@@ -14,6 +14,7 @@ FLAT = 0.97  # of the loss that it began with
 LEARNT = 0.02  # nats a token: what is learnt by heart has no more
 SPIKE = 3.0  # times the median of the updates around it
 WINDOW = 20  # updates
+STAYS = 3  # updates that a jump lasts, at least: one alone may be of examples that are unlike the others
 RISEN = 1.05  # times the best loss on dev, in two looks one after the other: the sample is always the same
 
 Rows: TypeAlias = Sequence[dict[str, Any]]
@@ -72,20 +73,20 @@ def flat(config: RunConfig, training: Sequence[tuple[int, float]]) -> Iterator[F
 
 
 def spikes(config: RunConfig, training: Sequence[tuple[int, float]], since: int = 0) -> Iterator[Finding]:
-    """The loss jumped, and above where it began, in an update after the first `since`."""
+    """The loss jumped, and above where it began, and stayed there, from an update after the first `since` on."""
     if len(training) < 10:
         return
     losses, rate = [loss for _, loss in training], config.training.lr
     began = fmean(losses[: part_of(len(losses))])
     found = [
         str(training[i][0])
-        for i in range(max(WINDOW, since), len(losses))
-        if losses[i] > began and losses[i] > SPIKE * median(losses[i - WINDOW : i])
+        for i in range(max(WINDOW, since), len(losses) - STAYS + 1)
+        if min(losses[i], median(losses[i : i + STAYS])) > max(began, SPIKE * median(losses[i - WINDOW : i]))
     ]
     if found:
         yield Finding(
             "unstable",
-            f"the loss jumped above {SPIKE:g} times its surroundings, and above where it began, at update "
+            f"the loss jumped above {SPIKE:g} times its surroundings, and above where it began, from update "
             f"{', '.join(found[:5])}",
             f"training.lr={rate / 2:.2g} (now {rate:g})",
             "smaller updates do not throw away what was learnt",

@@ -76,6 +76,10 @@ def make_plan(config: RunConfig, plugins: Plugins) -> Plan:
         splits = {"train": examples, **{split: build_split(config, plugins, split) for split in held_out}}
         teacher = planned(config, plugins, splits)
         examples = [answered(example, config.teacher.max_new_tokens // 2) for example in examples]
+    if config.data.replay:
+        from agentlora.core.replay import foreseen
+
+        examples = [*examples, *foreseen(config, len(examples))]
     taken = sampled(examples, SAMPLE)
     encoded = trainer.encode(taken, AutoTokenizer.from_pretrained(model_dir), template, config)
     part = len(taken) / len(examples)

@@ -24,6 +24,7 @@ from agentlora.core.types import JSON, Example, Expected, Output, Split
 CASE = "replay"
 HELD_OUT: tuple[Split, ...] = ("dev", "test")
 MAX_NEW_TOKENS = 96
+USUAL_TOKENS = 40  # of an answer that is not cut off, by the starter model
 ASKED_TOO_MANY = 1.3  # some answers cannot be learnt
 FEW = 16
 
@@ -87,6 +88,12 @@ def replayed(run: Run, plugins: Plugins, splits: Splits) -> tuple[Splits, JSON]:
     message = f"{len(found):,} general requests with the base's own answers{few}"
     run.note("data", "replay", message=message, added=len(found), wanted=count)
     return {**splits, "train": kept(chain(splits["train"], found))}, {"replay": {"added": len(found)}}
+
+
+def foreseen(config: RunConfig, examples: int) -> list[Example]:
+    """What `replayed` will add to so many examples, with answers of a usual length, for a plan."""
+    answer = Expected(text="so " * USUAL_TOKENS)
+    return [replace(_example(text), expected=answer) for text in requests()[: wanted(config, examples)]]
 
 
 def _example(request: str) -> Example:

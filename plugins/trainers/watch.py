@@ -8,7 +8,7 @@ from typing import Any
 
 from agentlora.core import journal
 from agentlora.core.errors import TrainError
-from agentlora.core.findings import Finding, flat, judged_at, no_gradient, overfitting, spikes
+from agentlora.core.findings import STAYS, Finding, flat, judged_at, no_gradient, overfitting, spikes
 from agentlora.core.run import Run
 
 LOOKS = 2  # LoRA's A has no gradient in the first update, since B is 0 then
@@ -55,7 +55,7 @@ class Watch:
         if "dev_loss" in row:
             yield from overfitting(training, self._dev)
             return
-        yield from spikes(config, training, since=len(training) - 1)
+        yield from spikes(config, training, since=len(training) - STAYS)
         if row["step"] == self._judged_at:
             yield from flat(config, training)
 

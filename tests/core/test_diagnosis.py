@@ -52,10 +52,16 @@ def test_a_flat_loss_asks_for_a_higher_rate() -> None:
 
 def test_a_jump_asks_for_a_lower_rate() -> None:
     losses = falling()
-    losses[60] = 9.0
+    losses[60:64] = [9.0, 8.0, 0.5, 7.0]
     found = only(findings(losses))
     assert (found.problem, found.change) == ("unstable", "training.lr=0.0005 (now 0.001)")
-    assert "at update 61" in found.seen
+    assert "from update 61" in found.seen
+
+
+def test_one_update_of_other_examples_is_no_jump() -> None:
+    losses = falling()
+    losses[60] = losses[70] = 9.0
+    assert findings(losses) == []
 
 
 def test_examples_known_by_heart_are_overfitting() -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from agentlora.core import replay
-from agentlora.core.config import parse
+from agentlora.core.cli import cli
+from agentlora.core.config import DataConfig, parse
 from agentlora.core.errors import ConfigError
 from agentlora.core.manager import load_plugins
 from agentlora.core.pipeline import build, check_training
@@ -112,9 +114,14 @@ def test_a_trainer_that_learns_otherwise_is_refused(trainer: str, tiny_model_dir
         check_training(resolve_config(load_plugins(), "structured-output", sets), load_plugins())
 
 
-def test_a_share_is_less_than_all() -> None:
-    from agentlora.core.config import DataConfig
+def test_a_plan_counts_what_will_be_added(tiny_model_dir: Path) -> None:
+    words = ["plan", "tool-calling", "--model", str(tiny_model_dir), "--json"]
+    words += ["--set", "data.params.examples=60", "--set", "data.replay=0.25"]
+    told = json.loads(CliRunner().invoke(cli, words, catch_exceptions=False).output)
+    assert told["data"]["examples"] == 80
 
+
+def test_a_share_is_less_than_all() -> None:
     with pytest.raises(ConfigError, match="replay"):
         parse(DataConfig, {"replay": 1.0})
 

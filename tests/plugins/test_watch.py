@@ -72,11 +72,11 @@ def test_a_rate_that_moves_nothing_is_told_once(
 def test_spikes_are_told_once_even_by_a_resumed_training(tmp_path: Path) -> None:
     run, _ = new_run(tmp_path / "run")
     losses = [3 - i / 20 for i in range(40)]
-    losses[25] = losses[30] = 12.0
+    losses[25] = losses[26] = losses[30] = losses[31] = 12.0
     feed(Watch(run, 400), losses)
     (told,) = warnings(run)
     assert (told["problem"], told["stage"]) == ("unstable", "train")
-    assert "at update 26" in told["seen"]
+    assert "from update 26" in told["seen"]
     resumed = Watch(run, 400, [{"step": i, "loss": loss} for i, loss in enumerate(losses, 1)])
     resumed.see({"step": 41, "loss": 20.0})
     assert len(warnings(run)) == 1
