@@ -19,6 +19,7 @@ from agentlora.core.home import home
 from agentlora.core.manager import Plugins
 from agentlora.core.pipeline import base_facts, directory_digest, refuse_another_base
 from agentlora.core.provenance import provenance, redact
+from agentlora.core.replay import of_the_task
 from agentlora.core.resolving import served_places
 from agentlora.core.run import Run
 from agentlora.core.types import (
@@ -168,7 +169,7 @@ def evaluate(
                 examples=examples,
                 conditions=conditions,
                 given=given,
-                shots=choose_shots(evenly(run.examples("train"))),
+                shots=choose_shots(of_the_task(evenly(run.examples("train")))),
                 max_tokens=config.eval.max_new_tokens,
                 cache=cache,
                 identity=identity,

@@ -14,6 +14,7 @@ from agentlora.core.evaluating import adapter_digest
 from agentlora.core.examples import evenly
 from agentlora.core.files import read_json, sha256_file, sha256_json, write_json
 from agentlora.core.manager import Plugins
+from agentlora.core.replay import of_the_task
 from agentlora.core.resolving import served_places
 from agentlora.core.run import Run
 from agentlora.core.served import served_facts, served_now
@@ -160,7 +161,7 @@ def publish(
             data={key: part for key, part in card_of(run).items() if key != "quarantined"},
             records=[sha256_json(record)],
             headline=verdict.facts.get("headline", {}),
-            router_profile=router_profile(skill, task, evenly(run.examples("train"))),
+            router_profile=router_profile(skill, task, of_the_task(evenly(run.examples("train")))),
             parents=_parents(facts.get("composition")),
             provenance=facts["provenance"],
         )

@@ -4,7 +4,7 @@ less of what its base can do beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from hashlib import sha256
@@ -22,6 +22,7 @@ from agentlora.core.teacher import ask_base
 from agentlora.core.types import JSON, Example, Expected, Output, Split
 
 CASE = "replay"
+SOURCE = "the base's own answer"
 HELD_OUT: tuple[Split, ...] = ("dev", "test")
 MAX_NEW_TOKENS = 96
 USUAL_TOKENS = 40  # of an answer that is not cut off, by the starter model
@@ -90,6 +91,11 @@ def replayed(run: Run, plugins: Plugins, splits: Splits) -> tuple[Splits, JSON]:
     return {**splits, "train": kept(chain(splits["train"], found))}, {"replay": {"added": len(found)}}
 
 
+def of_the_task(examples: Iterable[Example]) -> list[Example]:
+    """Without what was added: to show a task by examples, or to tell its requests from others."""
+    return [example for example in examples if example.source != SOURCE]
+
+
 def foreseen(config: RunConfig, examples: int) -> list[Example]:
     """What `replayed` will add to so many examples, with answers of a usual length, for a plan."""
     answer = Expected(text="so " * USUAL_TOKENS)
@@ -102,7 +108,7 @@ def _example(request: str) -> Example:
         id=name,
         messages=({"role": "user", "content": request},),
         expected=Expected(),
-        source="the base's own answer",
+        source=SOURCE,
         group=name,
         tags={"case": CASE, "slice": CASE},
     )

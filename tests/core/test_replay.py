@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ from click.testing import CliRunner
 from agentlora.core import replay
 from agentlora.core.cli import cli
 from agentlora.core.config import DataConfig, parse
-from agentlora.core.errors import ConfigError
+from agentlora.core.errors import ConfigError, EvalError
+from agentlora.core.evaluating import evaluate
+from agentlora.core.home import home
 from agentlora.core.manager import load_plugins
-from agentlora.core.pipeline import build, check_training
+from agentlora.core.pipeline import base_facts, build, check_training
 from agentlora.core.resolving import resolve_config
 from agentlora.core.run import Run, create_run
 from agentlora.core.types import Output
 from agentlora.eval.probes import all_probes
+from agentlora.plugins.bases.resolve import resolve_base
 
 
 def row(request: str, answer: str) -> dict[str, Any]:
@@ -112,6 +116,35 @@ def test_a_trainer_that_learns_otherwise_is_refused(trainer: str, tiny_model_dir
     sets = {"model": str(tiny_model_dir), "trainer": {"name": trainer}, "data": {"replay": 0.1}}
     with pytest.raises(ConfigError, match=r"data\.replay"):
         check_training(resolve_config(load_plugins(), "structured-output", sets), load_plugins())
+
+
+def test_a_task_is_shown_without_what_was_added(tmp_path: Path, tiny_model_dir: Path) -> None:
+    run = data_of(tmp_path, tiny_model_dir, 100, {"data": {"replay": 0.5}})
+    train = run.examples("train")
+    assert replay.of_the_task(train) == [
+        e for e in train if e.messages[-1]["content"].startswith("Which is row")
+    ]
+
+
+def test_no_baseline_is_shown_what_was_added(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = data_of(tmp_path, tiny_model_dir, 60, {"data": {"replay": 0.5}})
+    base = resolve_base(run.config.model, load_plugins(), home())
+    run.add_facts(base=base_facts(base))
+    run.adapter_dir.mkdir()
+    (run.adapter_dir / "adapter_config.json").write_text("{}")
+    shown: list[Any] = []
+
+    def shots(examples: Any) -> list[Any]:
+        shown.extend(examples)
+        return []
+
+    monkeypatch.setattr("agentlora.eval.conditions.choose_shots", shots)
+    with suppress(EvalError):  # this task judges values, and these are texts: its examples were shown before
+        evaluate(run, load_plugins())
+    assert len(shown) > 20
+    assert replay.of_the_task(shown) == shown
 
 
 def test_a_plan_counts_what_will_be_added(tiny_model_dir: Path) -> None:
