@@ -80,11 +80,20 @@ class VllmClient:
     def close(self) -> None:
         self._http.close()
 
+    def _send(self, method: str, path: str, body: JSON | None) -> Any:
+        """Once more where the connection broke off: a kept one may be closing when it is used."""
+        import httpx
+
+        try:
+            return self._http.request(method, path, json=body)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            return self._http.request(method, path, json=body)
+
     def _call(self, method: str, path: str, body: JSON | None = None) -> Any:
         import httpx
 
         try:
-            response = self._http.request(method, path, json=body)
+            response = self._send(method, path, body)
         except httpx.TransportError as exc:
             raise BackendDown(
                 f"the server at {self.url} does not answer ({type(exc).__name__}: {exc}). Is it running?"

@@ -435,7 +435,7 @@ def test_the_options_of_a_schema(zoo: str) -> None:
     )
     assert shown.exit_code == 0, shown.output
     data = json.loads(shown.output)["data"]
-    assert data == {"builder": "schema-texts", "params": {"schema": zoo, "pairs": "p.jsonl"}}
+    assert (data["builder"], data["params"]) == ("schema-texts", {"schema": zoo, "pairs": "p.jsonl"})
     both = runner.invoke(cli, ["train", "tool-calling", "--schema", zoo, "--tools", "x.yaml"])
     assert both.exit_code == 2
     wrong = runner.invoke(cli, ["train", "structured-output", "--set", "data.params.schma=x", "--dry-run"])
