@@ -12,7 +12,10 @@ import pytest
 from agentlora.core.errors import AgentLoraError
 from agentlora.runtime.client import VllmClient
 
-ANSWER = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 18\r\nconnection: close\r\n\r\n{"version": "1.0"}'
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 18\r\nconnection: close\r\n\r\n"
+    b'{"version": "1.0"}'
+)
 
 
 @contextmanager
