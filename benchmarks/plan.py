@@ -140,7 +140,8 @@ def one(case: tuple[str, str, list[str]], updates: int, folder: Path) -> dict[st
     command = [
         sys.executable, "-m", "agentlora", "train", "tool-calling", "--preset", "starter", "--method", method,
         "--serve-on", "none", "--model", model_of(size, folder), "--max-steps", str(updates), "--batch-size", "8",
-        "--set", "data.params.examples=400", "--set", "training.eval_steps=0", "--output", str(run), *options,
+        "--set", "data.params.examples=400", "--set", "data.replay=0", "--set", "training.eval_steps=0",
+        "--output", str(run), *options,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
