@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from importlib.util import find_spec
 from itertools import chain
 from random import Random
 
@@ -66,18 +67,13 @@ def replayed(run: Run, plugins: Plugins, splits: Splits) -> tuple[Splits, JSON]:
     be fewer than `data.replay` wants: the card and the journal say so.
 
     Raises:
-        ConfigError: the engine that the skill will be evaluated with is not installed.
-        EvalError: it fails again and again.
+        EvalError: the engine fails again and again.
     """
-    from agentlora.core.evaluating import engine_for
-
     held_out = {leak_keys(e)[-1] for split in HELD_OUT for e in splits.get(split, ())}
     left = [e for e in map(_example, requests()) if leak_keys(e)[-1] not in held_out]
     Random(run.config.seed).shuffle(left)
     count, found = wanted(run.config, len(splits["train"])), list[Example]()
-    engine = run.config.eval.engine or engine_for(
-        run.config, plugins.get("peft_methods", run.config.method.name)
-    )
+    engine = _engine(run.config, plugins)
     while left and len(found) < count:
         more = max(FEW, round(ASKED_TOO_MANY * (count - len(found))))
         asked, left = left[:more], left[more:]
@@ -100,6 +96,14 @@ def foreseen(config: RunConfig, examples: int) -> list[Example]:
     """What `replayed` will add to so many examples, with answers of a usual length, for a plan."""
     answer = Expected(text="so " * USUAL_TOKENS)
     return [replace(_example(text), expected=answer) for text in requests()[: wanted(config, examples)]]
+
+
+def _engine(config: RunConfig, plugins: Plugins) -> str:
+    """The evaluation's; transformers in place of a vLLM that is not installed: nobody needs it to train."""
+    from agentlora.core.evaluating import engine_for
+
+    engine = config.eval.engine or engine_for(config, plugins.get("peft_methods", config.method.name))
+    return "transformers" if engine == "vllm" and find_spec("vllm") is None else engine
 
 
 def _example(request: str) -> Example:

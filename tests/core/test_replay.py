@@ -111,6 +111,28 @@ def test_what_cannot_be_learnt_is_left_out_and_others_are_asked(
     assert "are wanted by data.replay" in told["message"]
 
 
+def test_the_base_answers_where_vllm_is_missing(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answers(run: Run, plugins: Any, examples: Any, stage: str, **how: Any) -> dict[str, list[Output]]:
+        asked.append(how["engine"])
+        return {e.id: [Output("", "Whole.")] for e in examples}
+
+    monkeypatch.setattr(replay, "ask_base", answers)
+    for missing in (False, True):
+        monkeypatch.setattr(replay, "find_spec", lambda name, missing=missing: None if missing else object())
+        data_of(
+            tmp_path,
+            tiny_model_dir,
+            20,
+            {"data": {"replay": 0.2}, "eval": {"engine": None}},
+            name=str(missing),
+        )
+    assert asked == ["vllm", "transformers"]
+
+
 @pytest.mark.parametrize("trainer", ["dpo", "kto", "grpo"])
 def test_a_trainer_that_learns_otherwise_is_refused(trainer: str, tiny_model_dir: Path) -> None:
     sets = {"model": str(tiny_model_dir), "trainer": {"name": trainer}, "data": {"replay": 0.1}}
