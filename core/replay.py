@@ -73,6 +73,7 @@ def replayed(run: Run, plugins: Plugins, splits: Splits) -> tuple[Splits, JSON]:
     left = [e for e in map(_example, requests()) if leak_keys(e)[-1] not in held_out]
     Random(run.config.seed).shuffle(left)
     count, found = wanted(run.config, len(splits["train"])), list[Example]()
+    errors: list[str] = []
     engine = _engine(run.config, plugins)
     while left and len(found) < count:
         more = max(FEW, round(ASKED_TOO_MANY * (count - len(found))))
@@ -80,11 +81,14 @@ def replayed(run: Run, plugins: Plugins, splits: Splits) -> tuple[Splits, JSON]:
         how: JSON = {"engine": engine, "max_new_tokens": MAX_NEW_TOKENS, "temperature": 0.0}
         answers = ask_base(run, plugins, asked, "replay", **how)
         found += [replace(e, expected=Expected(text=text)) for e in asked if (text := _answer(answers[e.id]))]
+        errors += [o.error for said in answers.values() for o in said if o.error is not None]
     found = found[:count]
+    facts: JSON = {"added": len(found), "wanted": count}
     few = f"; {count:,} are wanted by data.replay" if len(found) < count else ""
-    message = f"{len(found):,} general requests with the base's own answers{few}"
-    run.note("data", "replay", message=message, added=len(found), wanted=count)
-    return {**splits, "train": kept(chain(splits["train"], found))}, {"replay": {"added": len(found)}}
+    failed = f"; {len(errors):,} failed, the first because: {errors[0]}" if errors else ""
+    message = f"{len(found):,} general requests with the base's own answers{few}{failed}"
+    run.note("data", "replay", message=message, **facts)
+    return {**splits, "train": kept(chain(splits["train"], found))}, {"replay": facts}
 
 
 def of_the_task(examples: Iterable[Example]) -> list[Example]:

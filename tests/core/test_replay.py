@@ -67,7 +67,7 @@ def test_so_many_are_added_with_what_the_base_says(tmp_path: Path, tiny_model_di
     for split in ("dev", "test"):
         assert run.examples(split) == plain.examples(split)
     card = json.loads((run.directory / "data" / "card.json").read_text())
-    assert card["replay"] == {"added": len(found)}
+    assert card["replay"] == {"added": len(found), "wanted": len(found)}
     assert card["counts"]["train"] == len(whole)
     again = data_of(tmp_path, tiny_model_dir, 100, {"data": {"replay": 0.2}}, name="again")
     assert again.examples("train") == whole
@@ -109,6 +109,7 @@ def test_what_cannot_be_learnt_is_left_out_and_others_are_asked(
     told = next(e for e in journal_of(everything) if e["event"] == "replay")
     assert told["wanted"] > told["added"]
     assert "are wanted by data.replay" in told["message"]
+    assert "failed, the first because: no" in told["message"]
 
 
 def test_the_base_answers_where_vllm_is_missing(
