@@ -20,3 +20,9 @@ def until(tab: Any, said: str) -> None:
 
 def listed(tab: Any) -> list[str]:
     return [text.splitlines()[0] for text in tab.locator("#list h3").all_inner_texts()]
+
+
+def unfold(summary: Any) -> None:
+    """Open a `details` and wait until it is filled, which is when the browser tells that it was opened."""
+    summary.click()
+    summary.locator("xpath=following-sibling::*").first.wait_for(state="attached")

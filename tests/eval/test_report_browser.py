@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import choose, count, listed, until
+from browsing import choose, count, listed, unfold, until
 from eval_examples import light, make_examples
 from eval_runs import Counting, perfect, run
 
@@ -71,8 +71,7 @@ def test_nothing_of_a_model_or_of_data_runs(opened: Callable[..., Any], tmp_path
     for detail in tab.locator("#list > li").all():
         tab.keyboard.press("j")
         for folded in detail.locator("summary").all():
-            folded.click()
-        detail.locator(".tool").wait_for()
+            unfold(folded)
         shown = detail.locator("pre").all_inner_texts()
         assert sum("\n".join(EVIL) in text for text in shown) >= 2  # system, user and what there is else
         assert "safeU+202Egnp.exeU+202C U+2066xU+2069 aU+200Bb" in shown[0]

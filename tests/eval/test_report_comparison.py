@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from browsing import unfold
 
 pytestmark = pytest.mark.slow
 
@@ -23,9 +24,9 @@ def test_expected_and_given_are_compared_key_by_key(opened: Callable[..., Any], 
         ["≠", "room", '"room 0"', '"hall"'],
         ["≠", "brightness", "20", "3"],
     ]
-    detail.get_by_text("2 more answers").click()
+    unfold(detail.get_by_text("2 more answers"))
     assert detail.locator(".answer").count() == 4
-    detail.get_by_text("2 tools offered").click()
+    unfold(detail.get_by_text("2 tools offered"))
     assert detail.locator(".tool p").first.inner_text() == "set_light (expected) Switch a lamp or dim it."
     tab.keyboard.press("j")
     tab.keyboard.press("j")

@@ -51,6 +51,8 @@ def test_checkpointing_needs_less(folder: Path) -> None:
 
 
 def test_eight_bit_states_need_less(folder: Path) -> None:
-    lean = peak(folder, "--method", "full", "--set", "training.optimizer=adamw-8bit")
+    # four passes an update: what a pass keeps is little beside the states, whichever requests it has
+    full = ("--method", "full", "--set", "training.micro_batch_size=4")
+    lean = peak(folder, *full, "--set", "training.optimizer=adamw-8bit")
     # 106 million weights, 6 bytes of 8 saved for each (embeddings keep theirs), less what an update needs on the way
-    assert lean < peak(folder, "--method", "full") - 0.1e9
+    assert lean < peak(folder, *full) - 0.3e9
