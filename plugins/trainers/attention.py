@@ -6,7 +6,7 @@ to the prefix and each to itself: the same result, for pairs that count.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache, partial
 from typing import Any
 
@@ -111,9 +111,24 @@ def _compiled() -> Any:
 
 @lru_cache(maxsize=2)  # every layer asks for the same
 def _block_mask(spans: tuple[Span, ...], device: str) -> Any:
-    """A token sees what is before it, of its own row and of its tree's prefix."""
-    import torch
+    """See `_seen`."""
     from torch.nn.attention.flex_attention import create_block_mask
+
+    length = sum(shared + sum(lengths) for _, shared, lengths in spans)
+    return create_block_mask(_seen(spans, device), None, None, length, length, device=device)
+
+
+def dense_mask(spans: Sequence[Span], device: Any) -> Any:
+    """The same for attention of any kind: bool [1, 1, length, length], True where a query (row) may see a key."""
+    import torch
+
+    places = torch.arange(sum(shared + sum(lengths) for _, shared, lengths in spans), device=device)
+    return _seen(spans, device)(0, 0, places[:, None], places)[None, None]
+
+
+def _seen(spans: Sequence[Span], device: Any) -> Callable[[Any, Any, Any, Any], Any]:
+    """Whether token q sees token k: what is before it, of its own row and of its tree's prefix."""
+    import torch
 
     tree: list[int] = []
     row: list[int] = []  # in its tree; 0 is the prefix
@@ -126,7 +141,7 @@ def _block_mask(spans: tuple[Span, ...], device: str) -> Any:
         same = (of_row[k] == 0) | (of_row[k] == of_row[q])
         return (k <= q) & (of_tree[k] == of_tree[q]) & same
 
-    return create_block_mask(seen, None, None, len(tree), len(tree), device=device)
+    return seen
 
 
 def padded_tree_attention(

@@ -139,10 +139,10 @@ def _groups(items: Sequence[Item]) -> list[list[int]]:
     return list(groups.values())
 
 
-def items_at_once(items: Sequence[Item]) -> int:
-    """How many items a forward pass should take: the largest group, or as many as make up `PASS_TOKENS`."""
+def items_at_once(items: Sequence[Item], enough: int = PASS_TOKENS) -> int:
+    """How many items a forward pass should take: the largest group, or as many as make up `enough` tokens."""
     largest = max(map(len, _groups(items)))
-    return max(largest, PASS_TOKENS * len(items) // computed_tokens(items))
+    return max(largest, enough * len(items) // computed_tokens(items))
 
 
 def items_in_all(training: TrainingConfig, items: int) -> int:
@@ -161,10 +161,9 @@ def lay_out(items: Sequence[Item]) -> dict[str, Any]:
     """Tensors for one forward pass over the items' rows in the shared-prefix layout.
 
     Returns:
-        input_ids, position_ids, labels: long [1, length]. attention_mask: bool [1, 1, length, length], True
-        where a query (row) may see a key (column). labels are IGNORE except at trained tokens.
+        input_ids, position_ids, labels: long [1, length]. labels are IGNORE except at trained tokens.
         weights: float [1, length], of each trained token. owners: long [1, length], of each token behind a prefix
-        the number of its row. spans: the same trees for `attention.tree_attention`.
+        the number of its row. spans: the trees, of which `attention` knows who sees whom.
     """
     import torch
 
@@ -175,17 +174,13 @@ def lay_out(items: Sequence[Item]) -> dict[str, Any]:
     labels = torch.full((length,), IGNORE, dtype=torch.long)
     weights = torch.zeros(length)
     owners = torch.zeros(length, dtype=torch.long)
-    mask = torch.zeros(length, length, dtype=torch.bool)
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
     at = 0
     spans: list[Span] = []
     for tree in forest:
         shared = len(tree.prefix)
-        begin = at
-        spans.append((begin, shared, tuple(len(row.ids) - shared for row in tree.rows)))
+        spans.append((at, shared, tuple(len(row.ids) - shared for row in tree.rows)))
         ids[at : at + shared] = torch.tensor(tree.prefix, dtype=torch.long)
         positions[at : at + shared] = torch.arange(shared)
-        mask[at : at + shared, at : at + shared] = causal[:shared, :shared]
         at += shared
         for row, place in zip(tree.rows, tree.places, strict=True):
             own = torch.tensor(row.ids[shared:], dtype=torch.long)
@@ -195,8 +190,6 @@ def lay_out(items: Sequence[Item]) -> dict[str, Any]:
             labels[at + row.start - shared : end] = own[row.start - shared :]
             weights[at + row.start - shared : end] = row.weight
             owners[at:end] = place
-            mask[at:end, begin : begin + shared] = True
-            mask[at:end, at:end] = causal[: len(own), : len(own)]
             at = end
     return {
         "input_ids": ids[None],
@@ -204,7 +197,6 @@ def lay_out(items: Sequence[Item]) -> dict[str, Any]:
         "labels": labels[None],
         "weights": weights[None],
         "owners": owners[None],
-        "attention_mask": mask[None, None],
         "spans": tuple(spans),
     }
 

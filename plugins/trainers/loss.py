@@ -9,6 +9,7 @@ from typing import Any
 
 from agentlora.plugins.trainers.attention import FLEX as FLEX_ATTENTION
 from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
+from agentlora.plugins.trainers.attention import dense_mask
 from agentlora.plugins.trainers.layout import IGNORE
 
 
@@ -87,11 +88,14 @@ def model_inputs(model: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
     """What the forward of `model` takes of a batch: ids, mask, and where prefixes are shared, positions and spans."""
     import torch
 
-    keys = ["input_ids", "attention_mask", "position_ids"]
+    inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "position_ids") if key in batch}
     implementation = model.config.get_text_config()._attn_implementation
-    if implementation in (TREE_ATTENTION, FLEX_ATTENTION):
-        keys.append("spans")
-    inputs = {key: batch[key] for key in keys if key in batch}
+    if "spans" in batch and implementation in (TREE_ATTENTION, FLEX_ATTENTION):
+        inputs["spans"] = batch["spans"]
+        # four dimensions: transformers makes no other one of it, of length · length
+        inputs["attention_mask"] = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=model.device)
+    elif "spans" in batch:
+        inputs["attention_mask"] = dense_mask(batch["spans"], model.device)
     if implementation == "eager" and inputs["attention_mask"].dtype == torch.bool:
         # written out in Python it adds the mask to the scores
         hidden = torch.zeros((), dtype=model.dtype, device=model.device)

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.config import TrainingConfig
+from agentlora.plugins.trainers.attention import FLEX, NAME
 from agentlora.plugins.trainers.layout import (
+    PASS_TOKENS,
     computed_tokens,
     forward_passes,
     items_at_once,
@@ -23,6 +25,7 @@ from agentlora.plugins.trainers.rows import Item, Row, flat
 HIDDEN_VALUES = 18
 INTERMEDIATE_VALUES = 6
 SAFETY = 0.6
+PASS_TOKENS_OF_GPU = 16384  # with fewer it waits for Python to begin each operation
 
 
 def activation_bytes(config: Any, tokens: int, trained: int, value_bytes: int, checkpointing: bool) -> int:
@@ -35,12 +38,22 @@ def activation_bytes(config: Any, tokens: int, trained: int, value_bytes: int, c
     return int(kept + logits)
 
 
+def pass_tokens(attention: str) -> int:
+    """Computed tokens that make up a forward pass: more on a GPU, unless `attention` (transformers' name) scores all
+    pairs of them.
+    """
+    import torch
+
+    return PASS_TOKENS_OF_GPU if torch.cuda.is_available() and attention in (NAME, FLEX) else PASS_TOKENS
+
+
 def micro_batch_of(
     training: TrainingConfig,
     items: Sequence[Item],
     config: Any,
     value_bytes: int,
     sharing: bool,
+    attention: str,
     processes: int = 1,
 ) -> int:
     """Examples a forward pass: as the configuration says, or as many as are worth it and fit into free memory.
@@ -52,7 +65,7 @@ def micro_batch_of(
     if training.grad_accum is not None:
         return training.batch_size // training.grad_accum
     of_process = training.batch_size // processes
-    at_once = items_at_once(items) if sharing else of_process
+    at_once = items_at_once(items, pass_tokens(attention)) if sharing else of_process
     budget = int(SAFETY * free_memory_bytes())
     for micro in range(min(of_process, at_once), 1, -1):
         if of_process % micro:
@@ -68,7 +81,7 @@ def micro_batch_of(
 def answered_at_once(rows: Sequence[Row], config: Any, value_bytes: int, sharing: bool) -> int:
     """How many rows a forward pass may have that keeps nothing for a backward pass."""
     budget = int(SAFETY * free_memory_bytes())
-    most = items_at_once(rows)
+    most = items_at_once(rows, pass_tokens(config._attn_implementation))
 
     def fits() -> bool:
         passes = forward_passes(rows, most)

@@ -15,6 +15,7 @@ from typing import Any
 from agentlora.core.config import RunConfig, TrainingConfig
 from agentlora.core.libraries import best_dtype
 from agentlora.core.types import JSON, Method
+from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
 from agentlora.plugins.trainers.layout import computed_tokens, items_in_all, lay_out, pad, training_passes
 from agentlora.plugins.trainers.loading import attention_for
 from agentlora.plugins.trainers.memory import activation_bytes, heaviest, micro_batch_of
@@ -82,7 +83,8 @@ def predict(
     value_bytes = torch.finfo(getattr(torch, dtype_of(training))).bits // 8
     if sharing is None:
         sharing = training.shared_prefix and _sees_everything(of_model) and not _has_prompt(model)
-    micro = micro_batch or micro_batch_of(training, items, of_model, value_bytes, sharing)
+    attention = TREE_ATTENTION if training.attention in ("auto", "flex") else training.attention
+    micro = micro_batch or micro_batch_of(training, items, of_model, value_bytes, sharing, attention)
     accumulate = training.batch_size // micro
     in_all = items_in_all(training, round(len(items) / part))
     updates = ceil(in_all / training.batch_size)

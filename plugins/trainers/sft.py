@@ -211,9 +211,9 @@ def _make_trainer(
     micro = training.micro_batch_size or prover.micro_batch_size
     if micro is None:
         value_bytes = torch.finfo(model.dtype).bits // 8
-        micro = micro_batch_of(
-            training, items, model.config.get_text_config(), value_bytes, sharing, processes
-        )
+        of_model = model.config.get_text_config()
+        attention = of_model._attn_implementation
+        micro = micro_batch_of(training, items, of_model, value_bytes, sharing, attention, processes)
     prover.micro_batch_size = micro = from_first(micro)
     accumulate = training.batch_size // micro
     in_all = items_in_all(training, len(items))
