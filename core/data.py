@@ -7,7 +7,7 @@ from hashlib import blake2b, sha256
 from typing import Any, TypeAlias
 
 from agentlora.core.config import RunConfig, parse
-from agentlora.core.errors import DataError, boundary
+from agentlora.core.errors import ConfigError, DataError, boundary
 from agentlora.core.evaluators import own_evaluator
 from agentlora.core.examples import Examples, kept
 from agentlora.core.files import canonical_json, read_json, sha256_json, write_json
@@ -127,7 +127,13 @@ def refuse_trained_before(name: str, splits: Splits) -> None:
         return
     held_out = {leak_keys(example)[-1]: example.id for split in SPLITS[1:] for example in splits[split]}
     while name:
-        earlier = open_run(name)
+        try:
+            earlier = open_run(name)
+        except ConfigError as exc:
+            raise DataError(
+                f"what run {name!r} was trained on, which training starts from, cannot be looked up: {exc} Whether dev "
+                "and test were among it is not known, so that an evaluation would say nothing."
+            ) from exc
         keys = (leak_keys(example)[-1] for example in earlier.examples("train"))
         if known := sorted(held_out[key] for key in {key for key in keys if key in held_out}):
             raise DataError(

@@ -205,8 +205,8 @@ def _suites_so_far(directory: Path, record: Any) -> tuple[Any, ...]:
     """What other people's tasks said of this adapter on this base before; they are not asked again."""
     from agentlora.eval.record import Record
 
-    file = directory / "record.json"
-    if not file.is_file():
+    file = next((f for f in (directory / "record.json", directory / REPLACED) if f.is_file()), None)
+    if file is None:
         return ()
     with suppress(EvalError):
         old = Record.load(file)
@@ -310,14 +310,16 @@ def _write_evaluation(directory: Path, record: Any, samples: list[Any], probed: 
     from agentlora.eval.samples import save_samples
 
     page, text = html(record, samples), markdown(record)
-    for old in ("gate.json", "record.json"):
-        (directory / old).unlink(missing_ok=True)
+    (directory / "gate.json").unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        (directory / "record.json").replace(directory / REPLACED)  # it has the figures of the suites
     save_samples(directory / "samples.jsonl", samples)
     write_jsonl(directory / "probes.jsonl", probed)
     write_atomic(directory / "report.html", page)
     write_atomic(directory / "report.md", text)
     record.save(directory / "record.json")
-    (directory / FILE).unlink(missing_ok=True)
+    for done in (FILE, REPLACED):
+        (directory / done).unlink(missing_ok=True)
 
 
 def add_to_record(directory: Path, record: Any) -> None:
@@ -364,12 +366,17 @@ def context_of(base: Base, config: RunConfig) -> int:
     """Tokens that the engine has room for: a prompt of the longest kind with worked examples before it, as far as the
     base model goes.
     """
+    return at_most(base, max(CONTEXT, (1 + SHOTS) * config.training.max_len))
+
+
+def at_most(base: Base, wanted: int) -> int:
+    """So many tokens, or as many as the base model goes."""
     known = read_json(base.model_dir / "config.json").get("max_position_embeddings")
-    wanted = max(CONTEXT, (1 + SHOTS) * config.training.max_len)
     return min(wanted, known) if isinstance(known, int) else wanted
 
 
 READINGS = "test-readings.jsonl"
+REPLACED = "record.old.json"  # while the new one is written
 
 
 def _readings(digest: str) -> int:

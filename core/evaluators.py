@@ -64,6 +64,12 @@ def own_evaluator(config: RunConfig, plugins: Plugins) -> Evaluator:
     return _made(entry, plugins)
 
 
+def evaluator_settings(entries: Sequence[Mapping[str, Any]], own: str) -> Mapping[str, Any]:
+    """The settings of the task's own evaluator among entries of `eval.evaluators`, as records have them."""
+    found = (e for e in entries if e.get("name") == own and e.get("label") in (None, own))
+    return next((e.get("params") or {} for e in found), {})
+
+
 def check_evaluators(entries: Sequence[EvaluatorConfig], plugins: Plugins) -> Iterator[Callable[[], Any]]:
     """Checks of settings to be called, one an evaluator; each raises ConfigError. Names are looked up elsewhere."""
     yield partial(refuse_twice, entries)

@@ -11,9 +11,11 @@ from agentlora.core.config import GateConfig, merge, parse, read_yaml
 from agentlora.core.data import card_of, split_digest
 from agentlora.core.errors import ConfigError, PluginError, boundary
 from agentlora.core.evaluating import adapter_digest
+from agentlora.core.evaluators import evaluator_settings
 from agentlora.core.examples import evenly
 from agentlora.core.files import read_json, sha256_file, sha256_json, write_json
 from agentlora.core.manager import Plugins
+from agentlora.core.provenance import redact
 from agentlora.core.replay import of_the_task
 from agentlora.core.resolving import served_places
 from agentlora.core.run import Run
@@ -91,6 +93,9 @@ def judge_run(
         adapter_digest=adapter_digest(run),
         base_digest=(run.facts().get("base") or {}).get("digest", "unknown"),
         test_digest=split_digest(run.examples("test")),
+        settings=evaluator_settings(
+            redact([entry.model_dump(mode="json") for entry in run.config.eval.evaluators]), task.evaluator
+        ),
         kind=run.kind,
         weights=sorted(run.adapter_dir.glob("*.safetensors")),
         policy=policy_of(task, policy),

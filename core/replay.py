@@ -15,11 +15,11 @@ from random import Random
 
 from agentlora.core.config import RunConfig
 from agentlora.core.data import Splits, leak_keys
-from agentlora.core.errors import ConfigError
+from agentlora.core.errors import ConfigError, EvalError
 from agentlora.core.examples import kept
 from agentlora.core.manager import Plugins
 from agentlora.core.run import Run
-from agentlora.core.teacher import ask_base
+from agentlora.core.teacher import asked_base
 from agentlora.core.types import JSON, Example, Expected, Output, Split
 
 CASE = "replay"
@@ -29,6 +29,7 @@ MAX_NEW_TOKENS = 96
 USUAL_TOKENS = 40  # of an answer that is not cut off, by the starter model
 ASKED_TOO_MANY = 1.3  # some answers cannot be learnt
 FEW = 16
+LEARNT_LEAST = 0.1  # of the answers: where fewer can be learnt, no more are asked
 
 
 def wanted(config: RunConfig, examples: int) -> int:
@@ -64,31 +65,51 @@ def replayed(run: Run, plugins: Plugins, splits: Splits) -> tuple[Splits, JSON]:
     """`splits` with general requests after the training examples, and what the data card says of them.
 
     A request is asked once, greedily; what is in dev or test is not asked, and what is cut off is not learnt. There may
-    be fewer than `data.replay` wants: the card and the journal say so.
+    be fewer than `data.replay` wants: the card and the journal say so, and why.
 
     Raises:
-        EvalError: the engine fails again and again.
+        EvalError: the engine answers nothing.
     """
     held_out = {leak_keys(e)[-1] for split in HELD_OUT for e in splits.get(split, ())}
     left = [e for e in map(_example, requests()) if leak_keys(e)[-1] not in held_out]
     Random(run.config.seed).shuffle(left)
     count, found = wanted(run.config, len(splits["train"])), list[Example]()
-    errors: list[str] = []
     engine = _engine(run.config, plugins)
-    while left and len(found) < count:
-        more = max(FEW, round(ASKED_TOO_MANY * (count - len(found))))
-        asked, left = left[:more], left[more:]
-        how: JSON = {"engine": engine, "max_new_tokens": MAX_NEW_TOKENS, "temperature": 0.0}
-        answers = ask_base(run, plugins, asked, "replay", **how)
-        found += [replace(e, expected=Expected(text=text)) for e in asked if (text := _answer(answers[e.id]))]
-        errors += [o.error for said in answers.values() for o in said if o.error is not None]
+    how: JSON = {"engine": engine, "max_new_tokens": MAX_NEW_TOKENS, "temperature": 0.0}
+    outputs: list[Output] = []
+    with asked_base(run, plugins, "replay", **how) as ask:
+        while left and len(found) < count and len(found) >= LEARNT_LEAST * len(outputs):
+            usual = len(outputs) / len(found) if found else 1.0  # answers for one that can be learnt
+            more = max(FEW, round(max(ASKED_TOO_MANY, usual) * (count - len(found))))
+            asked, left = left[:more], left[more:]
+            answers = ask(asked)
+            outputs += chain.from_iterable(answers.values())
+            found += [
+                replace(e, expected=Expected(text=text)) for e in asked if (text := _answer(answers[e.id]))
+            ]
+            _refuse_silence(outputs)
     found = found[:count]
     facts: JSON = {"added": len(found), "wanted": count}
-    few = f"; {count:,} are wanted by data.replay" if len(found) < count else ""
-    failed = f"; {len(errors):,} failed, the first because: {errors[0]}" if errors else ""
-    message = f"{len(found):,} general requests with the base's own answers{few}{failed}"
+    message = f"{len(found):,} general requests with the base's own answers"
+    if len(found) < count:
+        message += f"; {count:,} are wanted by data.replay{_why_few(outputs)}"
     run.note("data", "replay", message=message, **facts)
     return {**splits, "train": kept(chain(splits["train"], found))}, {"replay": facts}
+
+
+def _refuse_silence(outputs: Sequence[Output]) -> None:
+    if outputs and all(output.error is not None for output in outputs):
+        raise EvalError(
+            f"data.replay: the base model answers none of {len(outputs):,} general requests. The first time because: "
+            f"{outputs[0].error}. Mend that, or leave data.replay out."
+        )
+
+
+def _why_few(outputs: Sequence[Output]) -> str:
+    errors = [output.error for output in outputs if output.error is not None]
+    cut = sum(output.error is None and output.finish_reason == "length" for output in outputs)
+    told = f"; {cut:,} of {len(outputs):,} answers were cut off at {MAX_NEW_TOKENS} tokens" if cut else ""
+    return told + (f"; {len(errors):,} failed, the first because: {errors[0]}" if errors else "")
 
 
 def of_the_task(examples: Iterable[Example]) -> list[Example]:

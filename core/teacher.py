@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from agentlora.core.config import RunConfig, TeacherConfig
 from agentlora.core.data import Splits, needs_answers
@@ -19,6 +19,7 @@ from agentlora.core.manager import Plugins
 from agentlora.core.run import Run, find_run, open_run
 from agentlora.core.types import (
     JSON,
+    Base,
     Engine,
     EngineSpec,
     Example,
@@ -43,13 +44,16 @@ SILENT = ("api_key_env", "timeout_s", "retries", "concurrency", "url")  # option
 
 @dataclass(frozen=True)
 class Teacher:
-    """Who answers. `identity`: text that changes where its answers could. `adapter`: a skill's, on its base."""
+    """Who answers. `identity`: text that changes where its answers could. `adapter`: a skill's, on its base, and
+    `served`: its name in an engine, which is another one for other bytes: a server may know the last teacher's still.
+    """
 
     label: str
     identity: str
     engine: str
     spec: EngineSpec
     adapter: Path | None = None
+    served: str = ""
 
 
 def find_teacher(config: RunConfig, plugins: Plugins) -> Teacher:
@@ -58,29 +62,48 @@ def find_teacher(config: RunConfig, plugins: Plugins) -> Teacher:
     Raises:
         ConfigError: there is no such run or model, or an endpoint is given without its model or with a secret.
     """
-    from agentlora.core.evaluating import CONTEXT, adapter_digest, engine_for
+    from agentlora.core.evaluating import adapter_digest, engine_for
     from agentlora.plugins.bases.resolve import resolve_base
 
     teacher, source = config.teacher, config.teacher.source or ""
     if re.match(r"https?://", source):
         return _endpoint(source, teacher)
-    room = max(CONTEXT, config.training.max_len + teacher.max_new_tokens)
     try:
-        run = open_run(source)
+        find_run(source)
     except ConfigError:
-        base = resolve_base(source, plugins, home())
-        engine = teacher.engine or "vllm"
-        label, digest, adapter, rank = base.name, base.identity.digest, None, 16
-    else:
-        base = resolve_base(run.config.model, plugins, home())
-        method = plugins.get("peft_methods", run.config.method.name)
-        engine = teacher.engine or engine_for(run.config, method)
-        label, adapter, rank = f"run {run.id}", run.adapter_dir, rank_of(run)
-        digest = f"{base.identity.digest} {adapter_digest(run)}"
-    spec = EngineSpec(
+        return _base(config, plugins, source)
+    run = open_run(source)
+    base = resolve_base(run.config.model, plugins, home())
+    method = plugins.get("peft_methods", run.config.method.name)
+    engine, digest = teacher.engine or engine_for(run.config, method), adapter_digest(run)
+    return Teacher(
+        f"run {run.id}",
+        f"{base.identity.digest} {digest} {engine} {_telling(teacher)}",
+        engine,
+        _spec(config, base, rank_of(run)),
+        run.adapter_dir,
+        f"{ADAPTER}@{digest[:12]}",
+    )
+
+
+def _base(config: RunConfig, plugins: Plugins, model: str) -> Teacher:
+    """A base model as the teacher."""
+    from agentlora.plugins.bases.resolve import resolve_base
+
+    base, engine = resolve_base(model, plugins, home()), config.teacher.engine or "vllm"
+    identity = f"{base.identity.digest} {engine} {_telling(config.teacher)}"
+    return Teacher(base.name, identity, engine, _spec(config, base))
+
+
+def _spec(config: RunConfig, base: Base, rank: int = 16) -> EngineSpec:
+    """What an engine is opened on, with room for a request and its answer, as far as the model goes."""
+    from agentlora.core.evaluating import CONTEXT, at_most
+
+    teacher = config.teacher
+    room = at_most(base, max(CONTEXT, config.training.max_len + teacher.max_new_tokens))
+    return EngineSpec(
         base.model_dir, base.chat_template, base.tool_call_parser, room, rank, options=teacher.options
     )
-    return Teacher(label, f"{digest} {engine} {_telling(teacher)}", engine, spec, adapter)
 
 
 def _endpoint(source: str, teacher: TeacherConfig) -> Teacher:
@@ -133,12 +156,14 @@ def telling(options: Mapping[str, Any]) -> str:
 
 
 def named(config: RunConfig) -> RunConfig:
-    """`config` with ``last`` as its teacher's name replaced by the run that it means now, and the run that training
-    starts from by its directory, so that both are found again.
+    """`config` with the run that is its teacher, and the one that training starts from, by their directories, so that
+    the same are found again, from anywhere.
     """
     changed: dict[str, Any] = {}
-    if config.teacher.source == "last":
-        changed["teacher"] = config.teacher.model_copy(update={"source": open_run("last").id})
+    source = config.teacher.source
+    with suppress(ConfigError):  # a model or an endpoint
+        if source:
+            changed["teacher"] = config.teacher.model_copy(update={"source": str(find_run(source))})
     if config.training.start_from:
         directory = str(find_run(config.training.start_from))
         changed["training"] = config.training.model_copy(update={"start_from": directory})
@@ -164,7 +189,9 @@ class _Lazy:
             factory = self._plugins.get("engines", self._teacher.engine)
             self._engine = self._stack.enter_context(factory.open(self._teacher.spec))
             if self._teacher.adapter is not None:
-                self._engine.add_adapter(ADAPTER, self._teacher.adapter)
+                self._engine.add_adapter(self._teacher.served, self._teacher.adapter)
+        if self._teacher.adapter is not None:
+            requests = [replace(request, adapter=self._teacher.served) for request in requests]
         return self._engine.generate(requests)
 
     def __enter__(self) -> _Lazy:
@@ -269,7 +296,7 @@ def _refuse_too_little(teacher: Teacher, account: Any, wanted: bool, found: list
     if account.failed > MOST_FAILED * account.asked:
         raise DataError(
             f"{account.failed:,} of {account.asked:,} requests to the teacher {teacher.label!r} failed; what was "
-            f"answered is kept. Go on with the run when it answers again.{first}"
+            f"answered is kept: give the same command again when it answers.{first}"
         )
 
 
@@ -295,6 +322,7 @@ def _ask(
     *,
     samples: int = 1,
     limited: bool = True,
+    who: str = "teacher",
 ) -> dict[str, list[Output]]:
     from agentlora.eval.cache import AnswerCache
     from agentlora.eval.teaching import CHUNK, Limits, ask
@@ -315,6 +343,7 @@ def _ask(
         samples=samples,
         chunk=max(CHUNK, concurrency if isinstance(concurrency, int) else 0),
         on_progress=progress,
+        who=who,
     )
 
 
@@ -330,31 +359,37 @@ def _requests(
     ]
 
 
-def ask_base(
-    run: Run, plugins: Plugins, examples: Sequence[Example], stage: str, **asked_how: Any
-) -> dict[str, list[Output]]:
-    """What the run's own base model says to `examples`, by id; of what was answered before, nothing is asked again.
+AsksBase: TypeAlias = Callable[[Sequence[Example]], dict[str, list[Output]]]
+
+
+@contextmanager
+def asked_base(run: Run, plugins: Plugins, stage: str, **how: Any) -> Iterator[AsksBase]:
+    """A function that tells what the run's own base model says to examples, by id; of what was answered before, nothing
+    is asked again. Its engine is opened once.
 
     Args:
         stage: what progress is reported for.
-        asked_how: of `TeacherConfig`, what is other than the run's teacher has it.
+        how: of `TeacherConfig`, what is other than the run's teacher has it.
 
     Raises:
-        ConfigError: see `find_teacher`.
-        EvalError: the engine fails again and again.
+        ConfigError: there is no such model.
+        EvalError: when called, that the engine fails again and again.
     """
     from agentlora.eval.teaching import Account
 
-    own: JSON = {"source": run.config.model, "options": {}, "engine": run.config.eval.engine, **asked_how}
+    own: JSON = {"options": {}, "engine": run.config.eval.engine, **how}
     config = run.config.model_copy(update={"teacher": run.config.teacher.model_copy(update=own)})
-    base = find_teacher(config, plugins)
+    base = _base(config, plugins, run.config.model)
     with _Lazy(base, plugins) as engine:
-        return _ask(config, run, base, engine, examples, Account(), stage, limited=False)
+        yield lambda examples: _ask(
+            config, run, base, engine, examples, Account(), stage, limited=False, who="base model"
+        )
 
 
 def _with_rejected(run: Run, plugins: Plugins, examples: Sequence[Example], facts: JSON) -> Iterator[Example]:
     """The examples that the base answers otherwise than the teacher, with its answer as the rejected one."""
-    answers = ask_base(run, plugins, examples, "student train")
+    with asked_base(run, plugins, "student train") as ask:
+        answers = ask(examples)
     failed = [o.error for found in answers.values() for o in found if o.error is not None]
     kept = 0
     for example in examples:

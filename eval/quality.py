@@ -125,7 +125,7 @@ def look(splits: Mapping[Split, Sequence[Example]], tokens: Sequence[int] = ()) 
         uncalled=_uncalled(train),
         parameters=_parameters(_values(some)),
         overlaps={split: _overlap(examples, known) for split, examples in held_out.items()},
-        to_read=[train[i * len(train) // SHOWN] for i in range(min(SHOWN, len(train)))],
+        to_read=[train[i * len(train) // min(SHOWN, len(train))] for i in range(min(SHOWN, len(train)))],
     )
 
 

@@ -186,7 +186,7 @@ def _refuse_a_teacher_that_fails(outputs: Sequence[Output], failures: int, who: 
     if refused or failures >= GIVEN_UP:
         raise EvalError(
             f"the {who} {'refuses' if refused else 'fails again and again'}: {errors[0]}. What it answered is kept: "
-            "mend that, and go on with the run."
+            "mend that, and give the same command again."
         )
 
 

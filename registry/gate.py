@@ -5,10 +5,13 @@ Every reason is one sentence with its figures and what to do next. Rules that co
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agentlora.core.evaluators import evaluator_settings
 from agentlora.core.files import canonical_json
 from agentlora.core.types import JSON, Kind, MethodCard, ServeOn, Task
 from agentlora.registry.rules import (
@@ -33,7 +36,9 @@ __all__ = ["Verdict", "judge"]
 
 RECORD_FORMATS = ("agentlora.record/1", "agentlora.record/2")
 MAX_DIVERGENCE = 0.02  # nats a token: more than that, and it is another adapter
-MAX_LOST = 0.9  # of a baseline's answers: it was not put to the test
+MAX_LOST = (
+    0.9  # of a baseline's answers: it was not put to the test; where fewer are lost, enough have to be left
+)
 
 
 def judge(
@@ -47,6 +52,7 @@ def judge(
     conversion: Mapping[str, Any] | None = None,
     base_digest: str | None = None,
     test_digest: str | None = None,
+    settings: Mapping[str, Any] | None = None,
     kind: Kind = "adapter",
     weights: Sequence[Path] = (),
     max_rank: int = MAX_RANK,
@@ -62,6 +68,7 @@ def judge(
         conversion: what became of an adapter that was converted to LoRA (``divergence``, in nats a token); None of one
             that was not.
         base_digest, test_digest: of the base model and of the test examples that the run has now.
+        settings: of the task's own evaluator, as the run has them: what decides is not judged by easier ones.
         kind: whether it is an adapter or a model of its own, about which the rules for adapters say nothing.
         weights: its safetensors files.
         max_rank: the largest rank that the server will be started with.
@@ -72,7 +79,7 @@ def judge(
     policy = policy or policy_of(task)
     rulings: list[Ruling] = []
     try:
-        about = list(_judge_record(record, task, adapter_digest, base_digest, test_digest))
+        about = list(_judge_record(record, task, adapter_digest, base_digest, test_digest, settings))
         rulings += _check("the record is of this version", about)
         if record is not None and not about:
             rulings += _judge_figures(record, task, policy, served, adapter_digest, facts)
@@ -117,6 +124,7 @@ def _judge_record(
     adapter_digest: str,
     base_digest: str | None,
     test_digest: str | None,
+    settings: Mapping[str, Any] | None,
 ) -> Iterator[str]:
     again = "Run `agentlora eval` on this run."
     if record is None:
@@ -150,6 +158,14 @@ def _judge_record(
         if now is not None and then != now:
             yield f"The record is about other {what} ({_short(then)}) than the run's ({_short(now)}). {again}"
             return
+    then = evaluator_settings((record.get("provenance") or {}).get("evaluators") or (), task.evaluator)
+    if settings is not None and then != settings:
+        yield (
+            f"The record was judged by the evaluator {task.evaluator!r} with the settings {_settings(then)}, and the "
+            f"run's own are {_settings(settings)}. Run `agentlora eval` without an --evaluator of that name, or train "
+            "with these settings."
+        )
+        return
     if record["engine"] == "echo":
         yield "The record is of the engine 'echo', which asks no model. Run `agentlora eval` with another --engine."
         return
@@ -165,6 +181,8 @@ def _judge_figures(
     adapter_digest: str,
     facts: JSON,
 ) -> list[Ruling]:
+    # what its evaluator says of itself counts as what the task says
+    task = replace(task, lower_is_better=task.lower_is_better | {*record.get("lower_is_better", ())})
     record = with_general(record)
     system = adapter_condition(record)
     assert system is not None
@@ -176,7 +194,7 @@ def _judge_figures(
         rulings += judge_rule(rule, record, system, task, served, adapter_digest)
     return [
         *rulings,
-        *(judge_floor(metric, bound, system, task, facts) for metric, bound in policy.floors.items()),
+        *(judge_floor(metric, bound, record, system, task, facts) for metric, bound in policy.floors.items()),
     ]
 
 
@@ -196,7 +214,25 @@ def _judge_coverage(record: Mapping[str, Any], system: Mapping[str, Any], task: 
                 f"errors, {figure['unscored']} unscored) and at most {MAX_UNJUDGED:.0%} may be: mend what "
                 "failed, then run `agentlora eval` again."
             )
+    if deciding >= task.min_examples:
+        yield from _judge_pairs(record, system, task)
     yield from _judge_baselines(record, task)
+
+
+def _judge_pairs(record: Mapping[str, Any], system: Mapping[str, Any], task: Task) -> Iterator[str]:
+    """Whether enough of what decides was answered by the best baseline too."""
+    lower = task.headline in task.lower_is_better
+    baseline = best_baseline(record, task.headline, lower_is_better=lower)
+    found = difference_of(record, system["name"], baseline["name"], task.headline) if baseline else None
+    both = found["n"] // seeds_of(record) if found else 0
+    if baseline and found and both < task.min_examples:
+        because = (
+            f" (the first time because: {baseline['first_error']})" if baseline.get("first_error") else ""
+        )
+        yield (
+            f"Only {both} examples were answered by the adapter and by the best baseline, {baseline['name']!r}, and "
+            f"{task.name!r} needs {task.min_examples}{because}: mend what failed, or evaluate on more examples."
+        )
 
 
 def _judge_baselines(record: Mapping[str, Any], task: Task) -> Iterator[str]:
@@ -273,6 +309,10 @@ def _judge_serving(
     yield from vllm_problems(config, max_rank=max_rank)
     for path in weights:
         yield from tensor_problems(path)
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return json.dumps(settings, sort_keys=True) if settings else "it has by default"
 
 
 def _short(digest: str | None) -> str:

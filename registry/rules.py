@@ -112,7 +112,7 @@ def judge_rule(
     """
     figure = figure_of(system, rule.metric)
     if figure is None or figure["mean"] is None:
-        yield _without_figure(rule, figure, task)
+        yield _without_figure(rule, figure, record, task)
         return
     for against in rule.against:
         name = _rule_name(rule, against)
@@ -138,9 +138,18 @@ def judge_rule(
         yield _judge_difference(name, rule, record, system, baseline, label, task)
 
 
-def _without_figure(rule: Rule, figure: Mapping[str, Any] | None, task: Task) -> Ruling:
-    if figure is not None and figure["n"] and figure["not_applicable"] == figure["n"]:
+def _without_figure(
+    rule: Rule, figure: Mapping[str, Any] | None, record: Mapping[str, Any], task: Task
+) -> Ruling:
+    failed = (record.get("probes") or {}).get("unscored") if rule.metric == GENERAL else None
+    if _about_nothing(record, rule.metric, figure):
         text = f"The test split has no example that {rule.metric} is about."
+    elif figure is None and failed:
+        text = (
+            f"General ability was asked about and could not be measured: {failed}. Mend that, or leave the question "
+            "open with `agentlora eval --probes 0`."
+        )
+        return Ruling(rule.metric, "undecided", rule.undecided != "fail", text)
     elif figure is None and rule.metric == GENERAL:
         text = "General ability was not measured: nothing is known of what the version unlearnt."
     elif figure is None and rule.metric != task.headline:
@@ -149,6 +158,15 @@ def _without_figure(rule: Rule, figure: Mapping[str, Any] | None, task: Task) ->
         text = f"The record has no value of {rule.metric} for the adapter. Run `agentlora eval` on this run."
         return Ruling(rule.metric, "fail", False, text)
     return Ruling(rule.metric, "skipped", True, text)
+
+
+def _about_nothing(record: Mapping[str, Any], metric: str, figure: Mapping[str, Any] | None) -> bool:
+    """Whether none of the examples is about the metric, as far as any answer to them tells: some may have failed."""
+    if figure is None or not figure["not_applicable"]:
+        return False
+    if figure["not_applicable"] == figure["n"]:
+        return True
+    return all(mean_of(condition, metric) is None for condition in record["conditions"])
 
 
 def _judge_served(
@@ -200,7 +218,7 @@ def _judge_difference(
 ) -> Ruling:
     """The paired difference against the rule's margin, in favour of the version whichever way the metric counts."""
     metric, least = rule.metric, -rule.margin
-    sign = -1 if metric in {*task.lower_is_better, *record.get("lower_is_better", ())} else 1
+    sign = -1 if metric in task.lower_is_better else 1
     value, theirs = system["metrics"][metric]["mean"], mean_of(baseline, metric)
     figures: JSON = {"metric": metric, "against": baseline["name"], "value": value, "baseline": theirs}
     said = f"{metric} is {value:.3f} and {_number(theirs)} for {label}"
@@ -292,11 +310,13 @@ def _rule_name(rule: Rule, against: Against) -> str:
 # --- floors ---
 
 
-def judge_floor(metric: str, bound: float, system: Mapping[str, Any], task: Task, facts: JSON) -> Ruling:
+def judge_floor(
+    metric: str, bound: float, record: Mapping[str, Any], system: Mapping[str, Any], task: Task, facts: JSON
+) -> Ruling:
     """The figure itself against an absolute bound; ``facts["floor"]`` says what was found."""
     name = f"{metric}: floor"
     figure, value = figure_of(system, metric), mean_of(system, metric)
-    if figure is not None and figure["n"] and figure["not_applicable"] == figure["n"]:
+    if value is None and _about_nothing(record, metric, figure):
         return Ruling(name, "skipped", True, f"The test split has no example that {metric} is about.")
     lower = metric in task.lower_is_better
     met = value is not None and (value <= bound if lower else value >= bound)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentlora.core.errors import ConfigError, RuntimeFault, needs_extra
 from agentlora.core.types import JSON
 
 if TYPE_CHECKING:
     import httpx
+
+T = TypeVar("T")
 
 
 class BackendDown(RuntimeFault):
@@ -29,16 +32,19 @@ class VllmClient:
             raise ConfigError(f"{url!r} is not the address of a server. Write it like http://127.0.0.1:8000")
         self.url = url.rstrip("/").removesuffix("/v1")
         # trust_env off: a proxy set for the internet must not see (or break) loopback traffic
-        self._http: httpx.Client = httpx.Client(
-            base_url=self.url,
-            timeout=httpx.Timeout(timeout_s, connect=10.0),
-            limits=httpx.Limits(max_connections=connections),
-            trust_env=False,
-        )
+        try:
+            self._http: httpx.Client = httpx.Client(
+                base_url=self.url,
+                timeout=httpx.Timeout(timeout_s, connect=10.0),
+                limits=httpx.Limits(max_connections=connections),
+                trust_env=False,
+            )
+        except httpx.InvalidURL as exc:
+            raise ConfigError(f"{url!r} is not the address of a server: {exc}.") from exc
 
     def models(self) -> list[JSON]:
         """What the server offers: the base (``parent`` is null) and its adapters."""
-        return list(self._call("GET", "/v1/models")["data"])
+        return self._taken("GET", "/v1/models", None, lambda said: [dict(model) for model in said["data"]])
 
     def base_model(self) -> JSON:
         """The server's base model: ``id`` is its name, ``root`` where the server found it."""
@@ -75,7 +81,7 @@ class VllmClient:
 
     def tokenize(self, body: JSON) -> list[int]:
         """The tokens of a ``prompt``, or of ``messages`` under the server's template."""
-        return [int(token) for token in self._call("POST", "/tokenize", body)["tokens"]]
+        return self._taken("POST", "/tokenize", body, lambda said: [int(token) for token in said["tokens"]])
 
     def close(self) -> None:
         self._http.close()
@@ -109,6 +115,14 @@ class VllmClient:
         try:
             return response.json()
         except (ValueError, RecursionError) as exc:
+            raise RuntimeFault(self._unreadable(path, exc)) from exc
+
+    def _taken(self, method: str, path: str, body: JSON | None, take: Callable[[Any], T]) -> T:
+        """What `take` makes of an answer; another program's server answers something else."""
+        said = self._call(method, path, body)
+        try:
+            return take(said)
+        except (KeyError, TypeError, ValueError) as exc:
             raise RuntimeFault(self._unreadable(path, exc)) from exc
 
     def _unreadable(self, path: str, exc: Exception) -> str:

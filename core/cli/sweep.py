@@ -91,7 +91,9 @@ def sweep(
         raise TrainError(f"none of the {len(members)} runs came to its end.")
     described = plugins.get("tasks", task)
     headline = described.headline
-    table = standings(done, headline, headline in described.lower_is_better, members[0].config.seed)
+    judge = plugins.get("evaluators", described.evaluator)
+    lower = headline in {*described.lower_is_better, *getattr(judge, "lower_is_better", ())}
+    table = standings(done, headline, lower, members[0].config.seed)
     if as_json:
         click.echo(json.dumps({"runs": [asdict(row) for row in table], "failed": failed}, indent=2))
         return

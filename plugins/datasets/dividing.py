@@ -28,7 +28,8 @@ class Divided:
     """`rows`, and the numbers of those in each split, in order.
 
     By a row's number: `prefixes`, a digest of what it has in common with others of its group (8 bytes); `groups`, which
-    of the groups with this prefix it is in; `tools`, a number that rows with the same list of tools share.
+    of the groups with this prefix it is in; `tools`, a number that rows with the same list of tools share; `clusters`,
+    a number that rows share which stayed together, 0 where a row is alone.
     """
 
     rows: Examples
@@ -36,13 +37,15 @@ class Divided:
     prefixes: Sequence[int]
     groups: Sequence[int]
     tools: Sequence[int]
+    clusters: Sequence[int]
 
     def examples(self, split: Split) -> Iterator[Example]:
         """The rows of a split with their groups, and a tag ``tools`` that is ``new`` when no training row has the same
         list of tools.
 
         A task may count new tools only: where dev or test has none, their rows are ``new`` all the same, since
-        their requests are.
+        their requests are. Groups of dev and test are what statistics count: rows that stayed together are one there,
+        whatever their tools.
         """
         trained = self.trained_tools()
         numbers = self.splits[split]
@@ -50,9 +53,13 @@ class Divided:
         for number in numbers:
             row = self.rows[number]
             new = requests_only or self.tools[number] not in trained
+            together = self.clusters[number] if split != "train" else 0
+            group = (
+                f"together-{together}" if together else f"{self.prefixes[number]:016x}-{self.groups[number]}"
+            )
             yield replace(
                 row,
-                group=f"{self.prefixes[number]:016x}-{split}-{self.groups[number]}",
+                group=f"{split}-{group}",
                 tags={**row.tags, "tools": "new" if new else "trained"},
             )
 
@@ -65,7 +72,7 @@ def divide(rows: Examples, test_share: float, dev_share: float, seed: int) -> Di
     """Rows of the same ``group``, and rows of the same messages, stay together; which go where is by hash.
 
     The examples' own groups become: rows of one split with the same system prompt and tools, `GROUP_ROWS` at
-    most.
+    most; in dev and test, those that had to stay together.
     """
     prefixes, tools = _prefixes_and_tools(rows)
     order, sizes = _clusters(rows, seed)
@@ -76,18 +83,21 @@ def divide(rows: Examples, test_share: float, dev_share: float, seed: int) -> Di
     begins = array("q", [0])
     for size in sizes:
         begins.append(begins[-1] + size)
-    groups = array("q", bytes(8 * len(rows)))
+    groups, together = array("q", bytes(8 * len(rows))), array("q", bytes(8 * len(rows)))
     splits: dict[Split, Sequence[int]] = {}
     for split, clusters in (("train", train), ("dev", dev), ("test", test)):
         numbers = array("q")
         for cluster in clusters:
-            numbers += order[begins[cluster] : begins[cluster + 1]]
+            members = order[begins[cluster] : begins[cluster + 1]]
+            numbers += members
+            for number in members if len(members) > 1 else ():
+                together[number] = cluster + 1
         counts: Counter[int] = Counter()
         for number in numbers:
             groups[number] = counts[prefixes[number]] // GROUP_ROWS
             counts[prefixes[number]] += 1
         splits[split] = numbers  # type: ignore[index]
-    return Divided(rows, splits, prefixes, groups, tools)
+    return Divided(rows, splits, prefixes, groups, tools, together)
 
 
 def _prefixes_and_tools(rows: Examples) -> tuple[array[int], array[int]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,22 +85,74 @@ def test_what_is_held_out_is_not_trained_on(tmp_path: Path, tiny_model_dir: Path
     assert not held_out & {e.messages[-1]["content"] for e in replayed_of(run)}
 
 
+def base_says(
+    monkeypatch: pytest.MonkeyPatch,
+    answers: Callable[[Any], dict[str, list[Output]]],
+    opened: Callable[..., None] = lambda **how: None,
+) -> None:
+    @contextmanager
+    def asked_base(run: Run, plugins: Any, stage: str, **how: Any) -> Iterator[Any]:
+        opened(**how)
+        yield answers
+
+    monkeypatch.setattr(replay, "asked_base", asked_base)
+
+
+def test_a_base_whose_answers_are_all_cut_off_is_not_asked_for_ever(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that thinks before it answers, say."""
+    asked: list[int] = []
+    engines: list[Any] = []
+
+    def answers(examples: Any) -> dict[str, list[Output]]:
+        asked.append(len(examples))
+        return {e.id: [Output("", "First I", "length")] for e in examples}
+
+    base_says(monkeypatch, answers, lambda **how: engines.append(how))
+    run = data_of(tmp_path, tiny_model_dir, 100, {"data": {"replay": 0.05}})
+    assert len(engines) == 1
+    assert asked == [replay.FEW]
+    assert not replayed_of(run)
+    told = next(e for e in journal_of(run) if e["event"] == "replay")
+    assert "16 of 16 answers were cut off at 96 tokens" in told["message"]
+
+
+def test_a_base_that_answers_nothing_is_an_error(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base_says(monkeypatch, lambda examples: {e.id: [Output("", "", "error", error="no")] for e in examples})
+    with pytest.raises(EvalError, match=r"answers none of 16 general requests.*: no\. Mend that, or leave"):
+        data_of(tmp_path, tiny_model_dir, 100, {"data": {"replay": 0.05}})
+
+
+def test_the_base_answers_and_no_run_of_its_name(
+    tmp_path: Path, tiny_model_dir: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base").symlink_to(tiny_model_dir)
+    (tmp_path / "base.run").mkdir()
+    run = data_of(tmp_path, Path("base"), 100, {"data": {"replay": 0.2}}, name="base.run/base")
+    assert replayed_of(run)
+
+
 def test_what_cannot_be_learnt_is_left_out_and_others_are_asked(
     tmp_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: Counter[str] = Counter()
 
-    def answers(run: Run, plugins: Any, examples: Any, stage: str, **how: Any) -> dict[str, list[Output]]:
+    bad = [
+        Output("", "half of", "length"),
+        Output("", "", "error", error="no"),
+        Output("", " "),
+        Output("", '<tool_call>{"name": "x", "arguments": {}}</tool_call>'),
+    ]
+
+    def answers(examples: Any) -> dict[str, list[Output]]:
         asked.update(e.id for e in examples)
-        bad = [
-            Output("", "half of", "length"),
-            Output("", "", "error", error="no"),
-            Output("", " "),
-            Output("", '<tool_call>{"name": "x", "arguments": {}}</tool_call>'),
-        ]
         return {e.id: [(*bad, Output("", "Whole."))[n % 5]] for n, e in enumerate(examples)}
 
-    monkeypatch.setattr(replay, "ask_base", answers)
+    base_says(monkeypatch, answers)
     run = data_of(tmp_path, tiny_model_dir, 100, {"data": {"replay": 0.3}})
     assert {e.expected.text for e in replayed_of(run)} == {"Whole."}
     assert len(replayed_of(run)) == replay.wanted(run.config, 100 - 20)
@@ -117,11 +170,10 @@ def test_the_base_answers_where_vllm_is_missing(
 ) -> None:
     asked: list[str] = []
 
-    def answers(run: Run, plugins: Any, examples: Any, stage: str, **how: Any) -> dict[str, list[Output]]:
+    def opened(**how: Any) -> None:
         asked.append(how["engine"])
-        return {e.id: [Output("", "Whole.")] for e in examples}
 
-    monkeypatch.setattr(replay, "ask_base", answers)
+    base_says(monkeypatch, lambda examples: {e.id: [Output("", "Whole.")] for e in examples}, opened)
     for missing in (False, True):
         monkeypatch.setattr(replay, "find_spec", lambda name, missing=missing: None if missing else object())
         data_of(

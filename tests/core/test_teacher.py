@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +19,8 @@ from agentlora.core.manager import load_plugins
 from agentlora.core.pipeline import build
 from agentlora.core.resolving import resolve_config
 from agentlora.core.run import Run, create_run
-from agentlora.core.teacher import find_teacher
-from agentlora.core.types import Example, Expected, Output, ToolCall
+from agentlora.core.teacher import ADAPTER, Teacher, _Lazy, find_teacher
+from agentlora.core.types import EngineSpec, Example, Expected, GenerateRequest, Output, ToolCall
 from agentlora.eval.cache import AnswerCache
 from agentlora.eval.teaching import Account, Limits, agreed, ask, to_request
 from agentlora.tasks.distillation.agreement import Agreement
@@ -386,3 +388,25 @@ def test_the_fake_teacher_is_no_model() -> None:
     assert (
         FakeTeacher().answer({"messages": [{"content": "a b"}]})["choices"][0]["message"]["content"] == "b a"
     )
+
+
+def test_a_server_knows_a_skill_that_teaches_by_its_weights() -> None:
+    """One that runs may know an earlier teacher still."""
+    known: list[str] = []
+    asked: list[str | None] = []
+
+    class Server:
+        def add_adapter(self, name: str, directory: Path) -> None:
+            known.append(name)
+
+        def generate(self, requests: Any) -> list[Output]:
+            asked.extend(request.adapter for request in requests)
+            return [Output(request.id, "Yes.") for request in requests]
+
+    factory = SimpleNamespace(open=lambda spec: nullcontext(Server()))
+    plugins: Any = SimpleNamespace(get=lambda kind, name: factory)
+    for digest in ("aaaa", "bbbb"):
+        spec, served = EngineSpec(Path(), ""), f"{ADAPTER}@{digest}"
+        with _Lazy(Teacher(digest, digest, "fake", spec, Path(digest), served), plugins) as engine:
+            engine.generate([GenerateRequest("1", ({"role": "user", "content": "?"},), adapter=ADAPTER)])
+    assert known == asked == ["teacher@aaaa", "teacher@bbbb"]

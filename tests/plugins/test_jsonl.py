@@ -109,6 +109,17 @@ def test_rows_of_one_group_or_of_the_same_messages_stay_together(tmp_path: Path)
     assert not found[0] & found[1]
     assert not found[0] & found[2]
     assert not found[1] & found[2]
+    for split, numbers in zip(SPLITS[1:], found[1:], strict=True):
+        # and are one group of what is evaluated, whatever their tools: they may be right or wrong together
+        assert len({e.group for e in splits[split]}) == len(numbers)
+
+
+def test_rows_that_stay_together_count_once_in_statistics(tmp_path: Path) -> None:
+    splits = build(write(tmp_path, [row(i, group=f"g{i // 20}") for i in range(400)]))
+    assert sizes(splits) == [320, 40, 40]
+    for split in ("dev", "test"):
+        assert set(Counter(e.group for e in splits[split]).values()) == {20}
+    assert max(Counter(e.group for e in splits["train"]).values()) == 8  # what shares a computed prefix
 
 
 def test_a_row_that_repeats_another_is_dropped(tmp_path: Path) -> None:

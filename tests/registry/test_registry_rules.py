@@ -189,6 +189,71 @@ def test_a_guard_about_no_example_of_the_split_says_nothing() -> None:
     assert found.passed
 
 
+def test_a_guard_about_nothing_is_no_matter_of_an_answer_that_failed() -> None:
+    nothing = figure(None, scored=0, not_applicable=99, errored=1)
+    floored = replace(GUARDED, floor={"exact": 0.3, "false_calls": 0.1})
+    conditions = [
+        it.model_copy(update={"metrics": {**it.metrics, "false_calls": nothing}})
+        for it in (condition("base", None, 0.1, 0), condition("adapter", "skill", 0.6, 0))
+    ]
+    found = verdict(record(conditions=conditions), task=floored)
+    assert ruled(found, "false_calls").outcome == "skipped"
+    assert ruled(found, "false_calls: floor").outcome == "skipped"
+    assert found.passed
+    # the base's tell that there are such examples: all of the adapter's failed
+    conditions[0] = condition("base", None, 0.1, 0.5)
+    assert not verdict(record(conditions=conditions), task=floored).passed
+
+
+def test_general_ability_that_could_not_be_measured_is_undecided() -> None:
+    probes = ProbesRecord(n=300, available=2022, digest="d" * 64, unscored="40 of 300 failed for the adapter")
+    strict, lenient = (
+        verdict(
+            record(probes=probes), policy=policy_of(TASK, GateConfig(rules={"general": {"undecided": how}}))
+        )
+        for how in ("fail", "estimate")
+    )
+    assert "could not be measured: 40 of 300 failed" in only_reason(strict)
+    assert lenient.passed
+    assert ruled(lenient, "general").outcome == "undecided"
+
+
+def test_a_headline_that_only_the_evaluator_calls_lower_is_better() -> None:
+    """The best baseline is then the one with the least, and a floor a ceiling."""
+    task = replace(TASK, lower_is_better=frozenset(), floor={"exact": 0.15})
+    said = {"lower_is_better": ("exact", "false_calls")}
+    better = condition("adapter", "skill", 0.05, 0.05)
+    won = (
+        difference("base", "exact", -0.05, -0.08, -0.02),
+        difference("few-shot", "exact", -0.15, -0.2, -0.1),
+    )
+    found = verdict(record(better, differences=won, **said), task=task)
+    assert found.passed
+    assert found.facts["headline"]["best_baseline"] == "base"
+    worse = condition("adapter", "skill", 0.15, 0.05)
+    lost = (
+        difference("base", "exact", 0.05, 0.02, 0.08),
+        difference("few-shot", "exact", -0.05, -0.08, -0.02),
+    )
+    assert "0.150 and 0.100" in only_reason(verdict(record(worse, differences=lost, **said), task=task))
+
+
+def test_a_baseline_that_hardly_answered_is_not_beaten() -> None:
+    few = difference("few-shot", "exact", 0.4, 0.3, 0.5).model_copy(update={"n": 15})
+    raw = record(differences=(difference("base", "exact", 0.5, 0.4, 0.6), few))
+    assert "Only 15 examples were answered by the adapter and by the best baseline" in only_reason(
+        verdict(raw)
+    )
+
+
+def test_settings_that_judge_more_easily_do_not_decide() -> None:
+    easier = [{"name": TASK.evaluator, "label": None, "params": {"number_tolerance": 5}}]
+    raw = record(provenance={"evaluators": easier})
+    assert "number_tolerance" in only_reason(verdict(raw, settings={}))
+    assert verdict(raw, settings={"number_tolerance": 5}).passed
+    assert verdict(record(), settings={}).passed
+
+
 def test_a_policy_is_laid_over_the_default() -> None:
     found = policy(headline={"margin": 0.01}, schema_valid={"margin": 0.03}, general=None)
     assert found.rules == (

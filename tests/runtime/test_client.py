@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from agentlora.core.errors import AgentLoraError
+from agentlora.core.errors import AgentLoraError, ConfigError, RuntimeFault
 from agentlora.runtime.client import VllmClient
 
 ANSWER = (
@@ -55,3 +55,13 @@ def test_a_server_that_always_hangs_up_is_told() -> None:
             client.models()
         client.close()
     assert len(asked) == 2
+
+
+def test_what_is_no_vllm_is_told() -> None:
+    with breaking_server(0) as (url, _):  # it has JSON for every path, and no models in it
+        client = VllmClient(url, timeout_s=10)
+        with pytest.raises(RuntimeFault, match="/v1/models with what cannot be read"):
+            client.models()
+        client.close()
+    with pytest.raises(ConfigError, match="is not the address of a server"):
+        VllmClient("http://127.0.0.1:80o0")
