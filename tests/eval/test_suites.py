@@ -154,6 +154,19 @@ def test_evaluating_again_keeps_what_suites_said(run: Run, counting: None) -> No
     assert evaluate(run, default_plugins()).suites == ()
 
 
+def test_what_suites_said_outlives_an_evaluation_that_ends_while_it_is_written(
+    run: Run, counting: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(run, default_plugins())
+    before = add_suites(run, default_plugins(), ["counting:a"])
+    with monkeypatch.context() as killed:
+        killed.setattr(Record, "save", lambda *_: sys.exit("killed"))
+        with pytest.raises(SystemExit):
+            evaluate(run, default_plugins())
+    assert evaluate(run, default_plugins()).suites == before.suites
+    assert not list(run.eval_dir.glob("record.*.json"))
+
+
 def test_a_suite_touches_no_other_evaluation(
     run: Run, counting: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
