@@ -76,7 +76,7 @@ def ask_probes(
         errors = [o.error for o in outputs if o.error is not None]
         if len(errors) > MOST_FAILED * len(probes):
             why = f"{len(errors)} of {len(probes)} failed for the {who}, the first time because: {errors[0]}"
-            return ProbesRecord(**about, unscored=why), samples
+            return ProbesRecord(**about, unscored=why, failed=len(errors)), samples
     total, whole = (_figures(probes, base, adapted, by_byte, seed) for by_byte in (True, False))
     areas = {
         area: _figures([p for p in probes if p.area == area], base, adapted, True, seed)

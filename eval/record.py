@@ -263,7 +263,7 @@ class ProbesRecord(_Strict):
 
     `base`, `adapter` and `difference` are of all; `areas` has them for each area. They count a probe as right by the
     log-probability of its choices a byte; `unnormalised` by that of whole choices. `digest` is of what was asked.
-    `unscored`: why there are no figures.
+    `unscored`: why there are no figures; `failed`: how many of base or adapter failed, where that is why.
     """
 
     n: int
@@ -275,6 +275,7 @@ class ProbesRecord(_Strict):
     areas: dict[str, ProbeFigures] = Field(default_factory=dict)
     unnormalised: ProbeFigures | None = None
     unscored: str | None = None
+    failed: int = 0
 
 
 class SuiteRecord(_Strict):

@@ -141,13 +141,13 @@ def judge_rule(
 def _without_figure(
     rule: Rule, figure: Mapping[str, Any] | None, record: Mapping[str, Any], task: Task
 ) -> Ruling:
-    failed = (record.get("probes") or {}).get("unscored") if rule.metric == GENERAL else None
+    probes = (record.get("probes") or {}) if rule.metric == GENERAL else {}
     if _about_nothing(record, rule.metric, figure):
         text = f"The test split has no example that {rule.metric} is about."
-    elif figure is None and failed:
+    elif figure is None and probes.get("failed"):
         text = (
-            f"General ability was asked about and could not be measured: {failed}. Mend that, or leave the question "
-            "open with `agentlora eval --probes 0`."
+            f"General ability was asked about and could not be measured: {probes['unscored']}. Mend that, then "
+            "run `agentlora eval` again."
         )
         return Ruling(rule.metric, "undecided", rule.undecided != "fail", text)
     elif figure is None and rule.metric == GENERAL:

@@ -54,12 +54,10 @@ class Divided:
             row = self.rows[number]
             new = requests_only or self.tools[number] not in trained
             together = self.clusters[number] if split != "train" else 0
-            group = (
-                f"together-{together}" if together else f"{self.prefixes[number]:016x}-{self.groups[number]}"
-            )
+            alike = f"{self.prefixes[number]:016x}-{split}-{self.groups[number]}"
             yield replace(
                 row,
-                group=f"{split}-{group}",
+                group=f"{split}-{together}" if together else alike,
                 tags={**row.tags, "tools": "new" if new else "trained"},
             )
 

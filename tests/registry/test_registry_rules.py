@@ -206,7 +206,8 @@ def test_a_guard_about_nothing_is_no_matter_of_an_answer_that_failed() -> None:
 
 
 def test_general_ability_that_could_not_be_measured_is_undecided() -> None:
-    probes = ProbesRecord(n=300, available=2022, digest="d" * 64, unscored="40 of 300 failed for the adapter")
+    why = "40 of 300 failed for the adapter"
+    probes = ProbesRecord(n=300, available=2022, digest="d" * 64, unscored=why, failed=40)
     strict, lenient = (
         verdict(
             record(probes=probes), policy=policy_of(TASK, GateConfig(rules={"general": {"undecided": how}}))
@@ -216,6 +217,9 @@ def test_general_ability_that_could_not_be_measured_is_undecided() -> None:
     assert "could not be measured: 40 of 300 failed" in only_reason(strict)
     assert lenient.passed
     assert ruled(lenient, "general").outcome == "undecided"
+    # an engine that cannot say how likely answers are is no failure
+    cannot = probes.model_copy(update={"failed": 0})
+    assert ruled(verdict(record(probes=cannot)), "general").outcome == "skipped"
 
 
 def test_a_headline_that_only_the_evaluator_calls_lower_is_better() -> None:
