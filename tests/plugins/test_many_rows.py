@@ -64,8 +64,8 @@ def write(folder: Path, count: int, large: int = 0) -> None:
 
 
 def test_the_bytes_are_those_of_rows_that_were_all_in_memory(tmp_path: Path) -> None:
-    """The digests are of files that were written when examples, groups and signatures were lists and dicts; those of dev
-    and test since the groups there are what had to stay together.
+    """The digests are of files that were written when examples, groups and signatures were lists and dicts; dev's and
+    test's since the groups there are what had to stay together.
     """
     write(tmp_path, 600)
     run = new_run(tmp_path)

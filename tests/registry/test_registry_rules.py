@@ -248,6 +248,11 @@ def test_a_baseline_that_hardly_answered_is_not_beaten() -> None:
     assert "Only 15 examples were answered by the adapter and by the best baseline" in only_reason(
         verdict(raw)
     )
+    least = replace(TASK, min_examples=100)  # as many as there are: one that was lost is no reason
+    for n, passed in ((99, True), (90, True), (89, False)):
+        few = few.model_copy(update={"n": n})
+        raw = record(differences=(difference("base", "exact", 0.5, 0.4, 0.6), few))
+        assert verdict(raw, task=least).passed is passed
 
 
 def test_settings_that_judge_more_easily_do_not_decide() -> None:
