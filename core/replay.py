@@ -12,6 +12,7 @@ from importlib.resources import files
 from importlib.util import find_spec
 from itertools import chain
 from random import Random
+from statistics import fmean
 
 from agentlora.core.config import RunConfig
 from agentlora.core.data import Splits, leak_keys
@@ -65,7 +66,8 @@ def replayed(run: Run, plugins: Plugins, splits: Splits) -> tuple[Splits, JSON]:
     """`splits` with general requests after the training examples, and what the data card says of them.
 
     A request is asked once, greedily; what is in dev or test is not asked, and what is cut off is not learnt. There may
-    be fewer than `data.replay` wants: the card and the journal say so, and why.
+    be fewer than `data.replay` wants: the card and the journal say so, and why. Each weighs as much as a training
+    example does on the mean.
 
     Raises:
         EvalError: the engine answers nothing.
@@ -74,6 +76,7 @@ def replayed(run: Run, plugins: Plugins, splits: Splits) -> tuple[Splits, JSON]:
     left = [e for e in map(_example, requests()) if leak_keys(e)[-1] not in held_out]
     Random(run.config.seed).shuffle(left)
     count, found = wanted(run.config, len(splits["train"])), list[Example]()
+    weight = fmean(example.weight for example in splits["train"])
     engine = _engine(run.config, plugins)
     how: JSON = {"engine": engine, "max_new_tokens": MAX_NEW_TOKENS, "temperature": 0.0}
     outputs: list[Output] = []
@@ -85,7 +88,9 @@ def replayed(run: Run, plugins: Plugins, splits: Splits) -> tuple[Splits, JSON]:
             answers = ask(asked)
             outputs += chain.from_iterable(answers.values())
             found += [
-                replace(e, expected=Expected(text=text)) for e in asked if (text := _answer(answers[e.id]))
+                replace(e, expected=Expected(text=text), weight=weight)
+                for e in asked
+                if (text := _answer(answers[e.id]))
             ]
             _refuse_silence(outputs)
     found = found[:count]

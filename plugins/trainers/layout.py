@@ -82,7 +82,8 @@ def updates(
     items: Sequence[Item], batch_size: int, seed: int, order: Order = "shuffled"
 ) -> Iterator[list[int]]:
     """Without end, the items of one update after the other: each once an epoch, groups whole as far as they go, but in
-    parts of half an update, so that nearly all updates have more than one group.
+    parts of half an update, so that nearly all updates have more than one group. Items without company come in parts of
+    half an update too, and so beside groups.
 
     An epoch's items that make up no update begin the next epoch's first one. With `order` easy-first every epoch goes
     from parts of groups that are easy on the mean to hard ones; the easy ones of a group are in one part.
@@ -91,10 +92,11 @@ def updates(
     whole = _groups(items)
     if easy_first:
         whole = [sorted(members, key=lambda i: items[i].difficulty) for members in whole]
-    groups = [members[i : i + most] for members in whole for i in range(0, len(members), most)]
+    parts_of_groups = [members[i : i + most] for members in whole for i in range(0, len(members), most)]
     left: list[int] = []
     for epoch in count():
         rng = random.Random(f"{seed}/{epoch}")
+        groups = parts_of_groups if easy_first else _gathered(parts_of_groups, most, rng)
         rng.shuffle(groups)
         # sizes that divide an update come first, the largest in front: cut are those that fit in no case
         packed = sorted(groups, key=lambda group: (batch_size % len(group) > 0, -len(group)))
@@ -116,6 +118,14 @@ def updates(
         elif first:
             yield first
         yield from parts
+
+
+def _gathered(groups: Sequence[list[int]], most: int, rng: random.Random) -> list[list[int]]:
+    """`groups` with those of a single item, in random order, made into larger ones of `most`."""
+    single = [index for group in groups if len(group) == 1 for index in group]
+    rng.shuffle(single)
+    larger = [group for group in groups if len(group) > 1]
+    return larger + [single[i : i + most] for i in range(0, len(single), most)]
 
 
 def _hardness(group: Sequence[int], items: Sequence[Item]) -> float:

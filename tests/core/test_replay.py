@@ -6,7 +6,9 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -72,6 +74,17 @@ def test_so_many_are_added_with_what_the_base_says(tmp_path: Path, tiny_model_di
     assert card["counts"]["train"] == len(whole)
     again = data_of(tmp_path, tiny_model_dir, 100, {"data": {"replay": 0.2}}, name="again")
     assert again.examples("train") == whole
+
+
+def test_each_weighs_as_much_as_an_example_of_the_task(tmp_path: Path, tiny_model_dir: Path) -> None:
+    run = data_of(tmp_path, tiny_model_dir, 100, {"data": {"replay": 0.2}})
+    heavier = {
+        e.id: replace(e, weight=4.0 if n % 4 == 0 else 1.0) for n, e in enumerate(run.examples("train"))
+    }
+    task = [e for e in heavier.values() if e.tags.get("case") != replay.CASE]
+    splits, _ = replay.replayed(run, load_plugins(), {"train": task})
+    found = [e for e in splits["train"] if e.tags.get("case") == replay.CASE]
+    assert found and {e.weight for e in found} == {fmean(e.weight for e in task)}
 
 
 def test_what_is_held_out_is_not_trained_on(tmp_path: Path, tiny_model_dir: Path) -> None:

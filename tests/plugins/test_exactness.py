@@ -365,3 +365,13 @@ def test_groups_that_divide_a_batch_stay_whole() -> None:
         for row in rows
     }
     assert all(len(found) == 1 for found in of_group.values())
+
+
+def test_items_without_company_come_beside_groups() -> None:
+    group_of = [f"list {n // 10}" for n in range(400)] + [f"alone {n}" for n in range(40)]
+    rows = [Row((1, 2, 3, 4), 2, group=group) for group in group_of]
+    passes = training_passes(rows, 20, 20, seed=0, total=len(rows))
+    alone = [sum(i >= 400 for i in update) for update in passes]
+    assert sum(alone) == 40 and alone.count(10) > 0
+    groups = [len({group_of[i] for i in update if i < 400}) for update in passes]
+    assert [20 - 10 * n for n in groups] == alone  # and these stay whole
