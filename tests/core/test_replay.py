@@ -84,7 +84,8 @@ def test_each_weighs_as_much_as_an_example_of_the_task(tmp_path: Path, tiny_mode
     task = [e for e in heavier.values() if e.tags.get("case") != replay.CASE]
     splits, _ = replay.replayed(run, load_plugins(), {"train": task})
     found = [e for e in splits["train"] if e.tags.get("case") == replay.CASE]
-    assert found and {e.weight for e in found} == {fmean(e.weight for e in task)}
+    assert found
+    assert {e.weight for e in found} == {fmean(e.weight for e in task)}
 
 
 def test_what_is_held_out_is_not_trained_on(tmp_path: Path, tiny_model_dir: Path) -> None:
