@@ -94,7 +94,7 @@ class Gateway:
         assert self._http is not None
         upstream = self._http.build_request("POST", request.url.path, json=body)
         try:
-            sent = await _unless_gone(request, self._http.send(upstream, stream=True))
+            sent = await _unless_gone(request, _begin(self._http, upstream))
             if sent is None:
                 return Response(status_code=_CLOSED)
             kind = sent.headers.get("content-type", "application/json")
@@ -175,6 +175,16 @@ def with_strict_calls(body: JSON) -> JSON:
     except (AttributeError, KeyError, TypeError):
         return body
     return {**body, "structured_outputs": {"structural_tag": json.dumps(tag)}} if tools else body
+
+
+async def _begin(backend: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """An answer whose body is still to come. Asked once more where the connection breaks off before it: a kept one may
+    be closing when it is used.
+    """
+    try:
+        return await backend.send(request, stream=True)
+    except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+        return await backend.send(request, stream=True)
 
 
 async def _unless_gone(request: Request, work: Any) -> Any:
