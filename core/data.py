@@ -81,6 +81,14 @@ def builder_of(config: RunConfig, plugins: Plugins) -> tuple[str, DatasetBuilder
     return name, builder, parse(builder.Params, config.data.params, "data.params")
 
 
+def check_source(config: RunConfig, plugins: Plugins) -> None:
+    """Let the builder look for what would stop it, where it can. Raises as `build_split`."""
+    name, builder, params = builder_of(config, plugins)
+    if hasattr(builder, "check"):
+        with boundary(DataError, f"dataset builder {name!r}"):
+            builder.check(params)
+
+
 def build_split(config: RunConfig, plugins: Plugins, split: Split) -> Examples:
     """The examples of one split, on disk. Raises DataError, or what the builder raises of ours."""
     name, builder, params = builder_of(config, plugins)

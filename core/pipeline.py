@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.config import RunConfig
-from agentlora.core.data import Splits, build_data, needs_answers
+from agentlora.core.data import Splits, build_data, check_source, needs_answers
 from agentlora.core.errors import ConfigError, TrainError, boundary, needs_extra
 from agentlora.core.files import sha256_bytes, sha256_json
 from agentlora.core.home import home
@@ -34,9 +34,11 @@ def check_training(config: RunConfig, plugins: Plugins) -> None:
 
     Raises:
         ConfigError: there is no such model, or the trainer or the method cannot take it.
+        DataError: the data's source cannot be read.
     """
     from agentlora.plugins.bases.resolve import resolve_base
 
+    check_source(config, plugins)
     base = resolve_base(config.model, plugins, home())
     if plugins.get("tasks", config.task).needs_tools and base.tool_call_parser == "hermes":
         refuse_foreign_calls(base)

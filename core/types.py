@@ -331,7 +331,11 @@ class RunEvent:
 class DatasetBuilder(Protocol):
     """Makes examples. `Params` is a pydantic model with ``extra="forbid"``; `params` is an instance of it.
 
-    It may have ``defaults``, a part of the configuration that holds where it is named and nobody says otherwise.
+    It may have
+
+    - ``defaults``, a part of the configuration that holds where it is named and nobody says otherwise;
+    - ``check(params)``, called before a model is looked at: a short look at the source that raises DataError or
+      ConfigError where `build` would.
     """
 
     Params: ClassVar[Any]

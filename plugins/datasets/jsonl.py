@@ -53,6 +53,10 @@ class Jsonl:
     def __init__(self) -> None:
         self._last: tuple[object, int, _Read] | None = None
 
+    def check(self, params: JsonlParams) -> None:
+        """Raises DataError where there is no such file or folder."""
+        find_source(params.path)
+
     def build(self, split: Split, params: JsonlParams, seed: int) -> Iterator[Example]:
         """The rows of one split; a row that repeats another is dropped.
 

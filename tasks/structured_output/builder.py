@@ -61,6 +61,10 @@ class SchemaTexts:
 
     Params = SchemaTextParams
 
+    def check(self, params: SchemaTextParams) -> None:
+        """Raises ConfigError or DataError where the schema cannot be read."""
+        read_schema(params.schema_)
+
     def build(self, split: Split, params: SchemaTextParams, seed: int) -> Iterator[Example]:
         """See `agentlora.core.types.DatasetBuilder`.
 

@@ -100,6 +100,10 @@ class UserTools:
         "eval": {"max_new_tokens": 192},
     }
 
+    def check(self, params: UserToolParams) -> None:
+        """Raises as `read_tools`."""
+        read_tools(params.tools, params.tool_tokens, tuple(params.only))
+
     def build(self, split: Split, params: UserToolParams, seed: int) -> Iterator[Example]:
         """See `agentlora.core.types.DatasetBuilder`."""
         read = read_tools(params.tools, params.tool_tokens, tuple(params.only))
