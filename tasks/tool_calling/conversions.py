@@ -69,7 +69,7 @@ def conversions_of(
     properties = tool.parameters.get("properties", {})
     units = _units(params, properties)
     finding = KINDS.get(operation.verb) in ("get", "list")
-    named = as_names(params)
+    named = as_names(params, tool)
     for param in params:
         others = [split_words(name) for name in properties if name != param.name]
         if (

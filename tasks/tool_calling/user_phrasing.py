@@ -11,7 +11,7 @@ from agentlora.core.types import Split
 from agentlora.tasks.tool_calling import api_frames as frames
 from agentlora.tasks.tool_calling.api_kinds import kind_of
 from agentlora.tasks.tool_calling.api_phrasing import PREPOSITIONS, Plan, Writer, plan_of
-from agentlora.tasks.tool_calling.api_sources import Operation, Param, split_words
+from agentlora.tasks.tool_calling.api_sources import Operation, Param, singular, split_words
 from agentlora.tasks.tool_calling.importing.types import ImportedTool
 from agentlora.tasks.tool_calling.toolspec import Phrasing
 from agentlora.tasks.tool_calling.user_values import identifies
@@ -33,6 +33,11 @@ LASTING = 0.5  # of the requests with a duration: "for two hours", without a wor
 LONGEST_DEED = 70  # characters of a description that somebody would say
 VERBS = frames.KINDS.keys() | frames.VERBS.keys()
 # what a description begins with → how somebody would ask for it
+# what a description says the deed is done to: "Create a pull request for …"
+OBJECT = re.compile(
+    r"\S+ (?:(?:the|an?|one|all|some|your|new|existing|specified|given) )*([a-z]+(?: [a-z]+)*?)"
+    r"(?=$|[.,;:(]|\s(?:for|from|to|with|in|into|of|on|at|by|that|which|using|under|as|and|or|is|are)\b)"
+)
 ASKED = {
     **dict.fromkeys(("return", "returns", "display", "displays"), "show me"),
     **dict.fromkeys(("provide", "provides"), "give me"),
@@ -206,6 +211,14 @@ def _words(name: str) -> tuple[str, ...]:
 
 def operation_of(tool: ImportedTool) -> Operation:
     """What a tool does, by its name, or by its description where the name has no verb."""
+    verb, noun = _deed(tool)
+    if _verb(tool) and not set(PREPOSITIONS) & set(noun):
+        noun = _described(tool, noun)
+    return Operation("user", verb, noun, tool.name, tool.description, ())
+
+
+def _deed(tool: ImportedTool) -> tuple[str, tuple[str, ...]]:
+    """Its verb, and its object in the words of the name."""
     words = _without_tail(_words(tool.name)) or ("tool",)
     first = tool.description.split(" ", 1)[0].lower().strip(".,")
     of_description = _verb(tool)
@@ -220,7 +233,22 @@ def operation_of(tool: ImportedTool) -> Operation:
         verb = verb or ("get" if first in ASKED else words[0])
         noun = tuple(word for word in words if word != verb)
     noun = tuple(word for word in noun if not re.fullmatch(r"v?\d+", word)) or ("request",)
-    return Operation("user", verb, noun, tool.name, tool.description, ())
+    return verb, noun
+
+
+def _described(tool: ImportedTool, noun: tuple[str, ...]) -> tuple[str, ...]:
+    """`noun` as the description says it: ``pull request`` for the ``pulls`` of "Create a pull request"."""
+    said = OBJECT.match(tool.description.strip().lower())
+    words = tuple(said[1].split()) if said else ()
+    if not words or len(words) > 3 or max(map(len, words)) > 15 or words[-1].endswith("ed"):
+        return noun
+    stems = [singular((word,))[0] for word in words]
+    named = [singular((word,))[0] for word in noun]
+    # repo: repository
+    whole = all(
+        any(stem == name or (len(name) > 3 and stem.startswith(name)) for stem in stems) for name in named
+    )
+    return words if whole and words[0] not in ("and", "or") else noun
 
 
 def _without_tail(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -234,15 +262,27 @@ def _without_tail(words: tuple[str, ...]) -> tuple[str, ...]:
     return kept
 
 
-def as_names(params: Sequence[Param]) -> list[Param]:
-    """``issue_number`` as something that names an issue, whatever its type: people say "issue 12".
+def as_names(params: Sequence[Param], tool: ImportedTool) -> list[Param]:
+    """``issue_number`` as something that names an issue, whatever its type: people say "issue 12". Called as the tool's
+    description calls it: ``pull_number`` names a pull request, and ``repo`` the repository that is starred.
 
     Not where two parameters would then be called alike.
     """
-    renamed = [(*p.words[:-1], "id") if identifies(p) else p.words for p in params]
+    short, whole = singular(_deed(tool)[1]), singular(operation_of(tool).noun)
+    renamed = [_as_name(p, short, whole) for p in params]
     return [
         replace(p, words=words, schema={"type": "string"})
-        if identifies(p) and renamed.count(words) == 1
+        if words != p.words and renamed.count(words) == 1
         else p
         for p, words in zip(params, renamed, strict=True)
     ]
+
+
+def _as_name(param: Param, short: tuple[str, ...], whole: tuple[str, ...]) -> tuple[str, ...]:
+    """The words of a parameter, where it names something as those of the thing and "id" or "name"."""
+    words = param.words
+    if identifies(param):
+        return (*(whole if words[:-1] == short else words[:-1]), "id")
+    plain = param.schema["type"] == "string" and not {"enum", "format"} & param.schema.keys()
+    said = (short, ("".join(whole) + "name",))
+    return (*whole, "name") if plain and words in said else words

@@ -226,7 +226,7 @@ def spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
             pools[name] = pool
         elif name in required:
             return f"its parameter {name!r} is required, and has no value that is said in a sentence"
-    requests, missing = requests_for(tool, operation, as_names(params), split, rng)
+    requests, missing = requests_for(tool, operation, as_names(params, tool), split, rng)
     of_their_own = random.Random(f"{seed}/{split}/{tool.name}/conversions")
     conversions = conversions_of(tool, operation, params, pools, split, of_their_own)
     saying = [request for found in conversions.values() for one in found for request in one.phrasings]

@@ -251,8 +251,12 @@ def test_descriptions_are_turned_into_what_somebody_would_ask(description: str, 
         ("weather", "Returns the weather.", "get", ("weather",)),
         ("order_status", "Order status of a customer", "order", ("status",)),
         ("forecast", "Forecasts rain.", "forecast", ("request",)),
-        ("users_follow", "Follow a user.", "follow", ("users",)),
-        ("repos_create-for-authenticated-user", "Create a repository", "create", ("repos",)),
+        ("users_follow", "Follow a user.", "follow", ("user",)),
+        ("repos_create-for-authenticated-user", "Create a repository", "create", ("repository",)),
+        ("pulls_merge", "Merge a pull request", "merge", ("pull", "request")),
+        ("issues_create-comment", "Create an issue comment.", "create", ("issue", "comment")),
+        ("delete_calendar_list", "Removes a calendar from the user's list.", "delete", ("calendar", "list")),
+        ("volumes_ls", "List volumes mounted in a Space.", "list", ("volumes", "ls")),
         ("issues_list-for-repo", "List issues", "list", ("issues",)),
     ],
 )
@@ -278,6 +282,34 @@ def test_neighbours_in_a_path_are_said_as_one() -> None:
     assert len(spec.phrasings) / 2 < len(joined) < len(spec.phrasings)
     assert all({"owner", "repo", "issue_number"} <= set(phrasing.slots) for phrasing in spec.phrasings)
     assert any("issue {issue_number}" in phrasing.text for phrasing in spec.phrasings)
+
+
+def test_a_number_names_what_the_description_says() -> None:
+    rules: dict[str, Any] = {"pull_number": {"type": "integer"}, "method": {"type": "string"}}
+    merge = spec_of(tool("pulls_merge", "Merge a pull request.", ("pull_number",), **rules), "train", 0)
+    comment = {"issue_number": {"type": "integer"}, "body": {"type": "string"}}
+    other = spec_of(
+        tool("issues_create-comment", "Create an issue comment.", tuple(comment), **comment), "train", 0
+    )
+    assert isinstance(merge, ToolSpec)
+    assert isinstance(other, ToolSpec)
+    assert any("pull request {pull_number}" in phrasing.text for phrasing in merge.phrasings)
+    assert not any("comment {issue_number}" in phrasing.text for phrasing in other.phrasings)
+    assert any("issue {issue_number}" in phrasing.text for phrasing in other.phrasings)
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "param", "said"),
+    [
+        ("activity_star-repo", "Star a repository.", "repo", "repo {repo}"),
+        ("users_follow", "Follow a user.", "username", "user {username}"),
+        ("repos_create-fork", "Create a fork.", "repo", "repo {repo}"),
+    ],
+)
+def test_a_parameter_names_what_the_tool_is_about(name: str, description: str, param: str, said: str) -> None:
+    spec = spec_of(tool(name, description, (param,), **{param: {"type": "string"}}), "train", 0)
+    assert isinstance(spec, ToolSpec)
+    assert any(said in phrasing.text.replace("repository", "repo") for phrasing in spec.phrasings)
 
 
 def test_parameters_are_called_what_their_descriptions_call_them() -> None:
