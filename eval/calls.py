@@ -123,11 +123,6 @@ def render_block(name: str, arguments: Mapping[str, Any] | str) -> str:
     return f'{OPEN}\n{{"name": {json.dumps(name, ensure_ascii=False)}, "arguments": {body}}}\n{CLOSE}'
 
 
-def brief(text: str, most: int = 60) -> str:
-    """The beginning of what may be a megabyte, as a reason can quote it."""
-    return text if len(text) <= most else text[: most - 3] + "…"
-
-
 def canonical(value: Any) -> str:
     """A text that is equal for equal JSON values: key order is irrelevant, 1 equals 1.0 but not true.
 

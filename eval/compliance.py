@@ -17,6 +17,7 @@ from agentlora.core.errors import AgentLoraError, DataError
 from agentlora.core.grammar import function_of, parameters_of
 from agentlora.core.schema import by_value, check_schema
 from agentlora.core.schema_errors import Finding, findings
+from agentlora.core.texts import brief
 from agentlora.core.types import JSON, Example, Output
 from agentlora.core.xml_schema import problems_of
 from agentlora.core.xml_values import in_xml, read_value, value_schema
@@ -363,4 +364,4 @@ def _json(value: Any) -> str:
 
 def _cut(text: str | None) -> str | None:
     """For a record: not longer than anybody reads."""
-    return text if text is None or len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
+    return None if text is None else brief(text, MOST_SHOWN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from agentlora.core.texts import brief
 from agentlora.eval import page
 from agentlora.eval.cells import difference_cell, figure_cell
 from agentlora.eval.compliance import DECISIONS, FORMS, XSD
@@ -150,8 +151,7 @@ def _path_cells(path: PathCount) -> list[str]:
 def _short(text: str | None, most: int = 60) -> str:
     if text is None:
         return NOTHING
-    said = " ".join(text.split())
-    return said if len(said) <= most else said[: most - 1] + "…"
+    return brief(" ".join(text.split()), most)
 
 
 def _row_cells(row: ConstraintRow) -> list[str]:

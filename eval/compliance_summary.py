@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NamedTuple
 
+from agentlora.core.texts import brief
 from agentlora.core.types import Example, Output
 from agentlora.eval.compliance import Compliance, Problem
 from agentlora.eval.conditions import Condition, constrained_pairs
@@ -127,7 +128,7 @@ def _path(key: tuple[str, str, str], tally: _Tally) -> PathCount:
         given=problem.given,
         nearest=problem.nearest,
         samples=tuple(dict.fromkeys((answered.example.id, *tally.samples)))[:MOST_SAMPLES],
-        output=text if len(text) <= MOST_OUTPUT else text[: MOST_OUTPUT - 1] + "…",
+        output=brief(text, MOST_OUTPUT),
     )
 
 

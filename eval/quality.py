@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from agentlora.core.examples import evenly
 from agentlora.core.files import sha256_json
 from agentlora.core.grammar import function_of
+from agentlora.core.texts import brief
 from agentlora.core.types import JSON, Example, Expected, Split
 from agentlora.core.xml_text import parse_xml
 from agentlora.core.xml_values import in_xml, read_value
@@ -265,8 +266,7 @@ def _arguments(arguments: Mapping[str, object]) -> str:
 
 
 def _short_json(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
-    return text if len(text) <= 200 else text[:199] + "…"
+    return brief(json.dumps(value, ensure_ascii=False, sort_keys=True), 200)
 
 
 def _fields(value: Any) -> JSON:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from agentlora.core.grammar import function_of
+from agentlora.core.texts import brief
 from agentlora.core.types import Example, Split
 from agentlora.eval.page import document, note, pre, row, section, table, text, tile
 from agentlora.eval.quality import Histogram, Quality, SplitFigures, answer_text
@@ -83,11 +84,6 @@ def _overlaps(found: Quality) -> str:
     return _table(heads[:shown], [cells[:shown] for cells in rows], "Shared with training")
 
 
-def shorten(said: str, most: int) -> str:
-    """At most so many characters."""
-    return said if len(said) <= most else said[: most - 1] + "…"
-
-
 def _values(found: Quality) -> str:
     uncalled = ""
     if found.uncalled:
@@ -96,7 +92,7 @@ def _values(found: Quality) -> str:
     if not found.parameters:
         return uncalled
     rows = [
-        (p.name, f"{p.uses:,}", f"{p.distinct:,}", f"{shorten(p.most, 40)} ({p.share:.0%})")
+        (p.name, f"{p.uses:,}", f"{p.distinct:,}", f"{brief(p.most, 40)} ({p.share:.0%})")
         for p in found.parameters[:ROWS]
     ]
     more = f", the {ROWS} least varied of {len(found.parameters):,}" if len(found.parameters) > ROWS else ""

@@ -12,11 +12,12 @@ from pydantic import Field, field_validator
 from agentlora.core import schema as json_schema
 from agentlora.core.config import Strict
 from agentlora.core.errors import DataError
+from agentlora.core.texts import brief
 from agentlora.core.types import JSON, Example, Output, Score
 from agentlora.core.xml_schema import problems_of
 from agentlora.core.xml_text import parse_xml
 from agentlora.core.xml_values import in_xml
-from agentlora.eval.calls import MISSING, brief, parse_value, unfenced
+from agentlora.eval.calls import MISSING, parse_value, unfenced
 
 KINDS: dict[str, Any] = {
     "object": {},

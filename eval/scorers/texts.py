@@ -16,8 +16,9 @@ from agentlora.core import schema
 from agentlora.core.accepts import Accepts, accepted
 from agentlora.core.config import Strict
 from agentlora.core.errors import DataError
+from agentlora.core.texts import brief
 from agentlora.core.types import Example, Output, Score
-from agentlora.eval.calls import brief, without_thoughts
+from agentlora.eval.calls import without_thoughts
 from agentlora.eval.scorers.tool_calls import render_answer
 
 NO_TEXT = (

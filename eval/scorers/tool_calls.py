@@ -12,8 +12,9 @@ from agentlora.core import schema
 from agentlora.core.accepts import NOTHING, Accepts, accepted
 from agentlora.core.errors import DataError
 from agentlora.core.grammar import function_of, parameters_of
+from agentlora.core.texts import brief
 from agentlora.core.types import JSON, Example, Expected, Output, Score, ToolCall
-from agentlora.eval.calls import Answer, brief, canonical, parse_answer, render_calls
+from agentlora.eval.calls import Answer, canonical, parse_answer, render_calls
 from agentlora.eval.scorers.equality import BY_SCHEMA, Comparing, Comparison, another, matched, member_of
 
 MISSING_CASE = "missing"

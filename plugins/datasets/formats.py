@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentlora.core.files import loads_strict
+from agentlora.core.texts import brief
 from agentlora.core.types import JSON
 from agentlora.plugins.datasets.trajectories import OUTCOMES, is_trajectory, messages_of, refuse_failed
 
@@ -456,7 +457,7 @@ def _list(value: Any, what: str) -> list[JSON]:
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return repr(text if len(text) <= 80 else text[:79] + "…")
+    return repr(brief(text, 80))
 
 
 def _has(*keys: str) -> Callable[[JSON], bool]:

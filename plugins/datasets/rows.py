@@ -14,6 +14,7 @@ from agentlora.core.errors import DataError, nearest
 from agentlora.core.examples import Examples, unnamed_records
 from agentlora.core.files import canonical_json, loads_strict
 from agentlora.core.schema import check_schema, errors
+from agentlora.core.texts import brief
 from agentlora.core.types import JSON, Example, Expected, ToolCall, fields_of
 from agentlora.plugins.datasets.files import RawRow
 from agentlora.plugins.datasets.formats import format_of
@@ -374,5 +375,4 @@ def _problems(example: Example) -> Iterator[str]:
 
 def _short(value: Any) -> str:
     """`value` quoted in a message, as plain ASCII: it may hold what a terminal cannot print."""
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 80 else text[:79] + "…"
+    return brief(json.dumps(value, default=str), 80)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agentlora.core.errors import DataError
+from agentlora.core.texts import brief
 from agentlora.core.types import JSON, Example
 from agentlora.plugins.trainers.rows import Row, row_and_prompt, row_of, texts_of
 
@@ -203,7 +204,7 @@ def _plain(text: str) -> str:
 
 
 def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else f"{text[:77]}...")
+    return repr(brief(text, 80))
 
 
 # --- pieces -------------------------------------------------------------------------------------

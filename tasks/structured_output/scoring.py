@@ -14,11 +14,12 @@ from typing import Any
 from agentlora.core import schema as json_schema
 from agentlora.core.accepts import accepted, joined
 from agentlora.core.errors import DataError
+from agentlora.core.texts import brief
 from agentlora.core.types import JSON, Example, Output, Score
 from agentlora.core.xml_schema import problems_of
 from agentlora.core.xml_text import parse_xml
 from agentlora.core.xml_values import in_xml, read_value, value_schema, write_xml
-from agentlora.eval.calls import MISSING, brief, parse_value, unfenced
+from agentlora.eval.calls import MISSING, parse_value, unfenced
 from agentlora.eval.scorers.equality import BY_SCHEMA, Comparing, Comparison, another, keyword_of, member_of
 from agentlora.tasks.tool_calling.importing.schemas import References
 from agentlora.tasks.tool_calling.importing.types import Unusable
