@@ -44,13 +44,13 @@ TASK = Task(
             "data": {
                 "replay": 0.04,
                 "params": {
-                    "examples": 20000,
+                    "examples": 22000,
                     "catalogue_share": 0.65,
                     "composed_share": 0.13,
                     # a list of tools is computed once for all that share it
                     "requests_per_toolset": 10,
                     "none_fits_share": 0.24,
-                    "none_fits_weight": 3.5,
+                    "none_fits_weight": 5.0,
                     "near_share": 0.40,
                     "missing_share": 0.04,
                     "two_calls_share": 0.04,
