@@ -17,6 +17,9 @@ from agentlora.core.types import Base
 
 TCMALLOC = "libtcmalloc_minimal.so.4"
 OFFLINE = "HF_HUB_OFFLINE"
+# How many products of matrices, each of its own shape, oneDNN and torch keep what they have prepared for: 1,024 take
+# a gigabyte (docs/experiments.md), and a pass of a new length asks for some forty that never come again.
+CPU_CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
 _set_here: set[str] = set()  # variables that are ours and not the user's
 STOPS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>")  # ends of a turn, where the vocabulary has them
 PRELOADED = "AGENTLORA_PRELOADED"  # set while this process starts anew
@@ -38,6 +41,10 @@ def prepare_libraries() -> None:
     # libgomp's threads spin at barriers by default; beside one other busy process a training step then takes
     # ten times as long (docs/experiments.md). This keeps the spin to microseconds.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    for name in CPU_CACHES:
+        if name not in os.environ:
+            os.environ[name] = "128"
+            _set_here.add(name)
     # TRL, of a vLLM that it does not use
     warnings.filterwarnings("ignore", message="TRL currently supports vLLM versions")
     for name in ("bitsandbytes", "torch.distributed", "accelerate", "datasets"):
@@ -47,6 +54,13 @@ def prepare_libraries() -> None:
 def offline_by_wish() -> bool:
     """Whether it is the user, and not `prepare_libraries`, who keeps the hub's client from the network."""
     return OFFLINE not in _set_here and os.environ.get(OFFLINE, "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def environment_for_others() -> dict[str, str]:
+    """The environment for a program that computes in its own way: `CPU_CACHES` as the user has them."""
+    return {
+        name: value for name, value in os.environ.items() if name not in _set_here.intersection(CPU_CACHES)
+    }
 
 
 def free_memory() -> None:

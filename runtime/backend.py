@@ -23,6 +23,7 @@ from typing import Literal
 
 from agentlora.core.errors import ConfigError, MissingExtra, RuntimeFault
 from agentlora.core.home import home
+from agentlora.core.libraries import environment_for_others
 from agentlora.core.provenance import cpu_name
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank takes (vLLM 0.32)
@@ -125,7 +126,7 @@ def environment(settings: ServerSettings, build: str) -> dict[str, str]:
         # without OMP_NUM_THREADS vLLM sets torch to one thread
         fixed["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
         fixed["VLLM_CPU_KVCACHE_SPACE"] = os.environ.get("VLLM_CPU_KVCACHE_SPACE", str(settings.kv_cache_gib))
-    return {**os.environ, **fixed}
+    return {**environment_for_others(), **fixed}
 
 
 def computes_with(settings: ServerSettings) -> str:

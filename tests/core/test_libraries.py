@@ -74,3 +74,22 @@ def test_a_process_that_started_anew_hands_nothing_on(monkeypatch: pytest.Monkey
     libraries.start_with_tcmalloc(["train"])
     assert "LD_PRELOAD" not in os.environ
     assert libraries.PRELOADED not in os.environ
+
+
+@pytest.mark.parametrize("own", [None, "512"])
+def test_others_have_the_caches_as_the_user_has_them(
+    own: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, other = libraries.CPU_CACHES
+    for variable in libraries.CPU_CACHES:
+        monkeypatch.setenv(variable, "so that it is put back")
+        monkeypatch.delenv(variable)
+    if own is not None:
+        monkeypatch.setenv(name, own)
+    monkeypatch.setattr(libraries, "_set_here", set())
+    libraries.prepare_libraries()
+    assert os.environ[name] == (own or "128")
+    assert os.environ[other] == "128"
+    given = libraries.environment_for_others()
+    assert given.get(name) == own
+    assert other not in given
