@@ -38,6 +38,10 @@ def check_training(config: RunConfig, plugins: Plugins) -> None:
     """
     from agentlora.plugins.bases.resolve import resolve_base
 
+    if config.data.replay:
+        from agentlora.core.replay import check_replay
+
+        check_replay(config, plugins)
     check_source(config, plugins)
     base = resolve_base(config.model, plugins, home())
     if plugins.get("tasks", config.task).needs_tools and base.tool_call_parser == "hermes":
@@ -46,10 +50,6 @@ def check_training(config: RunConfig, plugins: Plugins) -> None:
         from agentlora.core.teacher import find_teacher
 
         find_teacher(config, plugins)
-    if config.data.replay:
-        from agentlora.core.replay import check_replay
-
-        check_replay(config, plugins)
     trainer = plugins.get("trainers", config.trainer.name)
     if hasattr(trainer, "check"):
         with boundary(TrainError, f"trainer {config.trainer.name!r}"):

@@ -92,11 +92,12 @@ def updates(
     whole = _groups(items)
     if easy_first:
         whole = [sorted(members, key=lambda i: items[i].difficulty) for members in whole]
-    parts_of_groups = [members[i : i + most] for members in whole for i in range(0, len(members), most)]
+    groups = [members[i : i + most] for members in whole for i in range(0, len(members), most)]
+    alone = set() if easy_first else {group[0] for group in groups if len(group) == 1}
     left: list[int] = []
     for epoch in count():
         rng = random.Random(f"{seed}/{epoch}")
-        groups = parts_of_groups if easy_first else _gathered(parts_of_groups, most, rng)
+        groups = _gathered(groups, alone, most, rng)
         rng.shuffle(groups)
         # sizes that divide an update come first, the largest in front: cut are those that fit in no case
         packed = sorted(groups, key=lambda group: (batch_size % len(group) > 0, -len(group)))
@@ -120,12 +121,12 @@ def updates(
         yield from parts
 
 
-def _gathered(groups: Sequence[list[int]], most: int, rng: random.Random) -> list[list[int]]:
-    """`groups` with those of a single item, in random order, made into larger ones of `most`."""
-    single = [index for group in groups if len(group) == 1 for index in group]
+def _gathered(groups: Sequence[list[int]], alone: set[int], most: int, rng: random.Random) -> list[list[int]]:
+    """`groups` with the items that are `alone`, in random order, made into groups of `most`."""
+    single = [index for group in groups for index in group if index in alone]
     rng.shuffle(single)
-    larger = [group for group in groups if len(group) > 1]
-    return larger + [single[i : i + most] for i in range(0, len(single), most)]
+    others = [group for group in groups if group[0] not in alone]
+    return others + [single[i : i + most] for i in range(0, len(single), most)]
 
 
 def _hardness(group: Sequence[int], items: Sequence[Item]) -> float:
