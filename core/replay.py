@@ -76,7 +76,7 @@ def replayed(run: Run, plugins: Plugins, splits: Splits) -> tuple[Splits, JSON]:
     left = [e for e in map(_example, requests()) if leak_keys(e)[-1] not in held_out]
     Random(run.config.seed).shuffle(left)
     count, found = wanted(run.config, len(splits["train"])), list[Example]()
-    weight = fmean(example.weight for example in splits["train"])
+    weight = fmean(e.weight for e in splits["train"]) if count else 1.0
     engine = _engine(run.config, plugins)
     how: JSON = {"engine": engine, "max_new_tokens": MAX_NEW_TOKENS, "temperature": 0.0}
     outputs: list[Output] = []

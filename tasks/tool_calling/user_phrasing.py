@@ -32,12 +32,12 @@ SAYING = {"train": 12, "dev": 6, "test": 6}  # requests that say a certain param
 LASTING = 0.5  # of the requests with a duration: "for two hours", without a word for the parameter
 LONGEST_DEED = 70  # characters of a description that somebody would say
 VERBS = frames.KINDS.keys() | frames.VERBS.keys()
-# what a description begins with → how somebody would ask for it
 # what a description says the deed is done to: "Create a pull request for …"
 OBJECT = re.compile(
     r"\S+ (?:(?:the|an?|one|all|some|your|new|existing|specified|given) )*([a-z]+(?: [a-z]+)*?)"
     r"(?=$|[.,;:(]|\s(?:for|from|to|with|in|into|of|on|at|by|that|which|using|under|as|and|or|is|are)\b)"
 )
+# what a description begins with → how somebody would ask for it
 ASKED = {
     **dict.fromkeys(("return", "returns", "display", "displays"), "show me"),
     **dict.fromkeys(("provide", "provides"), "give me"),
@@ -211,13 +211,13 @@ def _words(name: str) -> tuple[str, ...]:
 
 def operation_of(tool: ImportedTool) -> Operation:
     """What a tool does, by its name, or by its description where the name has no verb."""
-    verb, noun = _deed(tool)
+    verb, noun = _by_name(tool)
     if _verb(tool) and not set(PREPOSITIONS) & set(noun):
         noun = _described(tool, noun)
     return Operation("user", verb, noun, tool.name, tool.description, ())
 
 
-def _deed(tool: ImportedTool) -> tuple[str, tuple[str, ...]]:
+def _by_name(tool: ImportedTool) -> tuple[str, tuple[str, ...]]:
     """Its verb, and its object in the words of the name."""
     words = _without_tail(_words(tool.name)) or ("tool",)
     first = tool.description.split(" ", 1)[0].lower().strip(".,")
@@ -244,7 +244,7 @@ def _described(tool: ImportedTool, noun: tuple[str, ...]) -> tuple[str, ...]:
         return noun
     stems = [singular((word,))[0] for word in words]
     named = [singular((word,))[0] for word in noun]
-    # repo: repository
+    # by the whole word, or by its beginning: repo, repository
     whole = all(
         any(stem == name or (len(name) > 3 and stem.startswith(name)) for stem in stems) for name in named
     )
@@ -268,11 +268,11 @@ def as_names(params: Sequence[Param], tool: ImportedTool) -> list[Param]:
 
     Not where two parameters would then be called alike.
     """
-    short, whole = singular(_deed(tool)[1]), singular(operation_of(tool).noun)
+    short, whole = singular(_by_name(tool)[1]), singular(operation_of(tool).noun)
     renamed = [_as_name(p, short, whole) for p in params]
     return [
         replace(p, words=words, schema={"type": "string"})
-        if words != p.words and renamed.count(words) == 1
+        if (identifies(p) or words != p.words) and renamed.count(words) == 1
         else p
         for p, words in zip(params, renamed, strict=True)
     ]

@@ -298,6 +298,13 @@ def test_a_number_names_what_the_description_says() -> None:
     assert any("issue {issue_number}" in phrasing.text for phrasing in other.phrasings)
 
 
+def test_a_number_that_is_called_an_id_names_something_too() -> None:
+    rules: dict[str, Any] = {"order_id": {"type": "integer"}, "note": {"type": "string"}}
+    spec = spec_of(tool("add_note", "Add a note.", tuple(rules), **rules), "train", 0)
+    assert isinstance(spec, ToolSpec)
+    assert any("order {order_id}" in phrasing.text for phrasing in spec.phrasings)
+
+
 @pytest.mark.parametrize(
     ("name", "description", "param", "said"),
     [
