@@ -54,6 +54,7 @@ def evaluate(args: argparse.Namespace, examples: Sequence[Example]) -> tuple[str
     from agentlora.core.manager import default_plugins
     from agentlora.core.pipeline import base_facts
     from agentlora.core.run import open_run
+    from agentlora.core.teacher import rank_of
     from agentlora.core.types import EngineSpec
     from agentlora.eval.conditions import Condition
     from agentlora.eval.runner import AnswerCache
@@ -70,7 +71,9 @@ def evaluate(args: argparse.Namespace, examples: Sequence[Example]) -> tuple[str
     def progress(condition: str, done: int, total: int) -> None:
         print(f"{condition}: {done}/{total}", file=sys.stderr)
 
-    spec = EngineSpec(base.model_dir, base.chat_template, base.tool_call_parser, options=options)
+    spec = EngineSpec(
+        base.model_dir, base.chat_template, base.tool_call_parser, max_lora_rank=rank_of(run), options=options
+    )
     with factory.open(spec) as engine:
         engine.add_adapter(served_as, run.adapter_dir)
         result = run_evaluation(
