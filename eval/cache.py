@@ -27,7 +27,9 @@ def answer_key(base_digest: str, engine: str, request: GenerateRequest | ChoiceR
 
 def answerer(engine_name: str, engine: Engine) -> str:
     """Who answers, as a key has it: an engine by its name, and what else its answers depend on."""
-    return f"{engine_name} {getattr(engine, 'identity', '')}".strip()
+    decoding = getattr(engine, "decoding", None)
+    said = json.dumps(decoding, sort_keys=True) if decoding else ""
+    return f"{engine_name} {getattr(engine, 'identity', '')} {said}".strip()
 
 
 class AnswerCache:
