@@ -123,10 +123,13 @@ class Decoding(_Strict):
 
 
 class EvaluatorRecord(_Strict):
-    """Who judged: its class, and the sha256 (hex) of the source that it judges with."""
+    """Who judged: its class, and the sha256 (hex) of the source that it judges with and of all settings. `settings`:
+    those of the one that decides, empty where it has none; the others' are in `provenance`.
+    """
 
     name: str
     digest: str
+    settings: dict[str, Any] | None = Field(None, exclude_if=_is_none)
 
 
 class Figure(_Measured):
