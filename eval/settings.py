@@ -11,9 +11,9 @@ from agentlora.eval.record import Record
 
 def other_settings(a: Record, b: Record) -> dict[str, tuple[Any, Any]]:
     """The settings of the evaluator that decides in which two records differ: (of `a`, of `b`) by name."""
-    ours, theirs = (record.evaluator and record.evaluator.settings for record in (a, b))
+    ours, theirs = (record.evaluator.settings if record.evaluator else None for record in (a, b))
     if ours is None or theirs is None:  # of before they were in the record
-        ours, theirs = _told(a), _told(b)
+        return _differing(_told(a), _told(b))
     return _differing(ours, theirs)
 
 

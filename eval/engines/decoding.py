@@ -31,7 +31,7 @@ def generation_config(requests: Sequence[GenerateRequest], stops: Sequence[int])
     """Of a batch, whose requests have one temperature. `stops`: the tokens that end an answer; the first one pads."""
     from transformers import GenerationConfig
 
-    temperature = requests[0].temperature
+    temperature = requests[0].temperature  # where tokens are drawn, what is not said is the 50 likeliest
     drawn = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
     return GenerationConfig(
         max_new_tokens=max(request.max_tokens for request in requests),
