@@ -14,6 +14,8 @@ from agentlora.core.types import Base, Engine
 class SuiteRequest:
     """What a suite is to do. `what` names its tasks, in its own words; `systems` maps conditions to adapters that
     `engine` knows (None: the base). `limit` counts the examples of every task; `folder` is for what the suite writes.
+    `cache` (an `agentlora.eval.cache.AnswerCache`) and `identity` (``base``, ``adapter``, ``engine``, as records have
+    them) are for suites that keep answers as they come.
     """
 
     what: str
@@ -24,6 +26,8 @@ class SuiteRequest:
     limit: int | None = None
     max_tokens: int = 64
     seed: int = 0
+    cache: Any = None
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from agentlora.core.evaluating import (
 from agentlora.core.files import sha256_bytes, write_jsonl
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
-from agentlora.core.pipeline import refuse_another_base
+from agentlora.core.pipeline import base_facts, refuse_another_base
 from agentlora.core.run import Run
 from agentlora.core.suite_types import SuiteRequest, SuiteResult
 from agentlora.core.types import EngineSpec, Split
@@ -71,6 +71,7 @@ def add_suites(
         EvalError: a suite could not be carried out; those before it stand in the record.
     """
     from agentlora.core.teacher import rank_of
+    from agentlora.eval.cache import AnswerCache
     from agentlora.eval.record import Record
     from agentlora.eval.suites.figures import suite_record
     from agentlora.plugins.bases.resolve import resolve_base
@@ -117,6 +118,8 @@ def add_suites(
                     limit=limit,
                     max_tokens=config.eval.max_new_tokens,
                     seed=config.seed,
+                    cache=AnswerCache(home() / "cache"),
+                    identity={"base": base_facts(base), "adapter": digest, "engine": engine},
                 )
                 with boundary(EvalError, f"suite {name!r}"):
                     result = suite.run(request)

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from agentlora.core.config import RunConfig, TeacherConfig
 from agentlora.core.data import Splits, needs_answers
+from agentlora.core.decoding import neutral
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.files import read_json, sha256_json
 from agentlora.core.home import home
@@ -78,7 +79,7 @@ def find_teacher(config: RunConfig, plugins: Plugins) -> Teacher:
     engine, digest = teacher.engine or engine_for(run.config, method), adapter_digest(run)
     return Teacher(
         f"run {run.id}",
-        f"{base.identity.digest} {digest} {engine} {_telling(teacher)}",
+        f"{base.identity.digest} {digest} {engine} {_telling(teacher)} {_decoded(base)}",
         engine,
         _spec(config, base, rank_of(run)),
         run.adapter_dir,
@@ -91,7 +92,7 @@ def _base(config: RunConfig, plugins: Plugins, model: str) -> Teacher:
     from agentlora.plugins.bases.resolve import resolve_base
 
     base, engine = resolve_base(model, plugins, home()), config.teacher.engine or "vllm"
-    identity = f"{base.identity.digest} {engine} {_telling(config.teacher)}"
+    identity = f"{base.identity.digest} {engine} {_telling(config.teacher)} {_decoded(base)}"
     return Teacher(base.name, identity, engine, _spec(config, base))
 
 
@@ -148,6 +149,11 @@ def endpoint(
 def _telling(teacher: TeacherConfig) -> str:
     """Those of an engine's options that can change what it answers."""
     return telling(teacher.options)
+
+
+def _decoded(base: Base) -> str:
+    """A digest of how engines write a model's answers."""
+    return sha256_json(neutral(base.model_dir))[:12]
 
 
 def telling(options: Mapping[str, Any]) -> str:

@@ -448,6 +448,9 @@ class BaseModel(Protocol):
 class Engine(Protocol):
     """Something that generates text. A context manager: leaving it ends everything that it started.
 
+    It decodes greedily, or draws from all tokens at a request's temperature, whatever the model's generation config
+    says (`agentlora.core.decoding`), and may say so in ``decoding``, an object for records and the cache's keys.
+
     It may have an ``identity``: text that changes where, on the same base, its answers could (a version). And
     ``stream(requests)``, an iterator over the outputs as they are there, in any order; what an evaluation has of it is
     kept at once when it is killed, and the engine is never left with less to do than it can. Libraries

@@ -12,7 +12,7 @@ from agentlora.core.errors import ConfigError, EvalError, boundary
 from agentlora.core.files import sha256_bytes
 from agentlora.core.types import Engine, Example, GenerateRequest, Output
 from agentlora.core.xml_values import in_xml
-from agentlora.eval.cache import AnswerCache, answer_key, answerer
+from agentlora.eval.cache import AnswerCache, answer_keys
 from agentlora.eval.conditions import CONSTRAINED, FEW_SHOT, Condition
 
 
@@ -117,10 +117,15 @@ def questions(
     cache: AnswerCache | None,
 ) -> list[Question]:
     """What a condition asks. The cache knows no answers of adapters, nor of a base that nobody names."""
-    base = (identity.get("base") or {}).get("digest")
-    who = answerer(str(identity.get("engine", "")), engine)
-    knows = cache is not None and condition.adapter is None and base
-    return [Question(e, r, _digests(e, r), answer_key(str(base), who, r) if knows else "") for e, r in asked]
+    pairs = list(asked)
+    keys = [""] * len(pairs)
+    if cache is not None and condition.adapter is None:
+        keys = answer_keys((r for _, r in pairs), identity, engine)
+    return [question(e, r, key) for (e, r), key in zip(pairs, keys, strict=True)]
+
+
+def question(example: Example, request: GenerateRequest, key: str = "") -> Question:
+    return Question(example, request, _digests(example, request), key)
 
 
 def _digests(example: Example, request: GenerateRequest) -> Digests:

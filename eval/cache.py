@@ -1,4 +1,4 @@
-"""Answers of base models and teachers, kept by content, so that no two runs ask for the same one."""
+"""Answers of base models, teachers and adapters, kept by content, so that nobody asks for the same one twice."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from agentlora.core.errors import EvalError
 from agentlora.core.files import sha256_json
@@ -27,7 +28,29 @@ def answer_key(base_digest: str, engine: str, request: GenerateRequest | ChoiceR
 
 def answerer(engine_name: str, engine: Engine) -> str:
     """Who answers, as a key has it: an engine by its name, and what else its answers depend on."""
-    return f"{engine_name} {getattr(engine, 'identity', '')}".strip()
+    decoding = getattr(engine, "decoding", None)
+    said = json.dumps(decoding, sort_keys=True) if decoding else ""
+    return f"{engine_name} {getattr(engine, 'identity', '')} {said}".strip()
+
+
+def answer_keys(
+    requests: Iterable[GenerateRequest | ChoiceRequest],
+    identity: Mapping[str, Any],
+    engine: Engine,
+    *,
+    adapted: bool = False,
+) -> list[str]:
+    """Under which the cache knows the answers of the base that `identity` names, or (`adapted`) of its adapter: by the
+    digest of that, and not by a name. Empty texts, under which it knows nothing, where these are not named.
+
+    Args:
+        identity: as for `agentlora.eval.runner.evaluate`; `requests` are to the one that is meant, whatever they say.
+    """
+    base, digest = (identity.get("base") or {}).get("digest"), identity.get("adapter")
+    who = answerer(str(identity.get("engine", "")), engine)
+    known = bool(base and (digest or not adapted))
+    adapter = f"adapter {digest}" if adapted else None
+    return [answer_key(str(base), who, replace(r, adapter=adapter)) if known else "" for r in requests]
 
 
 class AnswerCache:

@@ -11,8 +11,9 @@ from typing import Literal
 
 from agentlora.core.errors import ConfigError, EvalError, unknown
 from agentlora.core.types import JSON
-from agentlora.eval.metrics import Difference, paired_difference, sign_flip
+from agentlora.eval.metrics import Aggregate, Difference, aggregate, paired_difference, sign_flip
 from agentlora.eval.record import Record, load_samples
+from agentlora.eval.settings import differences, other_settings
 from agentlora.eval.slicing import ranges, tools_of
 from agentlora.eval.wording import counted, sample_failed
 
@@ -45,12 +46,15 @@ class Flips:
     """How n answers, all judged on both sides, changed from A to B.
 
     `gained`: wrong in A and right in B; `lost`: the other way round. `p`: of the paired test, in which groups change
-    sides whole (see `metrics.sign_flip`).
+    sides whole (see `metrics.sign_flip`). `share_a` and `share_b`: of right answers, with their intervals (see
+    `metrics.aggregate`).
     """
 
     n: int
     right_a: int
     right_b: int
+    share_a: Aggregate
+    share_b: Aggregate
     gained: int
     lost: int
     p: float
@@ -58,7 +62,8 @@ class Flips:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """What `compare` finds. `gained` and `lost` are the examples' ids, in the order of the samples.
+    """What `compare` finds. `gained` and `lost` are the examples' ids, in the order of the samples. `notes`: in what
+    else than the answers A and B differ.
 
     `difference` is of right answers, B minus A, with the interval of a bootstrap by group. `slices` has the flips by
     what is sliced (``slice``, ``case``, ``tool``, ``length``) and value; `unjudged` counts the answers that one side at
@@ -73,6 +78,7 @@ class Diff:
     gained: tuple[str, ...]
     lost: tuple[str, ...]
     slices: Mapping[str, Mapping[str, Flips]]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> JSON:
         sides = {key: _of_side(side) for key, side in (("a", self.a), ("b", self.b))}
@@ -86,6 +92,7 @@ class Diff:
             "gained": list(self.gained),
             "lost": list(self.lost),
             "slices": slices,
+            "notes": list(self.notes),
         }
 
 
@@ -120,8 +127,8 @@ def compare(a: Side, b: Side, seed: int = 0) -> Diff:
     """Pair the answers of A and B. `seed` is of the bootstrap.
 
     Raises:
-        ConfigError: they are of different data or tasks, judged by different metrics, or one has more answers to every
-            example.
+        ConfigError: they are of different data or tasks, judged by different metrics or settings, or one has more
+            answers to every example.
     """
     _refuse_different(a, b)
     ids = list(dict.fromkeys((*a.samples, *b.samples)))
@@ -144,6 +151,7 @@ def compare(a: Side, b: Side, seed: int = 0) -> Diff:
         slices={
             by: of for by, values in _values(samples).items() if len(of := _sliced(pairs, groups, values)) > 1
         },
+        notes=tuple(differences(a.record, b.record)),
     )
 
 
@@ -170,6 +178,12 @@ def _refuse_different(a: Side, b: Side) -> None:
         raise ConfigError(
             f"{a.name!r} is judged by {a.record.headline!r} and {b.name!r} by {b.record.headline!r}. Evaluate both "
             "with the same version of the task."
+        )
+    if judged := other_settings(a.record, b.record):
+        said = "; ".join(f"{name}: {ours!r} and {theirs!r}" for name, (ours, theirs) in judged.items())
+        raise ConfigError(
+            f"what is right in {a.name!r} need not be in {b.name!r}: their evaluators have other settings ({said}). "
+            "Evaluate both with the same ones (eval.evaluators, --evaluator)."
         )
 
 
@@ -228,6 +242,10 @@ def _natural(value: str) -> list[tuple[int, str]]:
 def _flips(names: Iterable[str], pairs: Pairs, groups: Mapping[str, str]) -> Flips:
     """Of the answers with these names."""
     found = [(groups[name], *pairs[name]) for name in names]
+    share_a, share_b = (
+        aggregate([float(pair[side]) for pair in found], groups=[pair[0] for pair in found])
+        for side in (1, 2)
+    )
     gains: Counter[str] = Counter()
     for group, left, right in found:
         gains[group] += right - left
@@ -235,6 +253,8 @@ def _flips(names: Iterable[str], pairs: Pairs, groups: Mapping[str, str]) -> Fli
         n=len(found),
         right_a=sum(left for _, left, _ in found),
         right_b=sum(right for _, _, right in found),
+        share_a=share_a,
+        share_b=share_b,
         gained=sum(right and not left for _, left, right in found),
         lost=sum(left and not right for _, left, right in found),
         p=sign_flip(list(gains.values())),

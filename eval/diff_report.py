@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from agentlora.eval.diff import Diff, Flip, Flips, Side, lengths_of
 from agentlora.eval.page import document, long_table, note, origin, row, section, text, tile
+from agentlora.eval.report import cell, table
 from agentlora.eval.report_data import System, facets_of, pack
 from agentlora.eval.unseen import named
-from agentlora.eval.wording import NOTHING, counted, direction, gain, label, p_text, percent, reason
+from agentlora.eval.wording import NOTHING, counted, direction, figure_text, gain, label, p_text, reason
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 VERDICTS = {"up": ("good", "B is better"), "down": ("bad", "B is worse"), "": ("open", "Undecided")}
+FLIPS: tuple[Flip, ...] = ("lost", "gained")
 SHOWN = 10  # flips of either kind, and values of a slice, on a terminal
 HEADS = ("", "n", "A right", "B right", "gained", "lost", "test")
 HOW = (
-    "Gained: wrong in A and right in B; lost: the other way round. p says how likely flips as uneven as these are "
+    "Shares of right answers have their 95 % intervals beside them (Wilson's, of as many as groups are worth). Gained: "
+    "wrong in A and right in B; lost: the other way round. p says how likely flips as uneven as these are "
     "where neither is better (mid-p): groups, which succeed and fail together, change sides whole."
 )
 
@@ -43,7 +47,8 @@ def diff_table(diff: Diff) -> RenderableType:
         for by, found in diff.slices.items()
         if len(found) > SHOWN
     ]
-    lines = [summary(diff), *_notes(diff), *left_out, *_flipped(diff, "lost"), *_flipped(diff, "gained"), HOW]
+    flipped = chain.from_iterable(_flipped(diff, kind) for kind in FLIPS)
+    lines = [summary(diff), *_notes(diff), *left_out, *flipped, HOW]
     return Group(counts, *(Text(named(line)) for line in lines))
 
 
@@ -64,7 +69,7 @@ def diff_html(diff: Diff) -> str:
     """The page: what flipped, by slice, and the browser of samples with A beside B."""
     names = [f"{key}: {side.condition}" for key, side in (("A", diff.a), ("B", diff.b))]
     kind, verdict = VERDICTS[direction(diff.difference, lower=False)]  # it is of right answers
-    shares = f"right in A {_share(diff.total, 'a')}, in B {_share(diff.total, 'b')}"
+    shares = f"right in A {figure_text(diff.total.share_a)}, in B {figure_text(diff.total.share_b)}"
     tiles = (
         tile(diff.total.gained, ("gained", "wrong in A, right in B"), "good"),
         tile(diff.total.lost, ("lost", "right in A, wrong in B"), "bad"),
@@ -91,27 +96,43 @@ def diff_html(diff: Diff) -> str:
     return document(f"{diff.a.record.task} · A and B", [head, *sections], data, _origin(diff))
 
 
+def diff_markdown(diff: Diff) -> str:
+    """As on a terminal, with every slice whole."""
+    slices = (
+        (
+            f"## Flips by {by}",
+            table(HEADS, [(label(value), *_cells(flips)) for value, flips in found.items()]),
+        )
+        for by, found in diff.slices.items()
+    )
+    parts = [
+        f"# {cell(diff.a.record.task)}: A and B",
+        f"- A {cell(_said(diff.a))}\n- B {cell(_said(diff.b))}",
+        cell(summary(diff)),
+        "\n".join(f"- {cell(said)}" for said in _notes(diff)),
+        table(HEADS, [("all", *_cells(diff.total))]),
+        *chain.from_iterable(slices),
+        "\n".join(f"- {cell(line)}" for kind in FLIPS for line in _flipped(diff, kind)),
+        cell(HOW),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
 def _said(side: Side) -> str:
     return f"{side.name}: {side.condition}, {side.record.created_at[:16].replace('T', ' ')}"
 
 
 def _cells(flips: Flips) -> tuple[str, ...]:
-    counts = (str(flips.n), _share(flips, "a"), _share(flips, "b"), str(flips.gained), str(flips.lost))
+    shares = (figure_text(share) for share in (flips.share_a, flips.share_b))
+    counts = (str(flips.n), *shares, str(flips.gained), str(flips.lost))
     return (*counts, p_text(flips.p) if flips.gained or flips.lost else NOTHING)
-
-
-def _share(flips: Flips, side: str) -> str:
-    right = flips.right_a if side == "a" else flips.right_b
-    return percent(right / flips.n if flips.n else None)
 
 
 def _notes(diff: Diff) -> Iterator[str]:
     if diff.unjudged:
         what = counted(diff.a.record)
         yield f"{diff.unjudged} {what} are not compared: the answer of A or of B is not there or could not be judged."
-    bases = [side.record.base.get("digest") for side in (diff.a, diff.b)]
-    if bases[0] != bases[1]:
-        yield "A and B have different base models."
+    yield from diff.notes
 
 
 def _flipped(diff: Diff, kind: Flip) -> Iterator[str]:

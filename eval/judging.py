@@ -10,8 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from agentlora.core.errors import EvalError
 from agentlora.core.files import sha256_bytes, sha256_file, sha256_json
+from agentlora.core.provenance import redact
 from agentlora.core.types import JSON, Evaluator, Example, Expected, Output, Score
 from agentlora.core.xml_text import parse_xml
 from agentlora.core.xml_values import in_xml, read_value
@@ -193,13 +196,32 @@ def refuse_failed(condition: Condition, results: Sequence[Judged]) -> None:
 
 def evaluator_record(evaluator: Evaluator) -> EvaluatorRecord:
     """Its digest is that of the source beside it (of several: of each) and of ours that judges, and of its
-    ``identity``.
+    ``identity`` and settings.
     """
     kind = type(evaluator)
-    modules = {type(member).__module__ for member in getattr(evaluator, "members", (evaluator,))}
-    sources = {name: sha256_file(path) for name, path in _sources(*sorted(modules), __name__)}
-    facts = {"identity": str(getattr(evaluator, "identity", "")), "sources": sources}
-    return EvaluatorRecord(name=f"{kind.__module__}:{kind.__qualname__}", digest=sha256_json(facts))
+    members = getattr(evaluator, "members", (evaluator,))
+    modules = {type(member).__module__ for member in members}
+    facts = {
+        "identity": str(getattr(evaluator, "identity", "")),
+        "settings": [_settings(member) for member in members],
+        "sources": {name: sha256_file(path) for name, path in _sources(*sorted(modules), __name__)},
+    }
+    return EvaluatorRecord(
+        name=f"{kind.__module__}:{kind.__qualname__}",
+        digest=sha256_json(facts),
+        settings=redact(_settings(members[0])),
+    )
+
+
+def _settings(evaluator: Evaluator) -> JSON:
+    """What it was configured with, or what it has without: the ``Params`` that it keeps, whatever it calls them."""
+    kind = getattr(evaluator, "Params", None)
+    if not isinstance(kind, type):
+        return {}
+    known = dict(itertools.chain.from_iterable(vars(of).items() for of in reversed(type(evaluator).__mro__)))
+    known |= getattr(evaluator, "__dict__", {})
+    found = next((value for value in known.values() if isinstance(value, kind)), None)
+    return found.model_dump(mode="json", by_alias=True) if isinstance(found, BaseModel) else {}
 
 
 def _sources(*modules: str) -> Iterator[tuple[str, Path]]:

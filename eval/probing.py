@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from agentlora.core.errors import EvalError, boundary
 from agentlora.core.types import JSON, ChoiceOutput, ChoiceRequest, Engine, Output, ScoresChoices
-from agentlora.eval.cache import AnswerCache, answer_key, answerer
+from agentlora.eval.cache import AnswerCache, answer_keys
 from agentlora.eval.metrics import aggregate, paired_difference
 from agentlora.eval.probes import ANYTHING_ELSE, AREAS, Probe, all_probes, digest, take
 from agentlora.eval.record import DifferenceRecord, Figure, ProbeFigures, ProbesRecord
@@ -53,7 +53,8 @@ def ask_probes(
     Args:
         adapter: its name in `engine`.
         count: of the probes, evenly from their areas.
-        cache, identity, on_progress, seed: as for `agentlora.eval.runner.evaluate`.
+        cache: where the figures of both are looked up, and kept as they come: what is ended goes on.
+        identity, on_progress, seed: as for `agentlora.eval.runner.evaluate`.
 
     Raises:
         EvalError: the engine breaks off, or answers something else than it was asked. An engine that cannot score
@@ -68,9 +69,10 @@ def ask_probes(
         return ProbesRecord(
             **about, unscored=f"the engine {name!r} does not say how likely a given answer is"
         ), []
-    keys = _cache_keys(probes, identity, engine, cache)
+    plain = [_request(p, None) for p in probes]
+    keys, own = (answer_keys(plain, identity, engine, adapted=adapted) for adapted in (False, True))
     base = _scored(engine, probes, None, keys, cache, on_progress)
-    adapted = _scored(engine, probes, adapter, [], None, on_progress)
+    adapted = _scored(engine, probes, adapter, own, cache, on_progress)
     samples = [_sample(*row) for row in zip(probes, base, adapted, strict=True)]
     for who, outputs in (("base", base), ("adapter", adapted)):
         errors = [o.error for o in outputs if o.error is not None]
@@ -104,10 +106,10 @@ def _scored(
     on_progress: OnProgress | None,
 ) -> list[ChoiceOutput]:
     requests = [_request(p, adapter) for p in probes]
-    known = cache.get(keys) if cache and keys else {}
-    found = {r.id: _kept(r, known[key]) for r, key in zip(requests, keys, strict=False) if key in known}
+    known = cache.get(filter(None, keys)) if cache else {}
+    by_id = dict(zip((r.id for r in requests), keys, strict=True))
+    found = {r.id: _kept(r, known[by_id[r.id]]) for r in requests if by_id[r.id] in known}
     missing = [r for r in requests if r.id not in found]
-    by_id = dict(zip((r.id for r in requests), keys, strict=False))
     for start in range(0, len(missing), CHUNK):
         part = missing[start : start + CHUNK]
         with boundary(EvalError, "scoring probes"):
@@ -115,8 +117,9 @@ def _scored(
         _check(part, outputs)
         outputs = [_clean(o) for o in outputs]
         found |= {o.id: o for o in outputs}
-        if cache and keys:
-            cache.put({by_id[o.id]: Output("", json.dumps(o.log_probs)) for o in outputs if o.error is None})
+        if cache:
+            said = ((by_id[o.id], Output("", json.dumps(o.log_probs))) for o in outputs if o.error is None)
+            cache.put({key: output for key, output in said if key})
         if on_progress:
             on_progress(f"probes {'adapter' if adapter else 'base'}", len(found), len(requests))
     return [_of_all(p, found[p.id]) for p in probes]
@@ -162,17 +165,6 @@ def _of_all(probe: Probe, output: ChoiceOutput) -> ChoiceOutput:
 
 def _kept(request: ChoiceRequest, output: Output) -> ChoiceOutput:
     return ChoiceOutput(request.id, tuple(json.loads(output.text)))
-
-
-def _cache_keys(
-    probes: Sequence[Probe], identity: Mapping[str, Any], engine: Engine, cache: AnswerCache | None
-) -> list[str]:
-    """One a probe, for the base's figures; none where these are not to be kept."""
-    base = (identity.get("base") or {}).get("digest")
-    if cache is None or not base:
-        return []
-    who = answerer(str(identity.get("engine", "")), engine)
-    return [answer_key(base, who, _request(p, None)) for p in probes]
 
 
 def _figures(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
+from agentlora.core.decoding import NEUTRAL
 from agentlora.core.errors import EvalError
 from agentlora.core.files import sha256_json, write_json
 from agentlora.core.types import JSON
@@ -60,6 +61,17 @@ Data = Annotated[
         left_out={"type": ["integer", "null"]},
     ),
 ]
+Fixed = Annotated[
+    dict[str, Any],
+    _facts(
+        **{name: {"type": "number"} for name in NEUTRAL},
+        eos_token_id={
+            "type": ["integer", "array"],
+            "items": {"type": "integer"},
+            "description": "As the model's generation config has it: these end an answer.",
+        },
+    ),
+]
 Provenance = Annotated[
     dict[str, Any],
     _facts(
@@ -99,20 +111,25 @@ class Statuses(_Strict):
 
 class Decoding(_Strict):
     """How answers were written: at `temperature` (0: greedy), so many (`seeds`) to every example, which figures and
-    differences count then. `max_calls` is the room of an answer that is an array of calls.
+    differences count then. `max_calls` is the room of an answer that is an array of calls. `fixed`: what else the
+    engine says of it, which is the same whatever the model's own generation config says; empty where it says nothing.
     """
 
     temperature: float
     seeds: int = 1
     max_tokens: int
     max_calls: int
+    fixed: Fixed = Field(default_factory=dict, exclude_if=_is_empty)
 
 
 class EvaluatorRecord(_Strict):
-    """Who judged: its class, and the sha256 (hex) of the source that it judges with."""
+    """Who judged: its class, and the sha256 (hex) of the source that it judges with and of all settings. `settings`:
+    those of the one that decides, empty where it has none; the others' are in `provenance`.
+    """
 
     name: str
     digest: str
+    settings: dict[str, Any] | None = Field(None, exclude_if=_is_none)
 
 
 class Figure(_Measured):

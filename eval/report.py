@@ -97,14 +97,14 @@ def markdown(record: Record) -> str:
         "as one."
     )
     rows = [_row(record, metric) for metric in record.metrics]
-    parts = [f"# Evaluation: {_cell(record.task)}", _cell(summary(record)), intro]
-    parts.append(_table(["", "scored", *names], rows))
+    parts = [f"# Evaluation: {cell(record.task)}", cell(summary(record)), intro]
+    parts.append(table(["", "scored", *names], rows))
     for tag in sorted({tag for c in record.conditions for tag in c.slices}):
         values = sorted({value for c in record.conditions for value in c.slices.get(tag, {})})
         if values:
             rows = [_slice_row(record, tag, value) for value in values]
             against = [f"{d.system} − {d.baseline}" for d in record.slice_gains(tag, values[0])]
-            parts += [f"## Right answers by {_cell(tag)}", _table(["", "n", *names, *against], rows)]
+            parts += [f"## Right answers by {cell(tag)}", table(["", "n", *names, *against], rows)]
     if record.differences:
         compared: list[list[object]] = [
             [
@@ -119,18 +119,18 @@ def markdown(record: Record) -> str:
         ]
         parts += [
             "## Paired differences",
-            _table(["", "metric", "difference", "n", "groups", "test"], compared),
+            table(["", "metric", "difference", "n", "groups", "test"], compared),
         ]
-    parts += compliance_report.markdown(record, _table)
+    parts += compliance_report.markdown(record, table)
     parts += _probes(record)
     for suite in record.suites:
-        parts += [f"## {_cell(suite.name)}", _cell(suite_title(suite))]
-        parts.append(_table(suite_header(suite), suite_rows(suite)))
-    parts += filter(None, ["\n".join(f"- {_cell(note)}" for note in _notes(record))])
+        parts += [f"## {cell(suite.name)}", cell(suite_title(suite))]
+        parts.append(table(suite_header(suite), suite_rows(suite)))
+    parts += filter(None, ["\n".join(f"- {cell(note)}" for note in _notes(record))])
     base, digest = record.base.get("name", NOTHING), str(record.base.get("digest", NOTHING))[:12]
     parts.append(
         f"Base {_code(base)} {_code(digest)}, adapter {_code((record.adapter or NOTHING)[:19])}, engine "
-        f"{_code(record.engine)}, {_cell(record.created_at)}, record {_code(record.digest[:12])}."
+        f"{_code(record.engine)}, {cell(record.created_at)}, record {_code(record.digest[:12])}."
     )
     return "\n\n".join(parts) + "\n"
 
@@ -139,7 +139,7 @@ def _probes(record: Record) -> Iterator[str]:
     if record.probes is None:
         return
     yield "## General-ability probes"
-    yield _cell(probes_text(record))
+    yield cell(probes_text(record))
     if record.probes.areas:
         rows: list[list[object]] = [
             [
@@ -151,7 +151,7 @@ def _probes(record: Record) -> Iterator[str]:
             ]
             for area, found in record.probes.areas.items()
         ]
-        yield _table(["", "n", "base", "adapter", "adapter − base"], rows)
+        yield table(["", "n", "base", "adapter", "adapter − base"], rows)
 
 
 def _row(record: Record, metric: str) -> list[object]:
@@ -169,9 +169,9 @@ def _notes(record: Record) -> list[str]:
     return ([LEGEND] if record.lower_is_better else []) + [note.said for note in notes(record)]
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines: list[Sequence[object]] = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join("| " + " | ".join(_cell(str(c)) for c in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(cell(str(c)) for c in line) + " |" for line in lines)
 
 
 def _code(text: object) -> str:
@@ -181,7 +181,7 @@ def _code(text: object) -> str:
     return f"{mark} {said} {mark}" if "`" in said else f"`{said}`"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Text that cannot break out of a table or become markup; what cannot be seen is named."""
     text = named(text)
     for mark in ("\\", "|", "<", "`", "*", "_", "["):

@@ -118,7 +118,13 @@ def evaluate(
             for e in ordered
         )
         questions[c.name] = asking.questions(zip(ordered, requests, strict=True), c, identity, engine, cache)
-    decoding = Decoding(temperature=temperature, seeds=seeds, max_tokens=max_tokens, max_calls=room)
+    decoding = Decoding(
+        temperature=temperature,
+        seeds=seeds,
+        max_tokens=max_tokens,
+        max_calls=room,
+        fixed=getattr(engine, "decoding", None) or {},
+    )
     who = _who(engine, evaluator, identity)
     facts = {
         **who,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from agentlora.core.decoding import NEUTRAL, neutral
 from agentlora.core.errors import ConfigError, RuntimeFault, unknown
 from agentlora.core.grammar import calls_tag
 from agentlora.core.messages import api_messages
@@ -73,7 +74,10 @@ class VllmEngineFactory:
         connections = max(64, options.concurrency)
         if options.url:
             engine = VllmEngine(
-                VllmClient(options.url, options.timeout_s, connections), None, options.concurrency
+                VllmClient(options.url, options.timeout_s, connections),
+                None,
+                options.concurrency,
+                decoding=neutral(spec.model_dir),
             )
             if engine.root and engine.root.is_dir() and not engine.root.samefile(spec.model_dir):
                 engine.__exit__()
@@ -84,20 +88,27 @@ class VllmEngineFactory:
             return engine
         server = VllmServer(settings, options.log).start()
         client = VllmClient(server.url, options.timeout_s, connections)
-        return VllmEngine(client, server, options.concurrency, computes_with(settings))
+        how = computes_with(settings)
+        return VllmEngine(client, server, options.concurrency, how, decoding=neutral(spec.model_dir))
 
 
 class VllmEngine:
     """Generates through ``/v1/chat/completions``; a server that the engine started ends with it.
 
     Attributes:
-        root: where the server found its model. identity: what else than the model decides its answers.
+        root: where the server found its model. identity: what else than the model decides its answers. decoding: how
+            they are written (`agentlora.core.decoding`).
     """
 
     capabilities = Capabilities(adapters=True, json_schema=True, choices=True)
 
     def __init__(
-        self, client: VllmClient, server: VllmServer | None, concurrency: int = 16, how: str = ""
+        self,
+        client: VllmClient,
+        server: VllmServer | None,
+        concurrency: int = 16,
+        how: str = "",
+        decoding: JSON | None = None,
     ) -> None:
         """`how`: number format and device of the server, where they are known; its address stands for them else, for a
         server cannot be asked.
@@ -105,6 +116,7 @@ class VllmEngine:
         self.client = client
         self.server = server
         self.url = client.url
+        self.decoding = decoding or dict(NEUTRAL)
         self._concurrency = concurrency
         try:
             base = client.base_model()
@@ -178,13 +190,15 @@ def chat_body(request: GenerateRequest, base: str) -> JSON:
 
     ``tool_choice: none`` turns the parser off but leaves the tools in the prompt (as long as the server runs
     without --exclude-tools-when-tool-choice-none). Special tokens are kept because some models' tool-call
-    marks are such; vLLM cuts the end-of-turn token off in any case.
+    marks are such; vLLM cuts the end-of-turn token off in any case. What decides the decoding is said, for vLLM
+    takes from the model's generation config what a request leaves out.
     """
     body: JSON = {
         "model": request.adapter or base,
         "messages": api_messages(request.messages),
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
+        **NEUTRAL,
         "skip_special_tokens": False,
     }
     if request.temperature and request.seed is not None:

@@ -22,9 +22,19 @@ if TYPE_CHECKING:
 @click.option("--of-a", metavar="CONDITION", help="Whose answers of A: default, the adapter's.")
 @click.option("--of-b", metavar="CONDITION", help="Whose answers of B: default, the adapter's.")
 @click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write the page here.")
+@click.option(
+    "--markdown", type=click.Path(dir_okay=False, path_type=Path), help="Write it as Markdown, for CI."
+)
 @show_json
 def diff(
-    a: str, b: str, split: str, of_a: str | None, of_b: str | None, page: Path | None, as_json: bool
+    a: str,
+    b: str,
+    split: str,
+    of_a: str | None,
+    of_b: str | None,
+    page: Path | None,
+    markdown: Path | None,
+    as_json: bool,
 ) -> None:
     """Show which samples flipped from evaluation A to evaluation B.
 
@@ -35,13 +45,18 @@ def diff(
 
     from agentlora.core.files import write_atomic
     from agentlora.eval.diff import compare
-    from agentlora.eval.diff_report import diff_html, diff_table
+    from agentlora.eval.diff_report import diff_html, diff_markdown, diff_table
 
-    if page is not None and not page.absolute().parent.is_dir():
-        raise click.UsageError(f"--html: {str(page.parent)!r} is no directory. Make it, or name another.")
+    for option, file in (("--html", page), ("--markdown", markdown)):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise click.UsageError(
+                f"{option}: {str(file.parent)!r} is no directory. Make it, or name another."
+            )
     found = compare(_side(a, split, of_a), _side(b, split, of_b))
     if page is not None:
         write_atomic(page, diff_html(found))
+    if markdown is not None:
+        write_atomic(markdown, diff_markdown(found))
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))
         return

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentlora.core.decoding import neutral
 from agentlora.core.errors import ConfigError, EvalError, PluginError, boundary, needs_extra, unknown
 from agentlora.core.files import read_json
 from agentlora.core.libraries import prepare_libraries, stop_ids
@@ -27,6 +28,7 @@ from agentlora.core.types import (
 )
 from agentlora.eval.engines import choices, grammars
 from agentlora.eval.engines.batching import halved, ready
+from agentlora.eval.engines.decoding import generation_config, neutralised
 from agentlora.eval.engines.likeliest import Likeliest
 from agentlora.eval.engines.options import check_options
 from agentlora.eval.engines.prompts import Prompt, batches
@@ -79,11 +81,13 @@ class TransformersEngine:
 
     Attributes:
         identity: what else than the model decides its answers: number format, device and libraries.
+        decoding: how they are written (`agentlora.core.decoding`).
     """
 
     def __init__(self, model: Any, tokenizer: Any, spec: EngineSpec) -> None:
         self.capabilities = Capabilities(adapters=True, json_schema=grammars.available(), choices=True)
-        self._model, self._tokenizer, self._spec = model, tokenizer, spec
+        self._model, self._tokenizer, self._spec = neutralised(model), tokenizer, spec
+        self.decoding = neutral(spec.model_dir)
         libraries = " ".join(f"{name} {package_version(name)}" for name in ("torch", "transformers"))
         libraries += f" xgrammar {package_version('xgrammar')}" if grammars.available() else ""
         self.identity = f"{model.dtype} {_device_name(model.device)} {libraries}"
@@ -157,7 +161,7 @@ class TransformersEngine:
             raise PluginError(f"method {name!r} exported {str(directory)!r} and has no `load` for it.")
         with boundary(PluginError, f"method {name!r}, loading {str(directory)!r}"):
             model = method.load(self._spec.model_dir, directory, dtype=self._model.dtype)
-        return model.to(self._model.device).eval()
+        return neutralised(model).to(self._model.device).eval()
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
         """Answer in order; a request that does not fit or fails is an Output with `error`."""
@@ -334,20 +338,13 @@ class TransformersEngine:
     def _new_ids(self, batch: Sequence[Prompt], watching: Sequence[Likeliest] = ()) -> list[list[int]]:
         """What is generated for each prompt, with what stands behind its end of turn."""
         import torch
-        from transformers import GenerationConfig, LogitsProcessorList
+        from transformers import LogitsProcessorList
 
         request = batch[0].request
         width = max(len(p.ids) for p in batch)
         pad = self._stops[0]
         rows = [[pad] * (width - len(p.ids)) + p.ids for p in batch]
         mask = [[0] * (width - len(p.ids)) + [1] * len(p.ids) for p in batch]
-        config = GenerationConfig(
-            max_new_tokens=max(p.request.max_tokens for p in batch),
-            do_sample=request.temperature > 0,
-            temperature=request.temperature or None,
-            eos_token_id=self._stops,
-            pad_token_id=pad,
-        )
         if request.temperature and request.seed is not None:
             torch.manual_seed(request.seed)  # the batch is the same one for the same requests
         model = self._models.get(request.adapter or "", self._model)
@@ -356,7 +353,7 @@ class TransformersEngine:
             generated = model.generate(
                 input_ids=torch.tensor(rows, device=device),  # [batch, width]
                 attention_mask=torch.tensor(mask, device=device),
-                generation_config=config,
+                generation_config=generation_config([p.request for p in batch], self._stops),
                 logits_processor=LogitsProcessorList(
                     [*(grammars.held([p.grammar for p in batch]) or ()), *watching]
                 ),

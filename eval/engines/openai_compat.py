@@ -179,6 +179,8 @@ def _body(request: GenerateRequest, model: str) -> JSON:
         "max_tokens": request.max_tokens,
         "temperature": request.temperature,
     }
+    if request.temperature:
+        body["top_p"] = 1.0  # a server may have another of its own; where nothing is drawn, some refuse it
     if request.temperature and request.seed is not None:
         body["seed"] = request.seed
     if request.tools:

@@ -51,11 +51,12 @@ class SchemaValidity:
     metrics: Sequence[str] = ("parsed", "valid")
     headline = "valid"
     Params = SchemaParams
+    how = SchemaParams()
     schema: JSON | None = None
 
     def configured(self, params: SchemaParams) -> SchemaValidity:
         found = copy(self)
-        found.schema = params.held
+        found.how, found.schema = params, params.held
         return found
 
     def score(self, example: Example, output: Output) -> Score:

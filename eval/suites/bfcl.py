@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from agentlora.core.suite_types import SuiteRequest, SuiteResult, SuiteSample
 from agentlora.core.types import Example, GenerateRequest, Output
+from agentlora.eval.asking import answers, question
 from agentlora.eval.bfcl.data import SEEN, VERSION, example_of, folder, for_models
 from agentlora.eval.bfcl.evaluator import BfclEvaluator
+from agentlora.eval.cache import answer_keys
 
-CHUNK = 64  # requests given to the engine at once
+CHUNK = 64  # requests given at once to an engine that does not stream; so many answers are kept together
 
 
 class BfclSuite:
@@ -49,10 +51,14 @@ def _answer(request: SuiteRequest, adapter: str | None, examples: Sequence[Examp
     asked = [
         GenerateRequest(e.id, e.messages, e.tools, adapter, max_tokens=request.max_tokens) for e in examples
     ]
-    outputs: list[Output] = []
-    for start in range(0, len(asked), CHUNK):
-        outputs += request.engine.generate(asked[start : start + CHUNK])
-    return [_judged(example, output) for example, output in zip(examples, outputs, strict=True)]
+    keys = answer_keys(asked, request.identity, request.engine, adapted=adapter is not None)
+    questions = [question(*each) for each in zip(examples, asked, keys, strict=True)]
+    found = {
+        answer.output.id: answer.output
+        for piece in answers(request.engine, questions, request.cache, CHUNK, cache_at_end=False)
+        for answer in piece
+    }
+    return [_judged(example, found[example.id]) for example in examples]
 
 
 def _judged(example: Example, output: Output) -> SuiteSample:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from eval_examples import make_examples
-from eval_runs import Counting, perfect, run
+from eval_runs import IDENTITY, Counting, perfect, run
 from report_pages import data_in
 
 from agentlora.core.cli.eval import eval as command
@@ -19,7 +20,13 @@ from agentlora.eval.asking import drawn
 from agentlora.eval.conditions import default_conditions
 from agentlora.eval.diff import _natural, compare, load_side
 from agentlora.eval.diff_report import diff_html, summary
+from agentlora.eval.engines.echo import EchoEngine
 from agentlora.eval.record import Record, save_samples
+from agentlora.eval.scorers import ToolCallEvaluator
+from agentlora.eval.scorers.equality import Comparing
+from agentlora.eval.scorers.resources import Cost, Prices
+from agentlora.eval.scorers.several import Several
+from agentlora.eval.wording import figure_text
 
 
 def evaluated(
@@ -156,6 +163,97 @@ def test_the_command_shows_prints_and_writes(two: tuple[Path, Path], tmp_path: P
     assert "Flips by case" in page.read_text(encoding="utf-8")
     assert "<td>p = 0.250</td>" in page.read_text(encoding="utf-8")
     assert "p = 0.312." in page.read_text(encoding="utf-8")
+
+
+def everywhere(a: Path, b: Path) -> list[str]:
+    """What terminal, page, Markdown and JSON say, each in one line."""
+    page, text = a.parent / "diff.html", a.parent / "diff.md"
+    files = ["--html", str(page), "--markdown", str(text)]
+    said = [
+        CliRunner().invoke(command, ["diff", str(a), str(b), *more], catch_exceptions=False).output
+        for more in (files, ["--json"])
+    ]
+    said += [unescape(page.read_text(encoding="utf-8")), text.read_text(encoding="utf-8").replace("\\", "")]
+    return [" ".join(each.split()) for each in said]
+
+
+def test_every_share_has_its_interval_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    a = evaluated(tmp_path / "a", {"g0-one", "g0-two", "g1-one", "g2-two"})
+    b = evaluated(tmp_path / "b", {"g4-none"})
+    diff = compare(load_side(a, "a"), load_side(b, "b"))
+    for side, share in ((diff.a, diff.total.share_a), (diff.b, diff.total.share_b)):
+        figure = side.record.condition("adapter").metrics["right_answer"]  # as the evaluation itself has it
+        assert (share.mean, share.low, share.high) == (figure.mean, figure.low, figure.high)
+        assert share.low is not None
+        assert share.low < share.mean < share.high  # type: ignore[operator]
+    calls = diff.slices["case"]["call"]
+    assert (calls.share_a.mean, calls.share_b.mean) == (4 / 6, 1.0)
+    for said in (text for text in everywhere(a, b) if not text.startswith("{")):
+        for share in (diff.total.share_a, diff.total.share_b, calls.share_a, calls.share_b):
+            assert figure_text(share) in said
+            assert "–" in figure_text(share)
+
+
+def test_what_was_judged_by_other_settings_is_not_compared(tmp_path: Path) -> None:
+    plain = evaluated(tmp_path / "plain", set())
+    near = ToolCallEvaluator().configured(Comparing(number_tolerance=0.1))
+    tolerant = evaluated(tmp_path / "tolerant", set(), evaluator=near)
+    with pytest.raises(
+        ConfigError, match=r"other settings \(number_tolerance: 0\.0 and 0\.1\)\. .*--evaluator"
+    ):
+        compare(load_side(plain, "a"), load_side(tolerant, "b"))
+    same = evaluated(tmp_path / "same", set(), evaluator=ToolCallEvaluator().configured(Comparing()))
+    beside = Several(ToolCallEvaluator(), {"cost": Cost().configured(Prices(price_in=1))}, "cost")
+    for other in (same, evaluated(tmp_path / "beside", set(), evaluator=beside)):
+        assert compare(load_side(plain, "a"), load_side(other, "b")).notes == ()
+    both = evaluated(tmp_path / "both", set(), evaluator=Several(near, {"cost": Cost()}, "cost"))
+    assert compare(load_side(tolerant, "a"), load_side(both, "b")).notes == ()
+
+
+def test_records_of_before_say_their_settings_where_the_run_was_told_them(tmp_path: Path) -> None:
+    a, b = evaluated(tmp_path / "a", set()), evaluated(tmp_path / "b", set())
+    for place, tolerance, price in ((a, 0.0, 1), (b, 0.1, 2)):
+        record = Record.load(place / "record.json")
+        assert record.evaluator is not None
+        told = [
+            {"name": "cost", "label": None, "params": {"price_in": price}},
+            {"name": "tool-calls", "label": None, "params": {"number_tolerance": tolerance}},
+        ]
+        update = {
+            "evaluator": record.evaluator.model_copy(update={"settings": None}),
+            "provenance": {"evaluators": told},
+            "metrics": (*record.metrics, "cost.per_1000"),
+        }
+        record.model_copy(update=update).save(place / "record.json")
+    with pytest.raises(ConfigError, match=r"other settings \(number_tolerance: 0\.0 and 0\.1\)"):
+        compare(load_side(a, "a"), load_side(b, "b"))
+
+
+def test_answers_that_were_written_in_another_way_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    plain = evaluated(tmp_path / "plain", set())
+    assert compare(load_side(plain, "a"), load_side(plain, "b", "base")).notes == ()
+    longer = evaluated(tmp_path / "longer", set(), max_tokens=9, temperature=0.5)
+    for said in everywhere(plain, longer):
+        assert "decoded in different ways" in said
+        assert "max_tokens 64 in A and 9 in B; temperature 0.0 in A and 0.5 in B." in said
+    other = evaluated(tmp_path / "other", set(), identity=IDENTITY | {"engine": "vllm"})
+    for said in everywhere(plain, other):
+        assert "answered by the engine 'echo' and B by 'vllm'" in said
+    for name, version, top_p in (("one", "0.1", 1.0), ("two", "0.2", 0.9), ("old", "", None)):
+        monkeypatch.setattr(EchoEngine, "identity", version, raising=False)
+        monkeypatch.setattr(EchoEngine, "decoding", {"top_p": top_p} if top_p else {}, raising=False)
+        evaluated(tmp_path / name, set())
+    for said in everywhere(tmp_path / "one", tmp_path / "two"):
+        assert "The engine 'echo' was not the same" in said
+        assert "0.1 in A and 0.2 in B" in said
+        assert "top_p 1.0 in A and 0.9 in B" in said
+    assert (
+        compare(load_side(tmp_path / "one", "a"), load_side(tmp_path / "old", "b")).notes == ()
+    )  # not known
 
 
 def test_several_answers_to_an_example_are_compared_one_by_one(tmp_path: Path) -> None:

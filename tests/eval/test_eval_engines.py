@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,10 +14,12 @@ from typing import Any
 import pytest
 from eval_examples import SET_LIGHT, TOOLS, example, light, make_examples
 
+from agentlora.core.decoding import NEUTRAL
 from agentlora.core.errors import ConfigError, EvalError
 from agentlora.core.manager import load_plugins
 from agentlora.core.schema import is_valid
 from agentlora.core.types import EngineSpec, GenerateRequest, Output
+from agentlora.eval.cache import answerer
 from agentlora.eval.calls import parse_answer
 from agentlora.eval.conditions import Condition, default_conditions, to_request
 from agentlora.eval.engines import grammars
@@ -340,6 +343,89 @@ def test_another_number_format_is_another_answerer(engine: TransformersEngine, t
         assert part in engine.identity
 
 
+ODD_DECODING = {
+    "repetition_penalty": 50.0,
+    "no_repeat_ngram_size": 1,
+    "top_k": 1,
+    "top_p": 0.01,
+    "min_p": 0.99,
+    "do_sample": True,
+    "temperature": 0.1,
+    "max_new_tokens": 2,
+    "min_new_tokens": 7,
+}
+
+
+@pytest.fixture(scope="module")
+def odd_dir(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a generation config that changes every answer: also by what cannot be said otherwise than
+    by leaving it out.
+    """
+    directory = tmp_path_factory.mktemp("odd") / "model"
+    shutil.copytree(tiny_model_dir, directory)
+    file = directory / "generation_config.json"
+    config = json.loads(file.read_text()) | ODD_DECODING
+    with TransformersFactory().open(spec_of(tiny_model_dir, device="cpu")) as plain:
+        (output,) = plain.trace([say("a", "Hi")])
+    config |= {"suppress_tokens": list(output.ids[:3]), "forced_bos_token_id": 5, "forced_eos_token_id": 6}
+    file.write_text(json.dumps(config))
+    return directory
+
+
+def test_a_models_own_decoding_is_left_out(
+    engine: TransformersEngine, odd_dir: Path, adapter_dirs: list[Path]
+) -> None:
+    requests = [
+        say(f"{name}/{i}", text, adapter=name) for i, text in enumerate(SAID) for name in (None, "skill@0.0")
+    ]
+    with TransformersFactory().open(spec_of(odd_dir, device="cpu", batch_size=3)) as opened:
+        opened.add_adapter("skill@0.0", adapter_dirs[0])
+        assert opened.generate(requests) == engine.generate(requests)
+        assert opened.trace(requests[:1]) == engine.trace(requests[:1])
+        with opened.in_process("skill@0.0") as (model, _):  # as suites take it
+            assert model.generation_config.repetition_penalty is None
+            assert model.generation_config.eos_token_id is not None
+
+
+def test_an_answer_is_drawn_from_all_tokens(engine: TransformersEngine, odd_dir: Path) -> None:
+    """Not from the 50 likeliest, as transformers has it, nor from the one that the model's config asks for."""
+    requests = [say("a", "Hi", temperature=1.0, seed=seed, max_tokens=12) for seed in range(4)]
+    with TransformersFactory().open(spec_of(odd_dir, device="cpu", batch_size=1)) as opened:
+        found = [opened.generate([request])[0].text for request in requests]
+    assert found == [engine.generate([request])[0].text for request in requests]
+    assert len(set(found)) > 1
+    hot = [say(str(n), "Hi", temperature=50.0, seed=n, max_tokens=1) for n in range(120)]
+    assert (
+        len({trace.ids for trace in engine.trace(hot)}) > 60
+    )  # at this heat all tokens are nearly as likely
+
+
+def test_where_an_answer_ends_is_the_models_own_and_known_to_cache_and_record(
+    engine: TransformersEngine, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(tiny_model_dir, directory)
+    (trace,) = engine.trace([say("a", "Hi")])
+    file = directory / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token_id": trace.ids[2]}))
+    with TransformersFactory().open(spec_of(directory, device="cpu")) as opened:
+        (output,) = opened.generate([say("a", "Hi")])
+        record, _ = evaluate(
+            engine=opened,
+            evaluator=ToolCallEvaluator(),
+            task_name="tool-calling",
+            examples=make_examples(1),
+            conditions=(Condition("base"),),
+            max_tokens=2,
+            identity={"engine": "transformers"},
+        )
+        assert answerer("transformers", opened) != answerer("transformers", engine)
+    assert (output.finish_reason, output.output_tokens) == ("stop", trace.ids.index(trace.ids[2]) + 1)
+    assert record.decoding is not None
+    assert record.decoding.fixed == {**NEUTRAL, "eos_token_id": trace.ids[2]}
+    assert record.to_dict()["decoding"]["fixed"]["top_p"] == 1.0
+
+
 # --- openai -------------------------------------------------------------------------------------
 
 
@@ -411,6 +497,17 @@ def test_tool_calls_come_back_as_hermes_text(endpoint: Endpoint, monkeypatch: py
     assert body["tools"] == list(TOOLS)
     assert (body["model"], body["max_tokens"], body["temperature"]) == ("m", 9, 0.0)
     assert "response_format" not in body
+
+
+def test_an_endpoint_is_told_to_draw_from_all_tokens_where_any_are_drawn(endpoint: Endpoint) -> None:
+    """And nothing that the API does not know, or that models refuse which take no sampling."""
+    endpoint.replies += [(200, {}, completion({"content": "yes"}))] * 2
+    with connect(endpoint) as engine:
+        engine.generate([say("a", "Hi")])
+        engine.generate([say("a", "Hi", temperature=0.5)])
+    greedy, drawn = (body for _, _, body in endpoint.seen)
+    assert drawn == greedy | {"temperature": 0.5, "top_p": 1.0}
+    assert set(greedy) == {"model", "messages", "max_tokens", "temperature"}
 
 
 def test_a_schema_is_sent_as_response_format(endpoint: Endpoint) -> None:

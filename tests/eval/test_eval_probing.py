@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -169,18 +170,45 @@ def test_none_is_asked_where_none_is_wanted(tmp_path: Path) -> None:
     assert engine.asked == []
 
 
-def test_the_bases_figures_are_kept_and_the_adapters_are_not(tmp_path: Path) -> None:
+def test_figures_are_kept_by_base_adapter_and_engine(tmp_path: Path) -> None:
     first, second = Knowing(), Knowing()
     cache = AnswerCache(tmp_path)
     before, told = ask(first, tmp_path, cache=cache)
     after, again = ask(second, tmp_path, cache=cache)
     assert before == after
-    assert told == [{**s, "base": {**s["base"], "log_probs": tuple(s["base"]["log_probs"])}} for s in again]
-    assert len(first.asked) == 2 * len(second.asked) == 180
-    assert {r.adapter for r in second.asked} == {"skill"}
-    third = Knowing()
-    ask_probes(third, "skill", 90, identity=IDENTITY | {"engine": "other"}, cache=cache)
-    assert len(third.asked) == 180
+    assert told == again
+    assert (len(first.asked), len(second.asked)) == (180, 0)
+    for other, asked in (
+        ({"engine": "other"}, {None: 90, "skill": 90}),
+        ({"base": {"digest": "c" * 64}}, {None: 90, "skill": 90}),
+        ({"adapter": "sha256:" + "e" * 64}, {"skill": 90}),
+        ({"adapter": None}, {"skill": 90}),  # who is not named is asked, and not kept
+        ({"adapter": None}, {"skill": 90}),
+        ({"base": {}}, {None: 90, "skill": 90}),
+        ({"base": {}}, {None: 90, "skill": 90}),
+    ):
+        engine = Knowing()
+        ask_probes(engine, "skill", 90, identity=IDENTITY | other, cache=cache)
+        assert Counter(r.adapter for r in engine.asked) == asked
+    drawing = Knowing()
+    drawing.decoding = {"top_p": 0.5}  # type: ignore[attr-defined]
+    ask(drawing, tmp_path, cache=cache)
+    assert len(drawing.asked) == 180
+
+
+def test_what_is_ended_among_the_adapters_probes_asks_only_the_rest(tmp_path: Path) -> None:
+    def end(condition: str, done: int, total: int) -> None:
+        if condition == "probes adapter":
+            raise KeyboardInterrupt
+
+    cache = AnswerCache(tmp_path)
+    lost = [p.id for p in take(90)][::7]
+    whole = ask(Knowing(lost), tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        ask(Knowing(lost), tmp_path, cache=cache, on_progress=end)
+    second = Knowing(lost)
+    assert ask(second, tmp_path, cache=cache) == whole
+    assert [(r.id, r.adapter) for r in second.asked] == [(p.id, "skill") for p in take(90)[64:]]
 
 
 def test_an_engine_that_answers_something_else_is_at_fault(tmp_path: Path) -> None:

@@ -22,6 +22,10 @@ from agentlora.eval.record import Record, load_samples, save_samples
 from agentlora.eval.report import html, markdown
 from agentlora.eval.schemas import SCHEMAS
 from agentlora.eval.scorers import ToolCallEvaluator
+from agentlora.eval.scorers.equality import Comparing
+from agentlora.eval.scorers.resources import Cost, Prices
+from agentlora.eval.scorers.schemas import SchemaParams, SchemaValidity
+from agentlora.eval.scorers.several import Several
 
 ROOT = Path(__file__).parents[2]
 XML = {
@@ -112,6 +116,25 @@ def test_a_record_says_what_was_asked_and_who_answered(tmp_path: Path) -> None:
     del raw["decoding"], raw["conditions"][0]["statuses"]
     with pytest.raises(ValueError, match=r"says also: decoding, conditions\.base\.statuses"):
         Record.model_validate(raw)
+
+
+def test_an_evaluators_settings_are_part_of_who_judged() -> None:
+    plain = evaluator_record(ToolCallEvaluator())
+    assert plain == evaluator_record(ToolCallEvaluator().configured(Comparing()))
+    assert plain.settings == {"number_tolerance": 0.0, "dates": "format", "sets": "unique"}
+    near = ToolCallEvaluator().configured(Comparing(number_tolerance=0.1))
+    other = evaluator_record(near)
+    assert other.settings == {**plain.settings, "number_tolerance": 0.1}
+    assert other.digest != plain.digest
+    held, free = (evaluator_record(SchemaValidity().configured(SchemaParams(schema=s))) for s in ({}, None))
+    assert (held.settings, free.settings) == ({"schema": {}}, {"schema": None})
+    assert held.digest != free.digest
+    several = Several(near, {"cost": Cost()})
+    assert evaluator_record(several).settings == other.settings
+    assert (
+        evaluator_record(several).digest
+        != evaluator_record(Several(near, {"cost": Cost().configured(Prices(price_in=1))})).digest
+    )
 
 
 class Moody(ToolCallEvaluator):

@@ -21,6 +21,7 @@ from agentlora.core.suite_types import SuiteRequest, SuiteResult, SuiteSample
 from agentlora.core.suites import add_suites
 from agentlora.core.types import GenerateRequest, Output
 from agentlora.eval.bfcl.data import gold, rows
+from agentlora.eval.cache import AnswerCache
 from agentlora.eval.calls import render_calls
 from agentlora.eval.engines.echo import EchoEngine
 from agentlora.eval.kept import FILE
@@ -266,6 +267,63 @@ def test_the_berkeley_suite_asks_three_categories(tiny_model_dir: Path, tmp_path
     assert {r.id.rpartition("_")[0] for r in engine.asked} == {"simple_python", "multiple", "irrelevance"}
     again = suite.run(SuiteRequest("multiple", Knowing(), base, SYSTEMS, tmp_path, limit=5))
     assert again.metrics == ("multiple",)
+
+
+class Ending(Knowing):
+    """Is ended when it has answered so many requests to the adapter."""
+
+    def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
+        if sum(bool(r.adapter) for r in self.asked) >= 8:
+            raise KeyboardInterrupt
+        return super().generate(requests)
+
+
+def test_a_berkeley_suite_that_is_ended_asks_only_the_rest(
+    tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("bfcl_eval", reason="bfcl-eval is not installed (pip install --no-deps bfcl-eval)")
+    monkeypatch.setattr("agentlora.eval.suites.bfcl.CHUNK", 4)
+    suite = default_plugins().get("suites", "bfcl")
+    base = resolve_base(str(tiny_model_dir), default_plugins(), tmp_path)
+    identity = {"base": {"digest": "b" * 64}, "adapter": "a" * 64, "engine": "echo"}
+
+    def ask(engine: Knowing, **more: Any) -> SuiteResult:
+        cache = AnswerCache(tmp_path / "cache")
+        asked = SuiteRequest(
+            "", engine, base, SYSTEMS, tmp_path, limit=5, cache=cache, identity=identity | more
+        )
+        found: SuiteResult = suite.run(asked)
+        return found
+
+    whole = suite.run(SuiteRequest("", Knowing(), base, SYSTEMS, tmp_path, limit=5))
+    with pytest.raises(KeyboardInterrupt):
+        ask(Ending())
+    engine, other = Knowing(), Knowing()
+    assert ask(engine) == whole
+    assert [r.adapter for r in engine.asked] == ["skill"] * 7
+    ask(other, adapter="c" * 64)
+    assert [r.adapter for r in other.asked] == ["skill"] * 15
+
+
+def test_a_suite_is_told_who_answers_and_where_answers_are_kept(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentlora.core.catalog import Entry
+
+    told: list[SuiteRequest] = []
+
+    class Told(Counting):
+        def run(self, request: SuiteRequest) -> SuiteResult:
+            told.append(request)
+            return super().run(request)
+
+    monkeypatch.setitem(default_plugins().catalog.entries["suites"], "counting", Entry(Told(), "test"))
+    evaluate(run, default_plugins(), engine_name="echo", probes=0)
+    record = add_suites(run, default_plugins(), ["counting"], engine_name="echo")
+    (request,) = told
+    assert isinstance(request.cache, AnswerCache)
+    assert request.identity["base"]["digest"] == record.base["digest"]
+    assert (request.identity["adapter"], request.identity["engine"]) == (adapter_digest(run), "echo")
 
 
 def test_no_command_asks_a_model_what_stays_unseen(run: Run) -> None:

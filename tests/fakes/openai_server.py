@@ -105,6 +105,7 @@ class FakeVllm:
         if model != self.base and model not in self.adapters:
             return _error(404, f"The model `{model}` does not exist.")
         if body.get("return_token_ids") and not self.silent_tokens:
+            self.chats.append(body)
             return JSONResponse(_traced(model, str(body["messages"][-1].get("content"))))
         if body.get("logprobs"):
             return JSONResponse(_answer(model, "x") | {"choices": [self._logprobs(model)]})

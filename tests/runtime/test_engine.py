@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,27 @@ def test_an_answer_is_told_token_by_token(factory: Any, backend: FakeVllm) -> No
     assert good.likeliest == tuple({ord(c): -0.25, 7: -2.0} for c in "base: hi")
     assert "does not exist" in str(bad.output.error)
     assert "does not tell its answer's tokens" in str(silent.output.error)
+
+
+def test_every_request_says_how_it_is_decoded(factory: Any, backend: FakeVllm, tmp_path: Path) -> None:
+    """vLLM takes from the model's generation_config.json what a request leaves out."""
+    config = {"repetition_penalty": 50.0, "top_k": 1, "eos_token_id": [3, 4]}
+    (tmp_path / "generation_config.json").write_text(json.dumps(config))
+    with factory.open(replace(spec(url=backend.url), model_dir=tmp_path)) as engine:
+        engine.generate([request(0)])
+        engine.trace([request(1, temperature=0.7)])
+    neutral = {
+        "repetition_penalty": 1,
+        "presence_penalty": 0,
+        "frequency_penalty": 0,
+        "top_p": 1,
+        "top_k": -1,
+        "min_p": 0,
+    }
+    for body, temperature in zip(backend.chats, (0, 0.7), strict=True):
+        assert {name: body.get(name) for name in neutral} == neutral
+        assert body["temperature"] == temperature
+    assert engine.decoding == {**neutral, "eos_token_id": [3, 4]}
 
 
 def test_calls_of_earlier_turns_are_sent_as_the_api_wants_them(factory: Any, backend: FakeVllm) -> None:
