@@ -26,7 +26,7 @@ from agentlora.core.types import (
     Output,
     Trace,
 )
-from agentlora.eval.engines import choices, grammars
+from agentlora.eval.engines import choices, grammars, prefixes
 from agentlora.eval.engines.batching import halved, ready
 from agentlora.eval.engines.decoding import generation_config, neutralised
 from agentlora.eval.engines.likeliest import Likeliest
@@ -267,7 +267,11 @@ class TransformersEngine:
         return Prompt(place, request, self._render(request), self._grammars.of(request))
 
     def _batches(self, prompts: Sequence[Prompt]) -> Iterator[list[Prompt]]:
-        return batches(prompts, self._batch_size, self._batch_tokens, self._unpadded)
+        return batches(prompts, self._batch_size, self._batch_tokens, self._unpadded, self._shares)
+
+    def _shares(self, adapter: str | None) -> bool:
+        """Whether prefixes are computed once. Virtual tokens stand before whole prompts only."""
+        return adapter not in self._virtual and prefixes.takes(self._models.get(adapter or "", self._model))
 
     def _render(self, request: GenerateRequest) -> list[int]:
         """The prompt's token ids. Raises ValueError when it cannot be answered here."""
@@ -341,24 +345,23 @@ class TransformersEngine:
         from transformers import LogitsProcessorList
 
         request = batch[0].request
-        width = max(len(p.ids) for p in batch)
-        pad = self._stops[0]
-        rows = [[pad] * (width - len(p.ids)) + p.ids for p in batch]
-        mask = [[0] * (width - len(p.ids)) + [1] * len(p.ids) for p in batch]
+        rows, pad = [p.ids for p in batch], self._stops[0]
         if request.temperature and request.seed is not None:
             torch.manual_seed(request.seed)  # the batch is the same one for the same requests
         model = self._models.get(request.adapter or "", self._model)
-        device = model.device
+        ids, mask = prefixes.padded(rows, pad, model.device)  # [batch, width]
         with self._using(request.adapter), torch.inference_mode():
+            begun = prefixes.begun(model, rows, pad) if self._shares(request.adapter) else None
             generated = model.generate(
-                input_ids=torch.tensor(rows, device=device),  # [batch, width]
-                attention_mask=torch.tensor(mask, device=device),
+                input_ids=ids,
+                attention_mask=mask,
                 generation_config=generation_config([p.request for p in batch], self._stops),
                 logits_processor=LogitsProcessorList(
                     [*(grammars.held([p.grammar for p in batch]) or ()), *watching]
                 ),
+                **({} if begun is None else {"past_key_values": begun}),
             )
-        new: list[list[int]] = generated[:, width:].tolist()  # [batch, at most max_new_tokens]
+        new: list[list[int]] = generated[:, ids.shape[1] :].tolist()  # [batch, at most max_new_tokens]
         return new
 
     def _using(self, adapter: str | None) -> AbstractContextManager[Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from agentlora.core.types import GenerateRequest
-from agentlora.eval.engines import batching
+from agentlora.eval.engines import batching, prefixes
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +22,16 @@ class Prompt:
 
 
 def batches(
-    prompts: Sequence[Prompt], size: int, tokens: int, unpadded: Container[str] = ()
+    prompts: Sequence[Prompt],
+    size: int,
+    tokens: int,
+    unpadded: Container[str] = (),
+    shares: Callable[[str | None], bool] = lambda adapter: False,
 ) -> Iterator[list[Prompt]]:
     """Requests of one adapter and temperature, of like length, the longest first: at most `size`, and at most `tokens`
-    padded and new. Those for an adapter in `unpadded` are of one length.
+    padded and new, those of shared prefixes in every row. Those for an adapter in `unpadded` are of one length; for one
+    that `shares`, those that begin alike stand together. Sampled ones do not: what chance says to them depends on the
+    batch, which is the same for the same lengths.
     """
 
     def kind(prompt: Prompt) -> tuple[str, float, int]:
@@ -36,4 +43,10 @@ def batches(
         within = len(batch) <= size and width * len(batch) <= tokens
         return within and kind(batch[0]) == kind(batch[-1])
 
-    return batching.batches(sorted(prompts, key=lambda p: (kind(p), -len(p.ids))), fits)
+    ordered: list[Prompt] = []
+    for _, group in groupby(sorted(prompts, key=lambda p: (kind(p), -len(p.ids))), kind):
+        alike = list(group)
+        if not alike[0].request.temperature and shares(alike[0].request.adapter):
+            alike = [alike[place] for place in prefixes.by_prefix([p.ids for p in alike])]
+        ordered += alike
+    return batching.batches(ordered, fits)
