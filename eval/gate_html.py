@@ -13,9 +13,14 @@ def gate_head(verdict: Mapping[str, Any]) -> str:
     """For the first view."""
     kind = "good" if verdict["passed"] else "bad"
     guessed = [r["rule"] for r in verdict["rules"] if r["passed"] and r["outcome"] == "undecided"]
-    lines = [("Failed", failures(verdict)), ("Undecided, and let pass", list(dict.fromkeys(guessed)))]
+    lines = (
+        ("worse", "Failed", failures(verdict)),
+        ("guessed", "Undecided, and let pass", list(dict.fromkeys(guessed))),
+    )
     said = "".join(
-        f'<p class="worse"><b>{what}:</b> {text("; ".join(found))}</p>' for what, found in lines if found
+        f'<p class="{name}"><b>{what}:</b> {text("; ".join(found))}</p>'
+        for name, what, found in lines
+        if found
     )
     return (
         f'<div class="verdict {kind} gate"><p class="said">The gate: {word(verdict)} '

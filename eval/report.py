@@ -11,7 +11,7 @@ from agentlora.eval.record import DifferenceRecord, Record, SuiteRecord
 from agentlora.eval.report_html import html
 from agentlora.eval.suites.wording import suite_header, suite_rows, suite_title
 from agentlora.eval.unseen import named
-from agentlora.eval.verdict_report import named_version, verdict_markdown
+from agentlora.eval.verdict_report import failures, named_version, verdict_markdown, word
 from agentlora.eval.wording import (
     LEGEND,
     NOTHING,
@@ -20,6 +20,7 @@ from agentlora.eval.wording import (
     difference_text,
     figure_text,
     gain,
+    gold_notes,
     interval,
     label,
     mean_text,
@@ -101,12 +102,15 @@ def markdown(record: Record, verdict: Mapping[str, Any] | None = None) -> str:
         "as one."
     )
     rows = [_row(record, metric) for metric in record.metrics]
-    parts = [f"# Evaluation: {_cell(record.task)}"]
-    parts += [
-        (f"**{_cell(said)}:** " if said else "") + _cell(line) for said, line in first_view.lines(record)
-    ]
+    first = first_view.lines(record)
     if verdict:
-        parts.append(verdict_markdown(verdict, named_version(verdict)).rstrip())
+        failed = "; ".join(failures(verdict)) or "every rule"
+        first.insert(0, (f"The gate {word(verdict)} {named_version(verdict)}", f"{failed}."))
+    parts = [f"# Evaluation: {_cell(record.task)}"]
+    parts += [(f"**{_cell(said)}:** " if said else "") + _cell(line) for said, line in first]
+    parts += [f"- {_cell(note.said)}" for note in gold_notes(record)]
+    if verdict:
+        parts += [verdict_markdown(verdict, named_version(verdict)).rstrip(), "## Figures"]
     parts.append(intro)
     parts.append(_table(["", "scored", *names], rows))
     for tag in sorted({tag for c in record.conditions for tag in c.slices}):
@@ -136,7 +140,8 @@ def markdown(record: Record, verdict: Mapping[str, Any] | None = None) -> str:
     for suite in record.suites:
         parts += [f"## {_cell(suite.name)}", _cell(suite_title(suite))]
         parts.append(_table(suite_header(suite), suite_rows(suite)))
-    parts += filter(None, ["\n".join(f"- {_cell(note)}" for note in _notes(record))])
+    told = {note.said for note in gold_notes(record)}
+    parts += filter(None, ["\n".join(f"- {_cell(note)}" for note in _notes(record) if note not in told)])
     base, digest = record.base.get("name", NOTHING), str(record.base.get("digest", NOTHING))[:12]
     parts.append(
         f"Base {_code(base)} {_code(digest)}, adapter {_code((record.adapter or NOTHING)[:19])}, engine "

@@ -137,7 +137,7 @@ class Note(NamedTuple):
 
 def notes(record: Record) -> Iterator[Note]:
     """Every report has all of them."""
-    yield from _gold_notes(record)
+    yield from gold_notes(record)
     if said := detectable_text(record):
         yield Note(said)
     if record.temperature:
@@ -160,7 +160,7 @@ def notes(record: Record) -> Iterator[Note]:
     yield from _judging_notes(record)
 
 
-def _gold_notes(record: Record) -> Iterator[Note]:
+def gold_notes(record: Record) -> Iterator[Note]:
     """Where evaluators call expected answers wrong, or wrong ones right: figures are no better than that."""
     told = record.provenance.get("evaluator_problems")
     for name, found in told.items() if isinstance(told, dict) else ():

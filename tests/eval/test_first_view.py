@@ -160,7 +160,13 @@ def test_what_the_gate_says_stands_above_the_verdict_with_all_of_its_rules(recor
     assert "<script>" not in page
     assert "[U+0000]" in table
     text = markdown(record, verdict)
-    assert text.index("## calls@prod: the gate refused") < text.index("Per cent with")
+    order = [
+        "**The gate refused calls@prod:** exact: better than the best baseline (undecided, missed by 3.0 points",
+        "**Better:**",
+        "## calls@prod: the gate refused",
+        "Per cent with",
+    ]
+    assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
     assert HOSTILE not in text
     assert "The gate" not in html(record) + markdown(record)
 
@@ -190,4 +196,7 @@ def test_expected_answers_that_their_own_evaluator_calls_wrong_are_told_at_the_t
     for report in (head, markdown(told).replace("\\", ""), " ".join(shown(told).split())):
         assert all(line in report for line in said), report
     assert '<p class="note warn">By its own evaluator' in page
+    text = markdown(told)
+    assert text.index("By its own evaluator") < text.index("Per cent with")
+    assert text.count("By its own evaluator") == 1
     assert "<i>0" not in page
