@@ -125,6 +125,7 @@ def terminal(record: Record) -> Iterator[RenderableType]:
             table.add_column(head, justify="right" if head else "left")
         for row in pair.rows:
             table.add_row(measure(row, record), *_row_cells(row))
+        table.caption, table.caption_justify = Text(_untimed(pair)), "left"
         yield table
 
 
@@ -147,6 +148,16 @@ def _short(text: str | None, most: int = 60) -> str:
     if text is None:
         return NOTHING
     return brief(" ".join(text.split()), most)
+
+
+def _untimed(pair: ConstraintRecord) -> str:
+    """Why seconds have no interval, or are not there; empty where they have one."""
+    shown = [row for row in pair.rows if row.metric == "seconds"]
+    if any(not figure.scored for row in shown for figure in (row.free, row.constrained)):
+        return "Answers that were known from before took no time: of them there are no seconds."
+    if any(None in (row.free.low, row.constrained.low, row.difference.low) for row in shown):
+        return "Seconds have no interval where all answers share the time of one batch, or of batches that overlap."
+    return ""
 
 
 def _row_cells(row: ConstraintRow) -> list[str]:
@@ -179,6 +190,7 @@ def markdown(
     for pair in record.constraints:
         heads = ["", pair.free, pair.constrained, "difference"]
         yield table(heads, [[measure(row, record), *_row_cells(row)] for row in pair.rows])
+        yield from filter(None, [_untimed(pair)])
 
 
 # --- HTML ---------------------------------------------------------------------------------------
@@ -268,6 +280,6 @@ def _pair(pair: ConstraintRecord, record: Record) -> str:
         lower = row.metric in LOWER or (row.metric == "right" and record.headline in record.lower_is_better)
         cells = figure_cell(row.free) + figure_cell(row.constrained) + difference_cell(row.difference, lower)
         rows.append(f"<tr>{page.row_head(measure(row, record))}{cells}</tr>")
-    return page.table(
-        ("", pair.free, pair.constrained, "difference"), rows, f"{pair.free} and {pair.constrained}"
-    )
+    heads = ("", pair.free, pair.constrained, "difference")
+    shown = page.table(heads, rows, f"{pair.free} and {pair.constrained}")
+    return shown + (page.note(said) if (said := _untimed(pair)) else "")

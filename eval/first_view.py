@@ -116,8 +116,9 @@ def _worse(record: Record, system: str) -> Iterator[str]:
     first = next(c.name for c in record.conditions if c.decides)
     if system == first:  # the probes are asked of one
         yield from _worse_probes(record)
-    for metric in record.metrics if served else ():
-        if metric != record.headline and (found := _lost(record, system, served and served.name, metric)):
+    now = served.name if served else None
+    for metric in record.metrics:
+        if metric != record.headline and (found := _lost(record, system, now, metric)):
             yield f"{label(metric).lower()} {difference_text(found)} against what is served"
     slices = [
         f"{part.tag} {label(part.value)!r} {difference_text(part.difference)}"

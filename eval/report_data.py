@@ -233,10 +233,10 @@ def _system(system: System, ids: Sequence[str]) -> JSON:
 def _told(sample: JSON, system: System) -> list[JSON]:
     """The faults of an answer, for people: those that make it invalid first."""
     problems = sorted(sample.get("problems") or (), key=lambda p: not p.get("counts", True))
-    told = []
+    told: list[JSON] = []
     for problem in problems[:MOST_FAULTS]:
         keyword, branch, path = _key(problem)
-        said = {"fault": fault(keyword, branch), "path": path, "said": str(problem.get("said", ""))}
+        said: JSON = {"fault": fault(keyword, branch), "path": path, "said": str(problem.get("said", ""))}
         said |= {key: problem[key] for key in ("times", "counts") if key in problem}
         shown = system.nearest.get((sample["id"], keyword, branch, path))
         if shown is not None and shown.nearest is not None:
