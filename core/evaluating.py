@@ -336,6 +336,23 @@ def add_to_record(directory: Path, record: Any) -> None:
     write_atomic(directory / "report.md", text)
 
 
+def show_verdict(run: Run, verdict: Mapping[str, Any]) -> None:
+    """Render the reports of test's record again, with what the gate says at their top. Where the record cannot be
+    read, which the gate says, they stay; so does a page whose samples are not beside it any more.
+    """
+    from agentlora.eval.record import Record
+    from agentlora.eval.report import html, markdown
+    from agentlora.eval.samples import load_samples
+
+    folder = run.eval_dir
+    try:
+        record = Record.load(folder / "record.json")
+        write_atomic(folder / "report.md", markdown(record, verdict))
+        write_atomic(folder / "report.html", html(record, load_samples(folder / "samples.jsonl"), verdict))
+    except (AgentLoraError, OSError, LookupError, TypeError, ValueError) as exc:
+        run.note("eval", "warning", message=f"warning: the report does not show what the gate says: {exc}")
+
+
 def eval_folder(split: Split) -> str:
     """Only test's record may decide, so dev's lies beside it and never in its place."""
     return "eval" if split == "test" else f"eval-{split}"

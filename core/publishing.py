@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agentlora.core.config import GateConfig, merge, parse, read_yaml
 from agentlora.core.data import card_of, split_digest
 from agentlora.core.errors import ConfigError, PluginError, boundary
-from agentlora.core.evaluating import adapter_digest
+from agentlora.core.evaluating import adapter_digest, show_verdict
 from agentlora.core.evaluators import evaluator_settings
 from agentlora.core.examples import evenly
 from agentlora.core.files import read_json, sha256_file, sha256_json, write_json
@@ -71,7 +71,8 @@ def judge_run(
     policy: GateConfig | None = None,
 ) -> Verdict:
     """Put what the run trained, and the record of its evaluation, to the gate, as version of skill `name` (default: the
-    task's) that `alias` would point to. Writes ``eval/gate.json`` where there is a record.
+    task's) that `alias` would point to. Writes ``eval/gate.json`` where there is a record, and the reports
+    beside it again, with the verdict.
     """
     from agentlora.registry.gate import judge
     from agentlora.registry.rules import policy_of
@@ -103,7 +104,9 @@ def judge_run(
     )
     if record is not None:
         of = {"skill": skill, "alias": alias, "record": sha256_file(run.eval_dir / "record.json")}
-        write_json(run.eval_dir / "gate.json", {**of, **verdict.to_dict()})
+        said = {**of, **verdict.to_dict()}
+        write_json(run.eval_dir / "gate.json", said)
+        show_verdict(run, said)
     return verdict
 
 

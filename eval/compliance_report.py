@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from agentlora.core.texts import brief
 from agentlora.eval import page
 from agentlora.eval.cells import difference_cell, figure_cell
-from agentlora.eval.compliance import DECISIONS, FORMS, XSD
+from agentlora.eval.compliance import FORMS
+from agentlora.eval.faults import fault, keyword_of, path_of
 from agentlora.eval.record import (
     ComplianceRecord,
     ConditionRecord,
@@ -52,12 +53,6 @@ def judged(record: Record) -> Judged:
     """The conditions whose answers have something to fit, adapters first."""
     found = [(c, c.compliance) for c in record.conditions if c.compliance is not None]
     return sorted(found, key=lambda pair: (not pair[0].adapter, pair[0].aside))
-
-
-def fault(keyword: str, branch: str = "") -> str:
-    """A fault for people: ``anyOf › type``, or in words where it is none of a schema."""
-    named = {**FORMS, **DECISIONS, XSD: "XML Schema"}
-    return named.get(keyword, f"{keyword} › {branch}" if branch else keyword)
 
 
 def _kinds(found: Judged) -> list[tuple[str, str, bool]]:
@@ -130,6 +125,7 @@ def terminal(record: Record) -> Iterator[RenderableType]:
             table.add_column(head, justify="right" if head else "left")
         for row in pair.rows:
             table.add_row(measure(row, record), *_row_cells(row))
+        table.caption, table.caption_justify = Text(_untimed(pair)), "left"
         yield table
 
 
@@ -152,6 +148,16 @@ def _short(text: str | None, most: int = 60) -> str:
     if text is None:
         return NOTHING
     return brief(" ".join(text.split()), most)
+
+
+def _untimed(pair: ConstraintRecord) -> str:
+    """Why seconds have no interval, or are not there; empty where they have one."""
+    shown = [row for row in pair.rows if row.metric == "seconds"]
+    if any(not figure.scored for row in shown for figure in (row.free, row.constrained)):
+        return "Answers that were known from before took no time: of them there are no seconds."
+    if any(None in (row.free.low, row.constrained.low, row.difference.low) for row in shown):
+        return "Seconds have no interval where all answers share the time of one batch, or of batches that overlap."
+    return ""
 
 
 def _row_cells(row: ConstraintRow) -> list[str]:
@@ -184,6 +190,7 @@ def markdown(
     for pair in record.constraints:
         heads = ["", pair.free, pair.constrained, "difference"]
         yield table(heads, [[measure(row, record), *_row_cells(row)] for row in pair.rows])
+        yield from filter(None, [_untimed(pair)])
 
 
 # --- HTML ---------------------------------------------------------------------------------------
@@ -213,15 +220,21 @@ def _by_keyword(found: Judged, kinds: Sequence[tuple[str, str, bool]]) -> str:
     valid = "".join(figure_cell(c.valid, f"n = {c.valid.scored}") for _, c in found)
     rows = [f'<tr class="headline">{page.row_head("Fits its schema")}{valid}</tr>']
     for keyword, branch, counts in kinds:
-        cells = "".join(_keyword_cell(_count(c, keyword, branch), c) for _, c in found)
-        rows.append(f"<tr>{page.row_head(_row_name(keyword, branch, counts))}{cells}</tr>")
+        filters = {"outcome": "any", "keyword": keyword_of(keyword, branch)}
+        counted = [(condition.name, c, _count(c, keyword, branch)) for condition, c in found]
+        first = next(name for name, _, count in counted if count)
+        cells = "".join(_keyword_cell(count, c, {"of": name, **filters}) for name, c, count in counted)
+        head = page.row_head(_row_name(keyword, branch, counts), of=first, **filters)
+        rows.append(f"<tr>{head}{cells}</tr>")
     return page.table(("", *(c.name for c, _ in found)), rows, TITLE)
 
 
-def _keyword_cell(count: KeywordCount | None, compliance: ComplianceRecord) -> str:
+def _keyword_cell(
+    count: KeywordCount | None, compliance: ComplianceRecord, filters: Mapping[str, str]
+) -> str:
     if count is None:
         return f'<td class="soft">{NOTHING}</td>'
-    share = _share(count, compliance)
+    share = page.to_samples(_share(count, compliance), filters)
     places = f"at {count.paths} paths" if count.paths > 1 else ""
     return f"<td>{share}<small>{places}</small></td>"
 
@@ -232,7 +245,7 @@ def _undecided(condition: ConditionRecord, compliance: ComplianceRecord) -> str:
 
 
 def _worst(condition: ConditionRecord, compliance: ComplianceRecord) -> str:
-    items = "".join(_path(path) for path in compliance.paths)
+    items = "".join(_path(path, condition.name) for path in compliance.paths)
     more = f" and {compliance.more_paths} more" if compliance.more_paths else ""
     count = f"<span>worst paths, {len(compliance.paths)}{more}</span>"
     opened = " open" if condition.decides else ""
@@ -240,7 +253,7 @@ def _worst(condition: ConditionRecord, compliance: ComplianceRecord) -> str:
     return f'<details class="card"{opened}>{title}<div class="paths">{items}</div></details>'
 
 
-def _path(path: PathCount) -> str:
+def _path(path: PathCount, condition: str) -> str:
     nearest = ""
     if path.given is not None and path.keyword not in FORMS and path.keyword != "no_call":
         to = (
@@ -250,13 +263,14 @@ def _path(path: PathCount) -> str:
         )
         nearest = f'<span class="given">given <code>{page.text(_short(path.given))}</code>{to}</span>'
     answers = f"{path.answers} answer{'s' if path.answers > 1 else ''}"
-    ids = ", ".join(path.samples)
+    all_of = {"of": condition, "outcome": "any", "path": path_of(path.keyword, path.branch, path.path)}
+    ids = ", ".join(page.to_samples(name, {"of": condition, "id": name}) for name in path.samples)
     name = page.text(_row_name(path.keyword, path.branch, path.counts))
     return (
         f'<details class="fail"><summary><span class="chip">{name}</span> '
         f"<code>{page.text(path.path)}</code> <span>{page.text(path.said)}</span> "
-        f'<span class="soft">{answers}</span>{nearest}</summary><div class="body">'
-        f'<p class="role">an answer</p>{page.pre(path.output or "(nothing)")}{page.note(ids)}</div></details>'
+        f'<span class="soft">{page.to_samples(answers, all_of)}</span>{nearest}</summary><div class="body">'
+        f'<p class="role">an answer</p>{page.pre(path.output or "(nothing)")}<p class="note">{ids}</p></div></details>'
     )
 
 
@@ -266,6 +280,6 @@ def _pair(pair: ConstraintRecord, record: Record) -> str:
         lower = row.metric in LOWER or (row.metric == "right" and record.headline in record.lower_is_better)
         cells = figure_cell(row.free) + figure_cell(row.constrained) + difference_cell(row.difference, lower)
         rows.append(f"<tr>{page.row_head(measure(row, record))}{cells}</tr>")
-    return page.table(
-        ("", pair.free, pair.constrained, "difference"), rows, f"{pair.free} and {pair.constrained}"
-    )
+    heads = ("", pair.free, pair.constrained, "difference")
+    shown = page.table(heads, rows, f"{pair.free} and {pair.constrained}")
+    return shown + (page.note(said) if (said := _untimed(pair)) else "")

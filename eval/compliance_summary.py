@@ -180,16 +180,22 @@ def _row(
     unbounded: bool,
     seed: int,
 ) -> ConstraintRow:
-    figures, values = [], []
+    figures, values, clusters = [], [], []
     for answered in answers:
         there = [a for a in answered if a.output.error is None]
         found = {a.example.id: measure(a) for a in there}
         lost = len(answered) - len(there)
-        groups = [_group(a) for a in there]
-        figures.append(aggregate(found.values(), 0, lost, groups, unbounded=unbounded, seed=seed))
+        groups = _together(there, found) if name == "seconds" else {a.example.id: _group(a) for a in there}
+        figures.append(aggregate(found.values(), 0, lost, groups.values(), unbounded=unbounded, seed=seed))
         values.append(found)
-    examples = {a.example.id: _group(a) for a in answers[0]}
-    difference = paired_difference(values[1], values[0], examples, seed, unbounded=unbounded)
+        clusters.append(groups)
+    difference = paired_difference(
+        values[1],
+        values[0],
+        _joined(clusters[0], clusters[1], values[0], values[1]),
+        seed,
+        unbounded=unbounded,
+    )
     return ConstraintRow.model_validate(
         {
             "metric": name,
@@ -200,6 +206,36 @@ def _row(
             ),
         }
     )
+
+
+def _together(answered: Sequence[Answered], seconds: Mapping[str, float | None]) -> dict[str, str]:
+    """By example, what its time goes together with: the answers of its batch, where answers share a time, as those do
+    that are made in one pass in process; else its group.
+    """
+    taken = [value for value in seconds.values() if value is not None]
+    if 2 * len(set(taken)) > len(taken):
+        return {a.example.id: _group(a) for a in answered}
+    return {a.example.id: repr(seconds[a.example.id]) for a in answered}
+
+
+def _joined(
+    free: Mapping[str, str],
+    held: Mapping[str, str],
+    ours: Mapping[str, float | None],
+    theirs: Mapping[str, float | None],
+) -> dict[str, str]:
+    """By example that has a value on both sides, the cluster of its difference: what goes together on either side."""
+    above: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def top(node: tuple[int, str]) -> tuple[int, str]:
+        while (over := above.get(node, node)) != node:
+            node = over
+        return node
+
+    both = [name for name, value in ours.items() if value is not None and theirs.get(name) is not None]
+    for name in both:
+        above[top((1, held[name]))] = top((0, free[name]))
+    return {name: repr(top((0, free[name]))) for name in both}
 
 
 def _share(valid: bool | None) -> float | None:

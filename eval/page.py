@@ -105,8 +105,18 @@ def row(said: str, cells: Iterable[object], **filters: str) -> str:
 
 def row_head(said: str, **filters: str) -> str:
     """The head of a row; with `filters` the page's script makes it a link to the samples that it is about."""
-    chosen = f' data-filter="{text(urlencode(filters))}"' if filters else ""
+    chosen = f' data-filter="{_query(filters)}"' if filters else ""
     return f'<th scope="row"{chosen}>{text(said)}</th>'
+
+
+def _query(filters: Mapping[str, str]) -> str:
+    """As the page's address has it; half a character is a question mark there as it is in the page's data."""
+    return text(urlencode(filters, errors="replace"))
+
+
+def to_samples(said: str, filters: Mapping[str, str]) -> str:
+    """Text that the page's script makes a link to the samples that `filters` choose."""
+    return f'<span data-filter="{_query(filters)}">{text(said)}</span>'
 
 
 def pre(value: object) -> str:

@@ -46,6 +46,15 @@
   const reasonOf = (system, i) => systems[system].reasons[systems[system].why[i]];
   const labelOf = (name) => data.labels[name] || name.replaceAll("_", " ");
 
+  function faultsOf(system, i) {
+    const { wrong, faults } = systems[system], said = wrong ? [wrong[i]].flat() : [];
+    if (!said.length) return null;
+    const line = ({ fault, path, said, times, counts, given, nearest, more }) => el("li", {}, more ? `and ${more} more` : [
+      el("span", { class: "chip" }, counts === false ? `(${fault})` : fault), " ", el("code", {}, path), " ", el("span", { dir: "auto" }, said), times > 1 ? `, ${times} times` : "",
+      nearest === undefined ? null : el("span", { class: "given" }, "given ", el("code", {}, given ?? "–"), ", nearest valid ", el("code", {}, nearest))]);
+    return [el("p", { class: "role" }, "faults"), el("ul", { class: "faults" }, said.map((n) => line(faults[n])))];
+  }
+
   function answer(system, i, expected) {
     const { name, text, scores, facts } = systems[system], state = stateOf(system, i);
     const figures = Object.entries(scores).filter(([, of]) => of[i] !== null).map(([metric, of]) => `${labelOf(metric)} ${of[i]}`);
@@ -53,6 +62,7 @@
     return el("article", { class: `answer ${STATES[state][1].replace(" ", "-")}` },
       el("h4", {}, name, " ", el("span", { class: "state" }, `${STATES[state][0]} ${STATES[state][1]}`)),
       reasonOf(system, i) ? el("p", { class: "why", dir: "auto" }, reasonOf(system, i)) : null,
+      faultsOf(system, i),
       text[i] ? difference(expected, text[i], state === "r") : null,
       state === "m" ? null : [el("p", { class: "role" }, "given"), text[i] ? pre(text[i]) : el("p", { class: "note" }, "(nothing)")],
       el("p", { class: "note" }, [...figures, ...others].join(" · ")));

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from agentlora.eval import compliance_report
+from agentlora.eval import compliance_report, first_view
 from agentlora.eval.record import DifferenceRecord, Record, SuiteRecord
 from agentlora.eval.report_html import html
 from agentlora.eval.suites.wording import suite_header, suite_rows, suite_title
 from agentlora.eval.unseen import named
+from agentlora.eval.verdict_report import failures, named_version, verdict_markdown, word
 from agentlora.eval.wording import (
     LEGEND,
     NOTHING,
@@ -19,13 +20,13 @@ from agentlora.eval.wording import (
     difference_text,
     figure_text,
     gain,
+    gold_notes,
     interval,
     label,
     mean_text,
     notes,
     p_text,
     probes_text,
-    summary,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ def terminal_table(record: Record) -> RenderableType:
     table = Table(title=f"{record.task}: {record.n} examples in {record.groups} groups", title_justify="left")
     table.add_column("95 % intervals", style="bold")
     for condition in record.conditions:
-        table.add_column(Text(condition.name), justify="right", style="green" if condition.adapter else "")
+        view = first_view.view_of(record, condition.name)
+        style = {"good": "green", "bad": "red", "open": "yellow"}[view.kind] if view else ""
+        table.add_column(Text(condition.name), justify="right", style=style)
     best = record.best_baseline
     compared = [c.name for c in record.conditions if c.decides and best is not None]
     for system in compared:
@@ -59,9 +62,11 @@ def terminal_table(record: Record) -> RenderableType:
         cells = [f"{mean_text(f)}\n{interval(f)}" for f in figures]
         cells += [_gain(record.difference(system, best or "", metric)) for system in compared]
         table.add_row(name, *cells, style="bold" if metric == record.headline else None, end_section=True)
-    lines = map(named, filter(None, (summary(record), probes_text(record), *_notes(record))))
+    lines = filter(None, (probes_text(record), *_notes(record)))
+    first = ((f"{said}: " if said else "", line) for said, line in first_view.lines(record))
     return Group(
         table,
+        *(Text.assemble((named(said), "bold"), named(line)) for said, line in first),
         *(Text(named(line)) for line in lines),
         *compliance_report.terminal(record),
         *map(_suite_table, record.suites),
@@ -87,8 +92,8 @@ def _gain(found: DifferenceRecord | None) -> str:
     return f"{mean}\n{low} to {high}"
 
 
-def markdown(record: Record) -> str:
-    """The record's figures as Markdown tables."""
+def markdown(record: Record, verdict: Mapping[str, Any] | None = None) -> str:
+    """The record's figures as Markdown tables; before them what the gate says (`verdict`: its ``gate.json``)."""
     names = [c.name for c in record.conditions]
     intro = (
         f"{record.n} examples in {record.groups} groups, at most {record.max_tokens} new tokens. "
@@ -97,7 +102,16 @@ def markdown(record: Record) -> str:
         "as one."
     )
     rows = [_row(record, metric) for metric in record.metrics]
-    parts = [f"# Evaluation: {cell(record.task)}", cell(summary(record)), intro]
+    first = first_view.lines(record)
+    if verdict:
+        failed = "; ".join(failures(verdict)) or "every rule"
+        first.insert(0, (f"The gate {word(verdict)} {named_version(verdict)}", f"{failed}."))
+    parts = [f"# Evaluation: {cell(record.task)}"]
+    parts += [(f"**{cell(said)}:** " if said else "") + cell(line) for said, line in first]
+    parts += [f"- {cell(note.said)}" for note in gold_notes(record)]
+    if verdict:
+        parts += [verdict_markdown(verdict, named_version(verdict)).rstrip(), "## Figures"]
+    parts.append(intro)
     parts.append(table(["", "scored", *names], rows))
     for tag in sorted({tag for c in record.conditions for tag in c.slices}):
         values = sorted({value for c in record.conditions for value in c.slices.get(tag, {})})
@@ -126,7 +140,8 @@ def markdown(record: Record) -> str:
     for suite in record.suites:
         parts += [f"## {cell(suite.name)}", cell(suite_title(suite))]
         parts.append(table(suite_header(suite), suite_rows(suite)))
-    parts += filter(None, ["\n".join(f"- {cell(note)}" for note in _notes(record))])
+    told = {note.said for note in gold_notes(record)}
+    parts += filter(None, ["\n".join(f"- {cell(note)}" for note in _notes(record) if note not in told)])
     base, digest = record.base.get("name", NOTHING), str(record.base.get("digest", NOTHING))[:12]
     parts.append(
         f"Base {_code(base)} {_code(digest)}, adapter {_code((record.adapter or NOTHING)[:19])}, engine "

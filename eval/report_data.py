@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentlora.core.types import JSON
-from agentlora.eval.record import Record
+from agentlora.eval.faults import fault, keyword_of, path_of
+from agentlora.eval.record import ConditionRecord, PathCount, Record
 from agentlora.eval.slicing import ranges, tools_of
 from agentlora.eval.wording import label, reason, sample_failed
 
+MOST_FAULTS = 12  # of an answer: the others are in samples.jsonl
 MOST_VALUES = 1000  # of a facet: a tag with more is no choice but a name
 # of a sample, what the page shows elsewhere than among the facts of an answer
 _SHOWN = frozenset(
@@ -33,16 +35,20 @@ _SHOWN = frozenset(
         *("expected", "request", "parsed", "prompt_digest", "problems"),
     )
 )
-_NAMES = {"of", "against", "outcome", "q", "id"}  # of the page's own filters
+# of the page's own filters
+_NAMES = {"of", "against", "outcome", "q", "id", "tool", "length", "ended", "keyword", "path"}
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One column of answers: its name on the page, its samples by the example's id, and which of them failed."""
+    """One column of answers: its name on the page, its samples by the example's id, and which of them failed; of some
+    faults (by id, keyword, branch and path) what was given and the nearest valid value.
+    """
 
     name: str
     samples: Mapping[str, JSON]
     failed: Callable[[JSON], bool]
+    nearest: Mapping[tuple[str, str, str, str], PathCount] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -63,8 +69,15 @@ def systems_of(record: Record, samples: Iterable[JSON]) -> list[System]:
     for sample in samples:
         by_condition[sample["condition"]][sample["id"]] = sample
     return [
-        System(c.name, by_condition[c.name], lambda s: sample_failed(s, record)) for c in record.conditions
+        System(c.name, by_condition[c.name], lambda s: sample_failed(s, record), _nearest(c))
+        for c in record.conditions
     ]
+
+
+def _nearest(condition: ConditionRecord) -> dict[tuple[str, str, str, str], PathCount]:
+    """Of each of the worst paths, the answer that the record shows."""
+    paths = condition.compliance.paths if condition.compliance else ()
+    return {(p.samples[0], p.keyword, p.branch, p.path): p for p in paths if p.samples}
 
 
 def facets_of(systems: Sequence[System], lengths: Mapping[str, int]) -> list[Facet]:
@@ -86,16 +99,34 @@ def facets_of(systems: Sequence[System], lengths: Mapping[str, int]) -> list[Fac
     found.append(Facet("length", "Length", [{i: (v,) for i, v in ranges(lengths).items()}]))
     ends = [{i: (str(s["finish_reason"]),) for i, s in system.samples.items()} for system in systems]
     found.append(Facet("ended", "Ended", ends, lambda said: {"length": "cut off"}.get(said, said)))
-    found.append(Facet("keyword", "Keyword", [_keywords(system) for system in systems]))
+    found.append(Facet("keyword", "Keyword", [_faults(system, _keywords) for system in systems], fault))
+    shown = {path_of(*key[1:]) for system in systems for key in system.nearest}
+
+    def paths(problem: JSON) -> tuple[str, ...]:
+        path = path_of(*_key(problem))
+        return (path,) if path in shown else ()
+
+    found.append(Facet("path", "Path", [_faults(system, paths) for system in systems]))
     return found
 
 
-def _keywords(system: System) -> dict[str, tuple[str, ...]]:
-    """The keywords of the schema that each answer fails, of samples that say so."""
+def _faults(system: System, values: Callable[[JSON], Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    """What `values` says of the faults of each answer, of samples that have some."""
     return {
-        i: tuple(dict.fromkeys(str(p["keyword"]) for p in s.get("problems") or ()))
+        i: tuple(dict.fromkeys(value for p in s.get("problems") or () for value in values(p)))
         for i, s in system.samples.items()
     }
+
+
+def _key(problem: JSON) -> tuple[str, str, str]:
+    keyword, branch, path = (str(problem.get(key, "")) for key in ("keyword", "branch", "path"))
+    return keyword, branch, path
+
+
+def _keywords(problem: JSON) -> tuple[str, ...]:
+    """The keyword of the schema, and of a choice also that with what failed in its nearest alternative."""
+    keyword, branch, _ = _key(problem)
+    return tuple(dict.fromkeys((keyword, keyword_of(keyword, branch))))
 
 
 def pack(
@@ -162,9 +193,10 @@ def _expected(sample: JSON) -> JSON:
 
 
 def _facet(facet: Facet, ids: Sequence[str]) -> JSON | None:
-    """None where there is nothing to choose."""
+    """None where there is nothing to choose: no value, one that all have, or so many that they are names."""
     counts = Counter(value for of in facet.values for i in ids for value in of.get(i, ()))
-    if not 2 <= len(counts) <= MOST_VALUES:
+    of_all = len(counts) == 1 and counts.total() == sum(map(len, facet.values))
+    if not counts or of_all or len(counts) > MOST_VALUES:
         return None
     numbers = {value: n for n, value in enumerate(sorted(counts))}
     columns = [[[numbers[v] for v in of.get(i, ())] for i in ids] for of in facet.values]
@@ -182,6 +214,8 @@ def _system(system: System, ids: Sequence[str]) -> JSON:
     reasons = _Once()
     metrics = dict.fromkeys(m for s in samples if s for m in s["scores"])
     facts = dict.fromkeys(key for s in samples if s for key in s if key not in _SHOWN)
+    faults = _Once()
+    wrong = [[faults.add(f) for f in _told(s, system)] if s else [] for s in samples]
     columns = {key: [_plain(s.get(key)) if s else None for s in samples] for key in facts}
     return {
         "name": system.name,
@@ -189,9 +223,28 @@ def _system(system: System, ids: Sequence[str]) -> JSON:
         "state": "".join(_state(s, system) for s in samples),
         "why": [reasons.add(_why(s, system)) for s in samples],
         "reasons": reasons.things,
+        "wrong": [row[0] if len(row) == 1 else row for row in wrong] if any(wrong) else None,
+        "faults": faults.things,
         "scores": {m: [_plain(s["scores"].get(m)) if s else None for s in samples] for m in metrics},
         "facts": {key: column for key, column in columns.items() if any(column)},
     }
+
+
+def _told(sample: JSON, system: System) -> list[JSON]:
+    """The faults of an answer, for people: those that make it invalid first."""
+    problems = sorted(sample.get("problems") or (), key=lambda p: not p.get("counts", True))
+    told: list[JSON] = []
+    for problem in problems[:MOST_FAULTS]:
+        keyword, branch, path = _key(problem)
+        said: JSON = {"fault": fault(keyword, branch), "path": path, "said": str(problem.get("said", ""))}
+        said |= {key: problem[key] for key in ("times", "counts") if key in problem}
+        shown = system.nearest.get((sample["id"], keyword, branch, path))
+        if shown is not None and shown.nearest is not None:
+            said |= {"given": shown.given, "nearest": shown.nearest}
+        told.append(said)
+    if len(problems) > MOST_FAULTS:
+        told.append({"more": len(problems) - MOST_FAULTS})
+    return told
 
 
 def _state(sample: JSON | None, system: System) -> str:

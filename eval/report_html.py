@@ -10,6 +10,8 @@ from typing import Any
 from agentlora.core.types import JSON
 from agentlora.eval import compliance_report
 from agentlora.eval.cells import difference_cell, figure_cell
+from agentlora.eval.first_view import direction_of, served_difference, views
+from agentlora.eval.gate_html import gate_head, gate_section
 from agentlora.eval.page import (
     document,
     long_table,
@@ -31,11 +33,8 @@ from agentlora.eval.suites.wording import suite_header, suite_rows, suite_title
 from agentlora.eval.wording import (
     LEGEND,
     NOTHING,
-    Direction,
     applies_to,
     arrowed,
-    difference_text,
-    direction,
     gain,
     interval,
     is_unbounded,
@@ -48,14 +47,16 @@ from agentlora.eval.wording import (
 )
 
 FIRST = 12  # rows of a long table that are shown before one asks for the others
-VERDICTS = {"up": ("good", "Better"), "down": ("bad", "Worse"), "": ("open", "Undecided")}
 
 
-def html(record: Record, samples: Iterable[JSON] = ()) -> str:
-    """The whole page. Everything that comes from data or a model is escaped."""
+def html(record: Record, samples: Iterable[JSON] = (), verdict: Mapping[str, Any] | None = None) -> str:
+    """The whole page. Everything that comes from data or a model is escaped. `verdict`: what the gate says of it, as
+    ``gate.json`` holds it.
+    """
     samples = list(samples)
     sections = (
-        _head(record),
+        _head(record, verdict),
+        gate_section(verdict) if verdict else "",
         _plots(record),
         _figures(record),
         _differences(record),
@@ -90,10 +91,11 @@ def browsed(record: Record, samples: Sequence[JSON]) -> JSON | None:
 # --- the top ------------------------------------------------------------------------------------
 
 
-def _head(record: Record) -> str:
+def _head(record: Record, verdict: Mapping[str, Any] | None) -> str:
     parts = [
         f'<p class="eyebrow">agentlora evaluation · {text(record.created_at[:10])}</p>',
         f"<h1>{text(label(record.task))}</h1>",
+        gate_head(verdict) if verdict else "",
         *_verdicts(record),
         f'<div class="tiles">{"".join(_tiles(record))}</div>',
     ]
@@ -102,52 +104,48 @@ def _head(record: Record) -> str:
 
 
 def _verdicts(record: Record) -> Iterator[str]:
-    """What the headline says of each adapter, and in what else it is surely worse than the best baseline."""
-    compared = [c.name for c in record.conditions if c.decides and record.best_baseline]
-    found = [(name, record.difference(name, record.best_baseline or "")) for name in compared]
-    judged = [(name, difference) for name, difference in found if difference and difference.mean is not None]
-    if not judged:
+    """Of each adapter: the headline against the best baseline, against what is served, and what is surely worse."""
+    found = views(record)
+    if not found:
         yield f'<p class="lede">{text(summary(record))}</p>'
-    for name, difference in judged:
-        kind, verdict = VERDICTS[_direction(record, difference)]
-        worse = ", ".join(_worse(record, name))
+    for view in found:
+        against = f"{view.system} against {record.best_baseline}, the best baseline"
+        said = f"{text(view.said)} <span>{text(against if record.best_baseline else view.system)}</span>"
+        worse = f"<b>Surely worse in:</b> {text('; '.join(view.worse))}" if view.worse else ""
         yield (
-            f'<div class="verdict {kind}"><p class="said">{verdict} '
-            f"<span>{text(name)} against {text(record.best_baseline)}, the best baseline</span></p>"
-            f'<p class="lede">{text(summary(record, name))}</p>'
-            + (f'<p class="worse"><b>Surely worse in:</b> {text(worse)}</p>' if worse else "")
+            f'<div class="verdict {view.kind}">'
+            + (f'<p class="said">{said}</p>' if view.said else "")
+            + f'<p class="lede">{text(view.summary)}</p>'
+            + (f'<p class="beside {view.served_kind}">{text(view.served)}</p>' if view.served else "")
+            + (f'<p class="worse">{worse}</p>' if worse else "")
             + "</div>"
         )
 
 
-def _worse(record: Record, system: str) -> Iterator[str]:
-    """Metrics and slices whose difference to the best baseline is surely to the bad."""
-    for metric in record.metrics:
-        found = record.difference(system, record.best_baseline or "", metric)
-        if metric != record.headline and found and _direction(record, found) == "down":
-            yield f"{label(metric).lower()} {difference_text(found)}"
-    for part in record.slice_differences:
-        if part.difference.system == system and _direction(record, part.difference) == "down":
-            yield f"{part.tag} {label(part.value)!r} {difference_text(part.difference)}"
-
-
 def _tiles(record: Record) -> Iterator[str]:
     name = label(record.headline)
+    kinds = {view.system: "" if view.kind == "open" else view.kind for view in views(record)}
     for c in record.conditions:
         if c.decides or c.name == record.best_baseline:
             figure = c.metrics[record.headline]
             whose = f"{name}, {c.name}" + ("" if c.decides else " (best baseline)")
             lines = (whose, f"95 % interval {interval(figure)}")
-            yield tile(mean_text(figure), lines, "good" if c.decides else "")
-    for system in (c for c in record.conditions if c.decides):
-        found = record.difference(system.name, record.best_baseline or "")
-        if found and found.mean is not None:
-            ends = f"{gain(found.low, found)} to {gain(found.high, found)}"
-            kind = VERDICTS[_direction(record, found)][0]
-            unit = "" if found.unbounded else "points "
-            lines = (f"{unit}against the best baseline", f"95 % interval {ends}")
-            yield tile(gain(found.mean, found), lines, "" if kind == "open" else kind)
+            yield tile(mean_text(figure), lines, kinds.get(c.name, ""))
+    for system in kinds:
+        yield from _gain_tile(
+            record, record.difference(system, record.best_baseline or ""), "the best baseline"
+        )
+        yield from _gain_tile(record, served_difference(record, system), "what is served")
     yield tile(record.n, ("examples", f"in {record.groups} groups"))
+
+
+def _gain_tile(record: Record, found: DifferenceRecord | None, against: str) -> Iterator[str]:
+    if found is None or found.mean is None:
+        return
+    ends = f"95 % interval {gain(found.low, found)} to {gain(found.high, found)}"
+    unit = "" if found.unbounded else "points "
+    kind = {"up": "good", "down": "bad", "": ""}[direction_of(record, found)]
+    yield tile(gain(found.mean, found), (f"{unit}against {against}", ends), kind)
 
 
 def _plots(record: Record) -> str:
@@ -175,7 +173,9 @@ def _forests(record: Record, metrics: Sequence[str]) -> Iterator[str]:
     """Of each adapter, its differences to the best baseline in every metric, around zero."""
     for system in (c.name for c in record.conditions if c.decides and record.best_baseline):
         found = [(m, record.difference(system, record.best_baseline or "", m)) for m in metrics]
-        rows = [(arrowed(record, m), d, _direction(record, d)) for m, d in found if d and d.mean is not None]
+        rows = [
+            (arrowed(record, m), d, direction_of(record, d)) for m, d in found if d and d.mean is not None
+        ]
         if rows:
             title = f"{system} − {record.best_baseline}"
             caption = f'<h3>{text(title)} <span class="soft">points</span></h3>'
@@ -312,10 +312,6 @@ def _suite(suite: SuiteRecord) -> str:
 
 def _difference_cell(record: Record, difference: DifferenceRecord | None) -> str:
     return difference_cell(difference, difference is not None and difference.metric in record.lower_is_better)
-
-
-def _direction(record: Record, difference: DifferenceRecord) -> Direction:
-    return direction(difference, difference.metric in record.lower_is_better)
 
 
 def _cell(condition: ConditionRecord, figure: Figure) -> str:

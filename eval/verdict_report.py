@@ -1,6 +1,7 @@
-"""The gate's verdict for people and for machines: a table for a terminal, GitHub-flavoured Markdown, JUnit XML.
+"""The gate's verdict for people and for machines: a table for a terminal, GitHub-flavoured Markdown, JUnit XML. As
+HTML see `eval.gate_html`.
 
-All three are renderings of what `registry.verdict.Verdict.to_dict` says. Whatever stands in it (a rule's text quotes
+All are renderings of what `registry.verdict.Verdict.to_dict` says. Whatever stands in it (a rule's text quotes
 names of conditions, which a plugin may choose) is escaped.
 """
 
@@ -28,24 +29,24 @@ def verdict_table(verdict: Mapping[str, Any], *, reasons: bool = True) -> Render
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=f"Gate: {_word(verdict)}", title_justify="left")
+    table = Table(title=f"Gate: {word(verdict)}", title_justify="left")
     for head in HEADS:
         table.add_column(head, overflow="fold")
     for ruling in verdict["rules"]:
         style = "red" if not ruling["passed"] else "green" if ruling["outcome"] == "pass" else "yellow"
-        rule, result, *cells = (Text(_clean(cell)) for cell in _cells(ruling))
+        rule, result, *others = (Text(_clean(cell)) for cell in cells(ruling))
         result.stylize(style)
-        table.add_row(rule, result, *cells)
-    notes = [Text(_clean(f"{mark} {text}")) for mark, text in _notes(verdict)]
+        table.add_row(rule, result, *others)
+    notes = [Text(_clean(f"{mark} {text}")) for mark, text in remarks(verdict)]
     return Group(table, *notes) if reasons else table
 
 
 def verdict_markdown(verdict: Mapping[str, Any], title: str) -> str:
     """GitHub-flavoured Markdown, for a job's summary or a comment."""
-    rows = [HEADS, ("---",) * len(HEADS), *(tuple(map(_escaped, _cells(r))) for r in verdict["rules"])]
+    rows = [HEADS, ("---",) * len(HEADS), *(tuple(map(_escaped, cells(r))) for r in verdict["rules"])]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    notes = "\n".join(f"- {mark} {_escaped(text)}" for mark, text in _notes(verdict))
-    parts = [f"## {_escaped(title)}: the gate {_word(verdict)}", table, notes]
+    notes = "\n".join(f"- {mark} {_escaped(text)}" for mark, text in remarks(verdict))
+    parts = [f"## {_escaped(title)}: the gate {word(verdict)}", table, notes]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -83,7 +84,24 @@ def verdict_junit(verdict: Mapping[str, Any], title: str, created_at: str = "") 
 # --- what is said ---
 
 
-def _word(verdict: Mapping[str, Any]) -> str:
+def named_version(verdict: Mapping[str, Any]) -> str:
+    """``calls@prod``: what it was judged as, of a verdict that says so."""
+    return "@".join(str(verdict[key]) for key in ("skill", "alias") if verdict.get(key)) or "this version"
+
+
+def failures(verdict: Mapping[str, Any]) -> list[str]:
+    """The rules that did not pass, each once and with by how much: ``exact: better than … (missed by 3.0 points)``."""
+    found = []
+    for ruling in verdict["rules"]:
+        if not ruling["passed"]:
+            short = _short(ruling["figures"], ruling)
+            result = "undecided" if ruling["outcome"] == "undecided" else ""
+            said = ", ".join(part for part in (result, f"missed by {short}" if short else "") if part)
+            found.append(f"{ruling['rule']} ({said})" if said else str(ruling["rule"]))
+    return list(dict.fromkeys(found))
+
+
+def word(verdict: Mapping[str, Any]) -> str:
     return "passed" if verdict["passed"] else "refused"
 
 
@@ -91,7 +109,7 @@ def _is_skipped(ruling: Mapping[str, Any]) -> bool:
     return bool(ruling["passed"] and ruling["outcome"] == "skipped")
 
 
-def _cells(ruling: Mapping[str, Any]) -> tuple[str, ...]:
+def cells(ruling: Mapping[str, Any]) -> tuple[str, ...]:
     figures: JSON = ruling["figures"]
     return ruling["rule"], _result(ruling), _found(figures), _wanted(figures), _short(figures, ruling)
 
@@ -146,7 +164,7 @@ def _signed(value: float, figures: JSON) -> str:
     return "0" if not value else said.replace("-", "−")
 
 
-def _notes(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
+def remarks(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(mark, text), none twice: first what failed, then what passed and was not shown."""
     failed = [("✗", r["text"]) for r in verdict["rules"] if not r["passed"]]
     unshown = [("·", r["text"]) for r in verdict["rules"] if r["passed"] and r["outcome"] != "pass"]
@@ -154,7 +172,7 @@ def _notes(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _told(ruling: Mapping[str, Any]) -> Sequence[str]:
-    heads = zip(HEADS, _cells(ruling), strict=True)
+    heads = zip(HEADS, cells(ruling), strict=True)
     return [*(f"{head}: {cell}" for head, cell in heads if cell), ruling["text"]]
 
 

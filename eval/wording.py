@@ -137,6 +137,7 @@ class Note(NamedTuple):
 
 def notes(record: Record) -> Iterator[Note]:
     """Every report has all of them."""
+    yield from gold_notes(record)
     if said := detectable_text(record):
         yield Note(said)
     if record.temperature:
@@ -157,6 +158,24 @@ def notes(record: Record) -> Iterator[Note]:
         if c.truncated:
             yield Note(f"{c.name!r}: {c.truncated} answers were cut off at {record.max_tokens} tokens.")
     yield from _judging_notes(record)
+
+
+def gold_notes(record: Record) -> Iterator[Note]:
+    """Where evaluators call expected answers wrong, or wrong ones right: figures are no better than that."""
+    told = record.provenance.get("evaluator_problems")
+    for name, found in told.items() if isinstance(told, dict) else ():
+        if not isinstance(found, dict):
+            continue
+        who = f"the evaluator {name!r}" if name else "its own evaluator"
+        if found.get("examples"):
+            yield Note(
+                f"By {who} the expected answer of {found['examples']:,} of {found['asked']:,} examples is not right: "
+                f"{found['why']}",
+                True,
+            )
+        elif found.get("first"):
+            more = f" (and {found['problems'] - 1} more)" if found["problems"] > 1 else ""
+            yield Note(f"What {who} finds wrong with the examples: {found['first'][0]}{more}", True)
 
 
 def _served_notes(record: Record) -> Iterator[Note]:

@@ -36,6 +36,7 @@ __all__ = ["Verdict", "judge"]
 
 RECORD_FORMATS = ("agentlora.record/1", "agentlora.record/2")
 MAX_DIVERGENCE = 0.02  # nats a token: more than that, and it is another adapter
+MAX_WRONG_GOLD = 0.02  # of the examples: their right answers are called wrong
 MAX_LOST = 0.9  # of a baseline's answers: it was not put to the test
 
 
@@ -188,6 +189,7 @@ def _judge_figures(
     facts["floor"] = {}
     _tell_headline(record, system, task, facts)
     rulings = _check("enough was asked and answered", list(_judge_coverage(record, system, task)))
+    rulings += _check("its evaluator calls expected answers right", list(_judge_gold(record)))
     for rule in policy.rules:
         rulings += judge_rule(rule, record, system, task, served, adapter_digest)
     return [
@@ -215,6 +217,18 @@ def _judge_coverage(record: Mapping[str, Any], system: Mapping[str, Any], task: 
     if deciding >= task.min_examples:
         yield from _judge_pairs(record, system, task)
     yield from _judge_baselines(record, task)
+
+
+def _judge_gold(record: Mapping[str, Any]) -> Iterator[str]:
+    """Records of before do not say of how many examples it is not so."""
+    found = ((record.get("provenance") or {}).get("evaluator_problems") or {}).get("") or {}
+    wrong, asked = found.get("examples") or 0, found.get("asked") or 0
+    if wrong > MAX_WRONG_GOLD * asked:
+        yield (
+            f"By the task's own evaluator the expected answer of {wrong} of {asked} examples is not right, and of at "
+            f"most {MAX_WRONG_GOLD:.0%} it may be so: who is right there counts as wrong ({found.get('why')}). Mend "
+            "the data, or the evaluator's settings (eval.evaluators), then train and evaluate again."
+        )
 
 
 def _judge_pairs(record: Mapping[str, Any], system: Mapping[str, Any], task: Task) -> Iterator[str]:

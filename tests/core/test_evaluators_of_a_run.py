@@ -11,13 +11,14 @@ from test_evaluating import run  # noqa: F401 - a fixture
 from agentlora.core.config import EvalConfig, RunConfig, parse
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.evaluating import evaluate
-from agentlora.core.evaluators import evaluators_of, own_evaluator, with_evaluators
+from agentlora.core.evaluators import evaluators_of, own_evaluator, validated, with_evaluators, wrong_gold
 from agentlora.core.manager import default_plugins
 from agentlora.core.resolving import resolve_config
 from agentlora.core.run import Run
-from agentlora.core.types import Example, Output
+from agentlora.core.types import Example, Expected, Output, Score
 from agentlora.eval.judging import _sources
 from agentlora.eval.scorers import ToolCallEvaluator
+from agentlora.eval.scorers.texts import Regex
 from agentlora.plugins.datasets.files import RawRow
 from agentlora.plugins.datasets.rows import parse_rows
 
@@ -102,7 +103,38 @@ def test_an_evaluator_that_does_not_agree_with_the_examples_is_told(
     problems = record.provenance["evaluator_problems"]["regex"]
     assert problems["problems"] == 3
     assert "the gold answer scores match 0" in problems["first"][0]
+    assert (problems["examples"], problems["asked"]) == (3, 3)
+    assert "match 0" in problems["why"]
+    said = "By the evaluator 'regex' the expected answer of 3 of 3 examples is not right: "
+    assert said in (run.eval_dir / "report.md").read_text().replace("\\", "")
     assert any("warning: the evaluator 'regex' and the examples do not agree" in message for message in told)
+
+
+def test_only_expected_answers_that_are_judged_wrong_are_counted_as_such() -> None:
+    """Not a wrong answer that is taken for right, and not a metric that no right answer has to have."""
+    strict, lax, partial = (Regex().configured(Regex.Params(pattern=p)) for p in ("^yes", "^no", "e"))
+    said = [Example(name, (), Expected(text=f"yes {name}")) for name in ("a", "b")]
+    found = validated(lax, {"strict": strict, "partial": partial}, said)
+    assert (found[""]["examples"], found[""]["asked"], found[""]["why"][:10]) == (2, 2, "a: match 0")
+    takes_all = ToolCallEvaluator()
+    assert validated(takes_all, {}, said) == {}
+
+    class Short(Regex):
+        metrics = ("match", "short")  # type: ignore[assignment]
+
+        def score(self, example: Example, output: Output) -> Score:
+            return Score({**super().score(example, output).metrics, "short": 0.2})
+
+    assert validated(Short().configured(Regex.Params(pattern="^yes")), {}, said) == {}
+    assert wrong_gold(Short().configured(Regex.Params(pattern="^no")), said[0]).startswith(
+        "a: match 0, short 0.2"
+    )
+
+    class Broken(Regex):
+        def score(self, example: Example, output: Output) -> Score:
+            raise KeyError(example.id)
+
+    assert validated(Broken(), {}, said)[""]["why"] == "a: KeyError: 'a'"
 
 
 def test_rows_bring_what_they_accept() -> None:

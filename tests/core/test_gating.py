@@ -14,11 +14,13 @@ from click.testing import CliRunner, Result
 from agentlora.core.cli import cli
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.data import split_digest
+from agentlora.core.errors import GateRefused
 from agentlora.core.evaluating import adapter_digest, evaluate
 from agentlora.core.files import write_json
 from agentlora.core.manager import default_plugins
 from agentlora.core.pipeline import base_facts
 from agentlora.core.publishing import judge_run
+from agentlora.core.publishing import publish as publish_run
 from agentlora.core.run import Run, create_run
 from agentlora.core.types import Example, Expected
 from agentlora.plugins.bases.resolve import resolve_base
@@ -128,6 +130,49 @@ def test_an_evaluation_that_the_gate_refuses_exits_3_and_says_by_how_much(run: R
     assert ElementTree.parse(junit).getroot()[0].get("failures") == "0"
     kept = json.loads((run.eval_dir / "gate.json").read_text())
     assert (kept["passed"], kept["skill"], kept["alias"]) == (True, "distillation", "prod")
+
+
+def test_the_reports_say_at_their_top_what_the_gate_said_last(run: Run, tmp_path: Path) -> None:
+    evaluated(run, {own(run): COUNT})
+    page, text = run.eval_dir / "report.html", run.eval_dir / "report.md"
+    before = page.read_text()
+    assert "The gate" not in before + text.read_text()
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("floors: {same: 1.1}")
+    assert gated(run, "--policy", str(policy)).exit_code == 3
+    for said in (page.read_text(), text.read_text()):
+        assert "same: floor" in said
+    head = page.read_text()[: page.read_text().index("</header>")]
+    assert "The gate: refused" in head
+    assert head.index("The gate: refused") < head.index("Better")
+    data = '<script type="text/plain" id="data">'
+    assert page.read_text().split(data)[1] == before.split(data)[1]  # all samples are there as before
+    assert gated(run).exit_code == 0
+    assert "The gate: passed" in page.read_text()
+    assert "the gate passed" in text.read_text()
+    evaluated(run, {own(run): COUNT})
+    assert "The gate" not in page.read_text() + text.read_text()  # it said that of the other record
+
+
+def test_publishing_shows_the_verdict_in_the_report_too(run: Run) -> None:
+    evaluated(run, {own(run): 0})
+    with pytest.raises(GateRefused):
+        publish_run(run, default_plugins())
+    assert "The gate: refused" in (run.eval_dir / "report.html").read_text()
+
+
+def test_a_page_whose_samples_are_gone_keeps_them_and_the_gate_judges_all_the_same(run: Run) -> None:
+    evaluated(run, {own(run): COUNT})
+    (run.eval_dir / "samples.jsonl").unlink()
+    before = (run.eval_dir / "report.html").read_text()
+    assert gated(run).exit_code == 0
+    assert (run.eval_dir / "report.html").read_text() == before
+    assert "the gate passed" in (run.eval_dir / "report.md").read_text()
+    record = json.loads((run.eval_dir / "record.json").read_text())
+    write_json(run.eval_dir / "record.json", {k: v for k, v in record.items() if k != "groups"})
+    text = (run.eval_dir / "report.md").read_text()
+    assert judge_run(run, default_plugins()).passed  # which reads less of a record than reports do
+    assert (run.eval_dir / "report.md").read_text() == text
 
 
 def test_what_prod_serves_answers_the_same_examples_and_has_to_be_beaten(

@@ -17,8 +17,10 @@ from eval_runs import Counting, perfect, run, shown
 from agentlora.core.schema import errors, is_valid
 from agentlora.core.schema_errors import findings
 from agentlora.core.types import Example, Expected, Output, ToolCall
+from agentlora.eval.cache import AnswerCache
 from agentlora.eval.calls import render_calls
 from agentlora.eval.compliance import Compliance, judge
+from agentlora.eval.compliance_summary import Answered, side_by_side
 from agentlora.eval.conditions import BASELINES, Condition, constrained_pairs, default_conditions, in_hermes
 from agentlora.eval.nearest import LEFT_OUT, closest, edits, given_and_nearest
 from agentlora.eval.record import Record
@@ -366,6 +368,53 @@ def test_free_and_constrained_decoding_stand_side_by_side(tmp_path: Path) -> Non
         ("Tokens an answer", "down"),  # of which fewer are better
         ("Seconds an answer", "down"),
     ]
+
+
+@pytest.mark.parametrize(("batch", "clusters"), [(4, 4), (3, 2), (5, 1), (16, 1), (1, 4)])
+def test_answers_of_one_batch_share_its_time(batch: int, clusters: int) -> None:
+    """Sixteen examples in groups of four. In batches of four a group is a batch; others chain the batches on the other
+    side together; a batch of all has no interval; of answers made one by one groups count.
+    """
+
+    def asked(size: int, slower: float) -> list[Answered]:
+        return [
+            Answered(
+                example(f"e{n}", "?", light("hall"), group=f"g{n // 4}"),
+                Output(f"e{n}", "", output_tokens=4 + n % 3, latency_s=slower + (n // size) ** 1.5),
+                None,
+                1.0,
+                False,
+            )
+            for n in range(16)
+        ]
+
+    answers = {"base": asked(4, 1.0), "base + schema": asked(batch, 2.0)}
+    (pair,) = side_by_side([BASELINES[0], CONSTRAINED], answers, False)
+    seconds = next(row for row in pair.rows if row.metric == "seconds")
+    tokens = next(row for row in pair.rows if row.metric == "output_tokens")
+    assert seconds.difference.groups == clusters
+    assert (seconds.difference.low is None) == (clusters == 1 or batch == 4)
+    assert (seconds.constrained.low is None) == (batch == 16)
+    assert tokens.difference.groups == 4
+    assert tokens.free.low is not None
+
+
+def test_reports_say_why_seconds_have_no_interval(tmp_path: Path) -> None:
+    examples = make_examples(8)
+
+    class Batch(Counting):
+        def generate(self, requests: Any) -> list[Output]:
+            return [replace(o, latency_s=2.0) for o in super().generate(requests)]
+
+    both = [BASELINES[0], CONSTRAINED]
+    record, _ = run(Batch(), examples, tmp_path, conditions=both)
+    for report in (html(record), markdown(record), " ".join(shown(record).split())):
+        assert "Seconds have no interval where all answers share the time of one batch" in report
+    cache = AnswerCache(tmp_path / "cache")
+    run(Batch(), examples, tmp_path, conditions=both[:1], cache=cache)
+    record, _ = run(Batch(), examples, tmp_path, conditions=both, cache=cache)
+    for report in (html(record), markdown(record), " ".join(shown(record).split())):
+        assert "Answers that were known from before took no time" in report
 
 
 def test_the_adapter_is_asked_the_other_way_too_and_that_decides_nothing(tmp_path: Path) -> None:

@@ -179,6 +179,39 @@ def test_a_slice_leads_to_its_samples(opened: Callable[..., Any], page: str) -> 
     assert listed(tab) == ["Light in room 2, and some jazz"]
 
 
+def test_a_fault_leads_to_its_samples_and_a_sample_tells_its_faults(
+    opened: Callable[..., Any], tmp_path: Path
+) -> None:
+    examples = make_examples(6)
+    text = render_calls([ToolCall("set_light", {"room": "hall", "brightness": "20"})])
+    odd = render_calls([ToolCall("set_light", {"rooom": "hall"})])
+    answers = {f"skill/g{g}-one": text for g in range(3)} | {"skill/g3-one": odd}
+    tab = opened(html(*run(Counting(perfect(examples) | answers), examples, tmp_path)))
+    table = tab.get_by_role("region", name="Schema compliance")
+    table.get_by_role("row", name="type").get_by_role("link", name="3 (").click()
+    until(tab, "3 of 24 samples: adapter, all")
+    assert listed(tab) == [f"Dim room {g}" for g in range(3)]
+    tab.keyboard.press("j")
+    adapter = tab.locator("#list .answer").last
+    assert adapter.locator(".faults li").all_inner_texts() == [
+        'type set_light(brightness) is not of type integer\ngiven "20", nearest valid 20'
+    ]
+    assert (
+        "no call where one was wanted" in tab.locator("#list .answer").first.locator(".faults").inner_text()
+    )
+    table.get_by_role("rowheader", name="no call").get_by_role("link").click()  # which only others have
+    until(tab, "12 of 24 samples: base, all")
+    missing = tab.locator(".paths .fail", has_text="is missing")
+    missing.get_by_role("link", name="1 answer").click()
+    until(tab, "1 of 24 samples: adapter, all")
+    assert listed(tab) == ["Dim room 3"]
+    worst = tab.locator(".paths .fail", has_text="brightness")
+    worst.locator("summary").click(position={"x": 4, "y": 12})
+    worst.get_by_role("link", name="g1-one").click()
+    until(tab, "24 samples: adapter, all")
+    assert tab.locator("[aria-expanded=true]").inner_text().startswith("Dim room 1")
+
+
 def test_many_samples_are_listed_in_parts(opened: Callable[..., Any], tmp_path: Path) -> None:
     tab = opened(html(*run(Counting(), make_examples(40), tmp_path)), "#outcome=any")
     assert count(tab) == "160 samples, the first 50 listed: adapter, all"

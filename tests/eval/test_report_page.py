@@ -51,7 +51,9 @@ def test_what_can_be_chosen_is_what_differs(tmp_path: Path) -> None:
     assert tools["values"] == ["(no call)", "play", "set_light"]
     assert tools["of"][0][:4] == [2, [2, 1], 0, 0]
     assert [len(column) for column in facets["ended"]["of"]] == [len(examples)] * 4
-    assert "keyword" not in facets  # one is no choice
+    assert facets["keyword"]["values"] == ["enum"]  # which some have
+    every = [s | {"problems": [{"keyword": "enum"}]} for s in samples]
+    assert "keyword" not in {f["name"] for f in data_in(html(record, every))["facets"]}  # no choice
     samples[0]["problems"] = [{"keyword": "type"}]
     keyword = {f["name"]: f for f in data_in(html(record, samples))["facets"]}["keyword"]
     assert keyword["values"] == ["enum", "type"]
@@ -80,6 +82,12 @@ def test_what_stands_in_the_page_is_text() -> None:
     assert text('<b>&"') == "&lt;b&gt;&amp;&quot;"
     assert text("a\u202eb\u2066c\u200bd\x00e\ud800") == "a[U+202E]b[U+2066]c[U+200B]d[U+0000]e[U+D800]"
     assert text("שלום, été, 👩‍👩‍👧, नमस्ते\tand\nso on") == "שלום, été, 👩‍👩‍👧, नमस्ते\tand\nso on"
+
+
+def test_half_a_character_in_a_name_costs_no_page() -> None:
+    """In the page's data it is a question mark, so that the link leads there."""
+    assert "id=g0%3F" in pages.to_samples("g0", {"id": "g0\ud83d"})
+    assert 'data-filter="case=%3F"' in pages.row_head("x", case="\ud83d")
 
 
 def test_a_figure_that_no_json_has_costs_no_sample(tmp_path: Path) -> None:
@@ -112,6 +120,7 @@ def test_the_verdict_comes_first_and_says_what_is_worse(tmp_path: Path) -> None:
         for d in record.differences
     )
     page = html(record.model_copy(update={"differences": worse}), samples)
+    assert '<div class="verdict open"><p class="said">Better, but worse elsewhere' in page
     assert "<b>Surely worse in:</b> false calls +10.0 points (+2.0 to +20.0)" in page
     open_ = tuple(d.model_copy(update={"low": -0.02, "mean": 0.1, "high": 0.2}) for d in record.differences)
     page = html(record.model_copy(update={"differences": open_}), samples)
@@ -159,9 +168,29 @@ def test_a_report_of_5000_samples_is_below_2_mb(tmp_path: Path) -> None:
         tools = [
             {"type": "function", "function": {"name": said(1), "description": said(12)}} for _ in range(2)
         ]
-        for sample in samples[::4]:
+        for number, sample in enumerate(samples[::4]):
+            faults = [
+                {"keyword": k, "path": f"{said(1)}.{said(1)}", "said": f"is none of {said(2)}"}
+                for k in ("enum", "type", "required")[: i % 4]
+            ]
             answer = {"id": f"test-{i}", "text": said(40), "group": f"test-{i // 4}"}
+            answer |= {"problems": faults if number % 2 else []}
             many.append(sample | answer | {"request": {"messages": asked, "tools": tools}})
     page = html(record, many)
     assert len(page.encode()) < 2_000_000
-    assert data_in(page)["systems"][3]["text"][-1] == many[-1]["text"]
+    [*_, adapter] = data_in(page)["systems"]
+    assert adapter["text"][-1] == many[-1]["text"]
+    told = adapter["faults"][adapter["wrong"][-1]]
+    assert told == {"fault": "enum", **{key: many[-1]["problems"][0][key] for key in ("path", "said")}}
+
+
+def test_an_answer_of_very_many_faults_shows_those_that_count_first_and_counts_the_others(
+    tmp_path: Path,
+) -> None:
+    record, samples = run(Counting(), make_examples(1), tmp_path)
+    many = [{"keyword": "type", "path": f"p{n}", "said": "is wrong", "counts": n == 30} for n in range(31)]
+    page = html(record, [samples[0] | {"problems": many}, *samples[1:]])
+    [base, *_] = data_in(page)["systems"]
+    told = [base["faults"][n] for n in base["wrong"][0]]
+    assert [fault.get("path") for fault in told] == ["p30", *(f"p{n}" for n in range(11)), None]
+    assert told[-1] == {"more": 19}

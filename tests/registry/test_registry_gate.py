@@ -153,6 +153,29 @@ def test_a_proven_servable_version_passes_with_the_facts_for_its_card() -> None:
     assert found.facts["rank"] == 16
 
 
+@pytest.mark.parametrize(
+    ("problems", "refused"),
+    [
+        ({"": {"problems": 2, "first": ["x"], "examples": 2, "asked": 100, "why": "g0: exact 0"}}, False),
+        ({"": {"problems": 3, "first": ["x"], "examples": 3, "asked": 100, "why": "g0: exact 0"}}, True),
+        (
+            {"": {"problems": 99, "first": ["x"], "examples": 0, "asked": 100, "why": ""}},
+            False,
+        ),  # corruptions
+        ({"": {"problems": 99, "first": ["x"]}}, False),  # of before
+        ({"regex": {"problems": 9, "first": ["x"], "examples": 100, "asked": 100, "why": "x"}}, False),
+    ],
+)
+def test_expected_answers_that_the_tasks_own_evaluator_calls_wrong_prove_nothing(
+    problems: dict[str, Any], refused: bool
+) -> None:
+    found = verdict(record(provenance={"evaluator_problems": problems}))
+    assert found.passed is not refused
+    if refused:
+        assert "of 3 of 100 examples is not right, and of at most 2%" in only_reason(found)
+        assert "(g0: exact 0)" in only_reason(found)
+
+
 def test_only_enough_of_test_decides() -> None:
     assert "only test decides" in only_reason(verdict(record(data={"split": "dev"})))
     few = condition("adapter", "skill", 0.6, 0.05, scored=49, not_applicable=51)
