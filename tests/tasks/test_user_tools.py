@@ -19,10 +19,11 @@ from agentlora.core.data import refuse_leaks
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.types import Example, Split
 from agentlora.tasks.tool_calling.importing.types import ImportedTool
+from agentlora.tasks.tool_calling.patterns import matching
 from agentlora.tasks.tool_calling.toolspec import ToolSpec, problems, render
 from agentlora.tasks.tool_calling.user_phrasing import asked_for, operation_of
 from agentlora.tasks.tool_calling.user_tools import UserToolParams, UserTools, spec_of
-from agentlora.tasks.tool_calling.user_values import matching, parameter, spoken_schema, values_for
+from agentlora.tasks.tool_calling.user_values import parameter, spoken_schema, values_for
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 CODE = '''
