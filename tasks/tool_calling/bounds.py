@@ -141,5 +141,5 @@ def _bounds(schema: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _exact(number: float) -> Fraction:
-    """As it is written: 0.1 is a tenth."""
-    return Fraction(number) if isinstance(number, int) else Fraction(str(number))
+    """As it is written, 0.1 is a tenth; where floats have no fractions, as they are."""
+    return Fraction(number if abs(number) >= 2**53 else str(number))
