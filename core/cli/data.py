@@ -48,11 +48,12 @@ def import_(source: str, tool_tokens: int, only: tuple[str, ...], output: Path |
       botocore:SERVICE         an API of Amazon; google:SERVICE likewise
     """
     from agentlora.core.files import write_json
-    from agentlora.tasks.tool_calling.user_tools import read_tools, unspoken
+    from agentlora.tasks.tool_calling.user_tools import never_given, read_tools, unspoken
 
     read = read_tools(source, tool_tokens, only)
     unsaid = unspoken(read, 0)
-    left_out, untrained = [*read.imported.left_out, *unsaid], {row.what for row in unsaid}
+    untrained = {row.what for row in unsaid}
+    left_out = [*read.imported.left_out, *unsaid, *never_given(read)]
     tools = [pruned.tool.openai() for pruned in read.pruned if pruned.tool.name not in untrained]
     if output:
         write_json(output, tools)

@@ -11,6 +11,7 @@ from typing import Any
 from agentlora.core.types import JSON
 from agentlora.tasks.tool_calling.api_values import one_of
 from agentlora.tasks.tool_calling.api_words import MONTHS
+from agentlora.tasks.tool_calling.bounds import number_within
 
 MONEY = re.compile(r"\b(price|cost|costs|fee|salary|budget|rent|wage)\b")  # what is always money
 CENTS = re.compile(
@@ -43,6 +44,18 @@ def draw_number(
     schema: JSON, whole: bool, words: str, pool: Any, money: bool, rng: random.Random
 ) -> tuple[str, Any]:
     """A number of the usual size for its name, or from all of the schema's range, where small ones are more likely."""
+    try:
+        value = _drawn(schema, whole, words, pool, rng)
+        cents = not whole and bool(CENTS.search(words)) and round(value, 2) == value
+    except (ArithmeticError, ValueError):  # more than floats have
+        value, cents = number_within(schema, whole, rng), False
+    if value is None:
+        return "", None
+    return number_said(value, rng, cents, money and bool(MONEY.search(words))), value
+
+
+def _drawn(schema: JSON, whole: bool, words: str, pool: Any, rng: random.Random) -> Any:
+    """Raises ArithmeticError or ValueError where floats run over."""
     low, high = (
         schema.get("minimum", schema.get("exclusiveMinimum")),
         schema.get("maximum", schema.get("exclusiveMaximum")),
@@ -60,8 +73,7 @@ def draw_number(
             value = round(value + rng.choice((0, 0.5, 0.25, 0.99, 0.9, rng.random())), 2)
     if step != 1 or (whole and not isinstance(value, int)):
         value = _in_steps(value, step, whole)
-    cents = not whole and bool(CENTS.search(words)) and round(value, 2) == value
-    return number_said(value, rng, cents, money and bool(MONEY.search(words))), value
+    return value
 
 
 def _small(low: int, high: int, rng: random.Random) -> int:

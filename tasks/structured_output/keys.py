@@ -10,7 +10,7 @@ from typing import Any
 from agentlora.core import schema as json_schema
 from agentlora.tasks.structured_output.names import named, named_like
 from agentlora.tasks.tool_calling.invention import invent
-from agentlora.tasks.tool_calling.user_values import matching
+from agentlora.tasks.tool_calling.patterns import matching
 
 INVENTED = 0.4  # of the keys that can be anything: what was never seen can only be copied
 TRIES = 12

@@ -120,9 +120,9 @@ _RULES: tuple[tuple[str, str, str], ...] = (
 
 def fitted(least: int, most: int | None, rng: random.Random) -> list[str]:
     """Some texts of at least `least` and at most `most` characters; empty where they would be too long to be said."""
-    if least > LONGEST:
+    most = LONGEST if most is None else min(int(most), LONGEST)
+    if least > most:
         return []
-    most = LONGEST if most is None else min(most, LONGEST)
     found = []
     for _ in range(POOL):
         if most <= SHORT:

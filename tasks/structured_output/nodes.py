@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -58,6 +58,21 @@ def value_of(node: Node) -> Any:
 def place(path: Sequence[str]) -> tuple[str, ...]:
     """A path without the keys that were drawn: all members of such an object are of one kind."""
     return tuple("" if isinstance(part, Key) else part for part in path)
+
+
+def named(path: Sequence[str]) -> str:
+    """A path in words: ``lines.[].count``."""
+    return ".".join(part or "[]" for part in place(path)) or "(all of it)"
+
+
+def filled(node: Node) -> Iterator[str]:
+    """The names (`named`) of the parts that have a value of their own: no null, nothing empty."""
+    if isinstance(node, Leaf) and node.value in (None, [], {}):
+        return
+    yield named(node.path)
+    inner = [part for _, part in node.members] if isinstance(node, Record) else ()
+    for part in node.entries if isinstance(node, Entries) else inner:
+        yield from filled(part)
 
 
 def words_of_path(path: Sequence[str]) -> tuple[str, ...]:

@@ -14,12 +14,14 @@ from agentlora.core.types import JSON
 from agentlora.tasks.structured_output.amounts import draw_date, draw_duration, draw_ipv6, draw_number
 from agentlora.tasks.structured_output.combining import CHECKED, NEVER, both, combined
 from agentlora.tasks.structured_output.keys import Key, draw_key, keys_for
+from agentlora.tasks.structured_output.kinds import ANNOTATIONS, is_end, kind_of, of_any_name
 from agentlora.tasks.structured_output.names import fitted, named_like
 from agentlora.tasks.structured_output.nodes import (
     Entries,
     Leaf,
     Node,
     Record,
+    named,
     place,
     value_of,
     words_in,
@@ -28,9 +30,12 @@ from agentlora.tasks.structured_output.nodes import (
 from agentlora.tasks.structured_output.schemas import Wanted
 from agentlora.tasks.tool_calling.api_sources import Param
 from agentlora.tasks.tool_calling.api_values import enum_words, one_of
+from agentlora.tasks.tool_calling.bounds import contradiction
 from agentlora.tasks.tool_calling.importing.schemas import is_file
+from agentlora.tasks.tool_calling.importing.types import MALFORMED
 from agentlora.tasks.tool_calling.invention import invent
-from agentlora.tasks.tool_calling.user_values import matching, spoken_schema, values_for
+from agentlora.tasks.tool_calling.patterns import matching
+from agentlora.tasks.tool_calling.user_values import spoken_schema, values_for
 
 DEEPEST = 12
 TRIES = 60  # at a value that the whole schema takes
@@ -51,47 +56,27 @@ CURRENCY = re.compile(
     re.IGNORECASE,
 )
 
+UNMADE = (
+    "no text can be made for its pattern: it looks around or back, is very long, or has \\p{…} of other than letters, "
+    "digits, punctuation, spaces and symbols"
+)
 READ_OTHERWISE = r"[\s\d.,:+-]*|[Yy]es|[Nn]o|[Tt]rue|[Ff]alse|null"  # of texts: as a number, a yes or a no
 SCALARS = ("string", "integer", "number", "boolean")
-# of a schema that says nothing of its values: they are texts and numbers, as they look
-ANNOTATIONS = {
-    "title",
-    "description",
-    "default",
-    "examples",
-    "deprecated",
-    "readOnly",
-    "writeOnly",
-    "$comment",
-}
-# what a schema without a type is of
-KEYWORDS = {
-    "object": {
-        "properties",
-        "additionalProperties",
-        "patternProperties",
-        "propertyNames",
-        "required",
-        "minProperties",
-    },
-    "array": {"items", "prefixItems", "contains", "minItems", "uniqueItems"},
-    "string": {"pattern", "minLength", "maxLength", "format"},
-    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
-}
 
 
 class Sampler:
     """Draws values of a schema. Splits draw from pools of their own, which share well-known values (cities, names).
 
-    `root`: the path of the whole. `unsaid`: optional parts that values are never drawn for, each with the reason.
+    `root`: the path of the whole. `unsaid`: parts that some draw had no value for, each with the reason.
     """
 
     def __init__(self, wanted: Wanted, split: str, seed: int) -> None:
         self.wanted, self._split, self._seed = wanted, split, seed
         self._pools: dict[tuple[str, ...], Any] = {}
         self._left = 0
-        self.root = (wanted.name,) if _kind_of(wanted.unfolded) == "array" else ()
+        self.root = (wanted.name,) if kind_of(wanted.unfolded) == "array" else ()
         self.unsaid: dict[str, str] = {}
+        self._judged: set[str] = set()
         # a schema that asks for the currency is told it in a part of its own
         self._money = not CURRENCY.search(json.dumps(wanted.unfolded))
 
@@ -127,9 +112,23 @@ class Sampler:
         self, schema: Any, path: tuple[str, ...], required: bool, rng: random.Random, chosen: bool = False
     ) -> Node | None:
         """A part, or None where it has no value that can be said. `chosen`: it is one of several alternatives."""
+        try:
+            node = self._any(schema, path, required, rng, chosen)
+        except (*MALFORMED, ArithmeticError) as exc:  # one part's loss, not all of the schema's
+            self._note(path, f"nothing could be drawn for it ({type(exc).__name__}: {exc})")
+            return None
+        if node is None and (name := named(path)) not in self._judged:
+            self._judged.add(name)
+            if why := contradiction(schema):
+                self.unsaid[name] = f"nothing fits it: {why}"
+        return node
+
+    def _any(
+        self, schema: Any, path: tuple[str, ...], required: bool, rng: random.Random, chosen: bool
+    ) -> Node | None:
         self._left -= 1
         schema = {} if schema is True else schema
-        if not isinstance(schema, Mapping) or _is_end(schema) or len(path) > DEEPEST or self._left < 0:
+        if not isinstance(schema, Mapping) or is_end(schema) or len(path) > DEEPEST or self._left < 0:
             return None
         if not CHECKED & schema.keys():
             return self._plain(dict(schema), path, required, rng, chosen)
@@ -156,7 +155,7 @@ class Sampler:
         for key in ("oneOf", "anyOf"):
             if isinstance(schema.get(key), list):
                 return self._alternative(schema, key, path, required, rng)
-        kinds = schema.get("type") or _kind_of(schema)
+        kinds = schema.get("type") or kind_of(schema)
         if not kinds and not schema.keys() - ANNOTATIONS:
             kinds = ["string", "integer"]
         if isinstance(kinds, list):
@@ -218,9 +217,7 @@ class Sampler:
 
     def _record(self, schema: JSON, path: tuple[str, ...], rng: random.Random, chosen: bool) -> Record | None:
         needed, parts = set(schema.get("required", ())), dict(schema.get("properties", {}))
-        parts |= {
-            name: _of_any_name(schema, name) for name in schema.get("required", ()) if name not in parts
-        }
+        parts |= {name: of_any_name(schema, name) for name in schema.get("required", ()) if name not in parts}
         drawn: dict[str, Node] = {}
         for name, part in parts.items():
             if name not in needed and rng.random() >= SAID:
@@ -229,9 +226,11 @@ class Sampler:
             if node is not None:
                 drawn[name] = node
             elif name in needed:
-                self._note((*path, name), "it is required, and has no value that is said in a text")
+                looped = is_end(part) and part is not False
+                why = "it leads back to itself" if looped else "it is required"
+                self._note((*path, name), f"{why}, and has no value that is said in a text")
                 return None
-            elif not _is_end(part):
+            elif not is_end(part):
                 self._note((*path, name), "it has no value that is said in a text")
         least = max(1, int(schema.get("minProperties", 0)))
         most = int(schema.get("maxProperties", len(parts)))
@@ -257,7 +256,7 @@ class Sampler:
         if others is True or others == {}:
             others = {} if not schema.get("properties") else None  # nobody writes what is not asked for
         kinds += [("", others)] if isinstance(others, Mapping) else []
-        kinds = [(pattern, part) for pattern, part in kinds if not _is_end(part)]
+        kinds = [(pattern, part) for pattern, part in kinds if not is_end(part)]
         most = max(least, MOST_ENTRIES)
         most = min(most, int(schema.get("maxProperties", most + len(taken))) - len(taken))
         members: list[tuple[str, Node]] = []
@@ -387,33 +386,10 @@ class Sampler:
                 pool = fitted(int(schema.get("minLength", 1)), schema.get("maxLength"), rng)
             self._pools[key] = pool
             if not pool:
-                self._note(path, "nothing that fits its schema is said in a text")
+                pattern = schema.get("pattern")
+                unmade = isinstance(pattern, str) and matching(pattern, rng) is None
+                self._note(path, UNMADE if unmade else "nothing that fits its schema is said in a text")
         return self._pools[key]
 
     def _note(self, path: Sequence[str], why: str) -> None:
-        self.unsaid.setdefault(".".join(part or "[]" for part in place(path)) or "(all of it)", why)
-
-
-def _of_any_name(schema: JSON, name: str) -> Any:
-    """The schema of a property that has none of its own."""
-    for pattern, part in (schema.get("patternProperties") or {}).items():
-        if json_schema.is_valid({"pattern": pattern}, name):
-            return part
-    return schema.get("additionalProperties", True)
-
-
-def _is_end(schema: Any) -> bool:
-    """Whether nothing fits: where a schema that contains itself is no longer followed, or an array of such."""
-    if not isinstance(schema, Mapping):
-        return schema is False
-    return schema.get("not") == {} or ("items" in schema and _is_end(schema["items"]))
-
-
-def _kind_of(schema: Mapping[str, Any]) -> str | None:
-    if isinstance(schema.get("type"), str):
-        return str(schema["type"])
-    for key in ("oneOf", "anyOf"):
-        kinds = {_kind_of(part) for part in schema.get(key) or () if isinstance(part, Mapping)} - {"null"}
-        if len(kinds) == 1:
-            return kinds.pop()
-    return next((kind for kind, keys in KEYWORDS.items() if keys & schema.keys()), None)
+        self.unsaid.setdefault(named(path), why)

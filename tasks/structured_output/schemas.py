@@ -19,6 +19,7 @@ from agentlora.core.xml_values import KEY, in_xml, value_schema, write_xml
 from agentlora.tasks.structured_output.elements import SUFFIXES, read_elements
 from agentlora.tasks.structured_output.elements_shown import shown_elements
 from agentlora.tasks.structured_output.xsd import read_xsd, schema_of
+from agentlora.tasks.tool_calling.bounds import contradiction
 from agentlora.tasks.tool_calling.importing.documents import read_document
 from agentlora.tasks.tool_calling.importing.modules import module_file
 from agentlora.tasks.tool_calling.importing.python import import_class
@@ -72,13 +73,18 @@ def read_schema(source: str) -> Wanted:
     """The schema that `source` names; see `KNOWN` for what that may be.
 
     Raises:
-        ConfigError: no source is given.
+        ConfigError: no source is given, or no value can fit the schema.
         DataError: there is nothing there, it is no JSON Schema, or one of something else than an object or an array.
     """
     if not source:
         raise ConfigError("data.params.schema says which schema answers fit, and it is empty. Give --schema.")
-    if (found := _xml(source)) is not None:
-        return found
+    found = _xml(source) or _json(source)
+    if why := contradiction(found.unfolded):
+        raise ConfigError(f"nothing fits the schema {source}: {why}. Mend it there.")
+    return found
+
+
+def _json(source: str) -> Wanted:
     path, name, schema = _found(source)
     if not isinstance(schema, dict):
         raise DataError(f"{source} holds no JSON Schema. What can be given:{KNOWN}")
@@ -88,6 +94,10 @@ def read_schema(source: str) -> Wanted:
     if problems := json_schema.check_schema(schema):
         raise DataError(f"{source}: {problems[0]}")
     if not _is_compound(unfolded):
+        try:
+            References(schema, path).resolved(schema, path)
+        except Unusable as exc:
+            raise DataError(f"{source}: {exc}, and stands for no schema") from exc
         raise DataError(f"{source} is the schema of neither an object nor an array; answers need one of them")
     title = unfolded.get("title")
     shown = json.dumps({key: value for key, value in schema.items() if key not in NOTES}, ensure_ascii=False)

@@ -22,12 +22,13 @@ from agentlora.core.types import JSON, Example, Split
 from agentlora.tasks.tool_calling import api_frames as frames
 from agentlora.tasks.tool_calling import groups
 from agentlora.tasks.tool_calling.api_sources import singular
+from agentlora.tasks.tool_calling.bounds import contradiction
 from agentlora.tasks.tool_calling.builder import CATALOGUE, for_training
 from agentlora.tasks.tool_calling.conversions import conversions_of
 from agentlora.tasks.tool_calling.importing.pruning import Pruned, prune
 from agentlora.tasks.tool_calling.importing.services import SOURCES
 from agentlora.tasks.tool_calling.importing.source import import_tools
-from agentlora.tasks.tool_calling.importing.types import Imported, ImportedTool, LeftOut
+from agentlora.tasks.tool_calling.importing.types import MALFORMED, Imported, ImportedTool, LeftOut
 from agentlora.tasks.tool_calling.repeats import repeatable
 from agentlora.tasks.tool_calling.styles import restyle, words_of
 from agentlora.tasks.tool_calling.toolspec import ToolSpec, load_catalogue
@@ -139,7 +140,7 @@ class UserTools:
         """Where the tools are from, and what was left out or pruned of them."""
         read = read_tools(params.tools, params.tool_tokens, tuple(params.only))
         source = read.imported
-        left_out = [*source.left_out, *unspoken(read, 0)]
+        left_out = [*source.left_out, *unspoken(read, 0), *never_given(read)]
         where = _published(params.tools)
         name, licence = source.title or where, source.licence or "not stated"
         return {
@@ -208,11 +209,28 @@ def unspoken(read: Read, seed: int) -> list[LeftOut]:
     return [LeftOut(name, f"not trained on: {why}") for name, why in found if isinstance(why, str)]
 
 
+def never_given(read: Read) -> list[LeftOut]:
+    """The optional parameters that no value can fit: no request says them."""
+    return [
+        LeftOut(pruned.tool.name, f"its parameter {name!r} is never given: nothing fits it: {why}")
+        for pruned in read.pruned
+        for name, schema in pruned.tool.parameters.get("properties", {}).items()
+        if name not in pruned.tool.parameters.get("required", ()) and (why := contradiction(schema))
+    ]
+
+
 # --- requests -----------------------------------------------------------------------------------
 
 
 def spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
     """`tool` with values and requests of a split; or why there can be none."""
+    try:
+        return _spec_of(tool, split, seed)
+    except (*MALFORMED, ArithmeticError) as exc:  # one tool's loss, not all the others'
+        return f"no request could be made for its schema ({type(exc).__name__}: {exc})"
+
+
+def _spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
     rng = random.Random(f"{seed}/{split}/{tool.name}")
     operation = operation_of(tool)
     properties, required = tool.parameters.get("properties", {}), tool.parameters.get("required", ())
@@ -225,7 +243,9 @@ def spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
             params.append(param)
             pools[name] = pool
         elif name in required:
-            return f"its parameter {name!r} is required, and has no value that is said in a sentence"
+            why = contradiction(schema)
+            said = f"nothing fits it: {why}" if why else "has no value that is said in a sentence"
+            return f"its parameter {name!r} is required, and {said}"
     requests, missing = requests_for(tool, operation, as_names(params, tool), split, rng)
     of_their_own = random.Random(f"{seed}/{split}/{tool.name}/conversions")
     conversions = conversions_of(tool, operation, params, pools, split, of_their_own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from agentlora.core import schema as json_schema
@@ -12,6 +13,8 @@ from agentlora.core.types import JSON
 from agentlora.tasks.tool_calling.api_kinds import spoken
 from agentlora.tasks.tool_calling.api_sources import Param, split_words
 from agentlora.tasks.tool_calling.api_values import one_of, pool_for
+from agentlora.tasks.tool_calling.bounds import number_within
+from agentlora.tasks.tool_calling.patterns import matching
 
 SCALARS = ("string", "integer", "number", "boolean")
 DATES = ("date", "date-time")
@@ -30,6 +33,7 @@ UNSAID = frozenset(  # formats whose values nobody says
         "byte",
         "regex",
         "json-pointer",
+        "relative-json-pointer",
     ]
 )
 # last words after these are no names: "page number"
@@ -43,8 +47,6 @@ _BOUND = frozenset(("format", "pattern", "enum", "const", "minLength", "maxLengt
 _DAY = re.compile(r"\byyyy-mm-dd\b", re.IGNORECASE)
 _HOURS = re.compile(r"hh:mm", re.IGNORECASE)
 _ONLY_HOURS = re.compile(r"^(?!.*(yy|am\b|pm\b))(.*\W)?hh:mm(?![:\w])", re.IGNORECASE)
-MOST_STEPS = 400  # in making one text for a pattern
-LONGEST_MATCH = 40  # characters made for a pattern
 # format of JSON Schema → the kind of word that `pool_for` has values for
 WORDS = {"email": ("email",), "idn-email": ("email",), "uri": ("url",), "url": ("url",), "uri-reference": ("url",),
          "hostname": ("hostname",), "ipv4": ("ip",), "ip": ("ip",), "phone": ("phone",)}  # fmt: skip
@@ -92,14 +94,14 @@ def identifies(param: Param) -> bool:
     )
 
 
-def spoken_part(schema: Any) -> JSON | None:
-    """The schema itself, or the first of its alternatives that a sentence can speak of."""
+def spoken_part(schema: Any, depth: int = 0) -> JSON | None:
+    """The schema itself, or the first of its alternatives that a sentence can speak of, as `spoken_schema` does."""
     if not isinstance(schema, Mapping):
         return None
     for key in ("anyOf", "oneOf"):
         if isinstance(schema.get(key), list):
-            parts = (spoken_part(part) for part in schema[key])
-            return next((part for part in parts if part is not None and spoken_schema(part)), None)
+            parts = (spoken_part(part, depth) for part in schema[key])
+            return next((part for part in parts if part is not None and spoken_schema(part, depth)), None)
     return dict(schema)
 
 
@@ -167,22 +169,46 @@ def values_for(param: Param, schema: JSON, noun: tuple[str, ...], service: str, 
         least = max(1, int(part.get("minItems", 1)))
         most = min(max(least, drawn.get("max", 3)), int(part.get("maxItems", 3)), len(entries))
         return {"list_of": entries, "min": least, "max": most} if most >= least else []
-    return drawn if _valid_range(drawn, schema) else _few_numbers(part, schema, rng)
+    if not _valid_range(drawn, schema) or (part != schema and not _valid_between(drawn, schema)):
+        return _few_numbers(part, schema, rng)
+    return drawn if _all_in_steps(drawn, part) else _in_steps(drawn, part, schema, rng)
+
+
+def _all_in_steps(pool: JSON, part: JSON) -> bool:
+    """Whether all numbers of a range, as they are drawn, are multiples of what the schema asks for."""
+    places = 0 if "integers" in pool else pool["decimals"]
+    if "multipleOf" not in part:
+        return True
+    return bool((Fraction(1, 10**places) / Fraction(str(part["multipleOf"]))).denominator == 1)
+
+
+def _in_steps(pool: JSON, part: JSON, schema: JSON, rng: random.Random) -> list[Any]:
+    """Multiples of what the schema asks for, within the range of a pool."""
+    low, high = pool.get("integers") or pool["numbers"]
+    bounds = {"minimum": low, "maximum": high, "multipleOf": part["multipleOf"]}
+    found = (number_within(bounds, "integers" in pool, rng) for _ in range(VALUES))
+    return valid_entries([number for number in found if number is not None], schema)
 
 
 def _few_numbers(part: JSON, schema: JSON, rng: random.Random) -> list[Any]:
-    """Numbers within the schema's own bounds, where the usual ones of such a name are not."""
+    """Numbers within the schema's own bounds, where the usual ones of such a name are not; empty where none is."""
     whole = "integer" in (part.get("type"), *_list(part.get("type")))
     highest: Any = part.get("maximum", part.get("exclusiveMaximum"))
     low: Any = part.get(
         "minimum", part.get("exclusiveMinimum", 0 if highest is None or highest > 0 else highest - 1000)
     )
     high: Any = low + 1000 if highest is None else highest
-    drawn = [
-        rng.randint(int(low), int(high)) if whole else round(rng.uniform(low, high), 2) for _ in range(VALUES)
-    ]
     step = part.get("multipleOf")
-    return valid_entries([int(v // step * step) for v in drawn] if step and whole else drawn, schema)
+    try:
+        drawn = [
+            rng.randint(int(low), int(high)) if whole else round(rng.uniform(low, high), 2)
+            for _ in range(VALUES)
+        ]
+        drawn = [int(v // step * step) for v in drawn] if step and whole else drawn
+    except (ValueError, OverflowError):  # nothing is in the range, or more than floats have
+        found = (number_within(part, whole, rng) for _ in range(VALUES))
+        drawn = [number for number in found if number is not None]
+    return valid_entries(drawn, schema)
 
 
 def _drawn(param: Param, schema: JSON, noun: tuple[str, ...], service: str, rng: random.Random) -> Any:
@@ -244,14 +270,17 @@ def _objects(
     members = param.schema["properties"]
     pools = {}
     for name, part in members.items():
-        one = parameter(name, schema["properties"][name], True) or Param(
-            name, split_words(name), part, True, ""
-        )
+        member = schema["properties"][name]
+        one = parameter(name, member, True) or Param(name, split_words(name), part, True, "")
+        if (
+            one.schema["type"] not in SCALARS
+        ):  # an array among its alternatives, which nobody says in an object
+            one, member = Param(name, split_words(name), part, True, ""), spoken_part(member, 2) or {}
         if part["type"] == "boolean":
             words = spoken(one.words)
             pools[name] = [{"say": f"{words} on", "value": True}, {"say": f"{words} off", "value": False}]
         else:
-            pools[name] = values_for(one, schema["properties"][name], noun, service, rng)
+            pools[name] = values_for(one, member, noun, service, rng)
     needed = param.schema.get("required", ())
     if any(not pools[name] for name in needed):
         return []
@@ -285,7 +314,14 @@ def valid_entries(entries: Sequence[Any], schema: JSON) -> list[Any]:
 
 def _valid_range(pool: Mapping[str, Any], schema: JSON) -> bool:
     low, high = pool.get("integers") or pool["numbers"]
-    return all(json_schema.is_valid(schema, value) for value in (low, high, low + (high - low) // 3))
+    looked_at = (low, high, low + (high - low) // 3)
+    return low <= high and all(json_schema.is_valid(schema, value) for value in looked_at)
+
+
+def _valid_between(pool: Mapping[str, Any], schema: JSON) -> bool:
+    """Whether a schema of several alternatives, which may leave gaps, takes the numbers of a range."""
+    rng = random.Random(0)
+    return all(json_schema.is_valid(schema, one_of(pool, rng)[1]) for _ in range(VALUES))
 
 
 def _once(entries: Sequence[Any]) -> list[Any]:
@@ -304,80 +340,3 @@ def _uuid(rng: random.Random) -> str:
 def _times(rng: random.Random) -> list[Any]:
     pairs = [(rng.randint(6, 22), rng.choice((0, 15, 30, 45))) for _ in range(VALUES)]
     return [{"say": f"{hour}:{minute:02}", "value": f"{hour:02}:{minute:02}:00Z"} for hour, minute in pairs]
-
-
-# --- patterns -----------------------------------------------------------------------------------
-
-
-def matching(pattern: str, rng: random.Random) -> str | None:
-    """A text that `pattern` matches, or None where it has parts that cannot be made (looking around, going back)."""
-    from re import _parser  # type: ignore[attr-defined]
-
-    if len(pattern) > 200:
-        return None
-    made: list[str] = []
-    try:
-        _make(_parser.parse(pattern), rng, made, [MOST_STEPS])
-    except (re.error, RecursionError, OverflowError, _Unmade):
-        return None
-    return "".join(made)
-
-
-class _Unmade(Exception):
-    pass
-
-
-_CLASSES = {
-    "CATEGORY_DIGIT": "0123456789",
-    "CATEGORY_WORD": "abcdefghijklmnopqrstuvwxyz0123456789",
-    "CATEGORY_SPACE": " ",
-    "CATEGORY_NOT_SPACE": "abcdefghijklmnopqrstuvwxyz",
-    "CATEGORY_NOT_DIGIT": "abcdefghijklmnopqrstuvwxyz",
-}
-_ANY = "abcdefghijklmnopqrstuvwxyz0123456789"
-
-
-def _make(parts: Any, rng: random.Random, made: list[str], left: list[int]) -> None:
-    """Append a text that `parts` match to `made`. `left`: steps that may still be taken, of all calls together."""
-    for code, value in parts:
-        left[0] -= 1
-        if left[0] < 0 or len(made) > LONGEST_MATCH:
-            raise _Unmade
-        name = str(code)
-        if name == "LITERAL":
-            made.append(chr(value))
-        elif name in ("ANY", "NOT_LITERAL"):
-            made.append(rng.choice([c for c in _ANY if name == "ANY" or ord(c) != value]))
-        elif name == "IN":
-            made.append(_of_class(value, rng))
-        elif name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
-            low, high, inner = value
-            for _ in range(rng.randint(int(low), max(int(low), min(int(high), int(low) + 4)))):
-                _make(inner, rng, made, left)
-                if left[0] < 0 or len(made) > LONGEST_MATCH:
-                    raise _Unmade
-        elif name == "SUBPATTERN":
-            _make(value[-1], rng, made, left)
-        elif name == "BRANCH":
-            _make(rng.choice(value[1]), rng, made, left)
-        elif name != "AT":  # anchors make nothing; what looks around or back cannot be made
-            raise _Unmade
-
-
-def _of_class(parts: Any, rng: random.Random) -> str:
-    if str(parts[0][0]) == "NEGATE":
-        return rng.choice([c for c in _ANY if c not in _characters(parts[1:])] or ["_"])
-    return rng.choice(_characters(parts))
-
-
-def _characters(parts: Any) -> list[str]:
-    found: list[str] = []
-    for code, value in parts:
-        name = str(code)
-        if name == "LITERAL":
-            found.append(chr(value))
-        elif name == "RANGE":
-            found += [chr(c) for c in range(value[0], min(value[1], value[0] + 128) + 1)]
-        elif name == "CATEGORY":
-            found += _CLASSES.get(str(value), _ANY)
-    return found or [_ANY[0]]

@@ -259,3 +259,23 @@ def test_the_card_says_what_is_never_filled(tmp_path: Path) -> None:
     path.write_text(json.dumps(SCHEMAS["manifest"]))
     params = parse(SchemaTextParams, {"schema": str(path)})
     assert [row.partition(":")[0] for row in SchemaTexts().card(params)["never_filled"]] == ["private"]
+
+
+def test_what_some_example_fills_is_not_called_never_filled(tmp_path: Path) -> None:
+    """A family goes as deep as it is followed; a number between two near bounds is drawn by some tries only."""
+    family = of({"name": TEXT, "kids": {"type": "array", "items": {"$ref": "#/$defs/one"}}}, "name", "kids")
+    ends = {"type": "integer", "minimum": 2**53 + 1, "maximum": 2**53 + 1}
+    schema = of({"family": {"$ref": "#/$defs/one"}, "b": ends, "hidden": {"type": "string", "format": "password"}},
+                "family", "b") | {"$defs": {"one": family}}  # fmt: skip
+    path = tmp_path / "wanted.json"
+    path.write_text(json.dumps(schema))
+    read_schema.cache_clear()
+    params = parse(SchemaTextParams, {"schema": str(path), "examples": 80})
+    builder = SchemaTexts()
+    values: list[Any] = [e.expected.value for e in builder.build("train", params, 0)]
+    for card in (builder.card(params), SchemaTexts().card(params)):
+        never = {row.partition(":")[0] for row in card["never_filled"]}
+        assert "hidden" in never
+        assert not {"b", "family", "family.kids"} & never
+    assert all(value["b"] == 2**53 + 1 for value in values)
+    assert any(value["family"]["kids"] for value in values)

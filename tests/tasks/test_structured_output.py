@@ -372,6 +372,39 @@ def test_a_required_part_that_nobody_says_is_told(tmp_path: Path) -> None:
         build(str(path), "train")
 
 
+def test_a_schema_that_is_too_large_for_its_texts_is_told_after_a_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, drawn, draw = tmp_path / "large.json", [], Sampler.draw
+
+    def counted(self: Sampler, rng: random.Random) -> Node:
+        drawn.append(draw(self, rng))
+        return drawn[-1]
+
+    monkeypatch.setattr(Sampler, "draw", counted)
+    path.write_text(
+        json.dumps({"type": "object", "properties": {f"f{n}": {"type": "string"} for n in range(200)}})
+    )
+    with pytest.raises(
+        DataError, match=r"only 0 of 120 texts of train .* too long \([\d,]+ characters\): raise"
+    ):
+        build(str(path), "train", text_chars_max=60)
+    assert len(drawn) == 3
+
+
+def test_a_reference_that_leads_back_to_itself_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "loop.json"
+    loop = {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}
+    path.write_text(json.dumps({"$ref": "#/$defs/a", **loop}))
+    with pytest.raises(DataError, match=r"loop.json: a \$ref leads back to itself"):
+        read_schema(str(path))
+    read_schema.cache_clear()
+    part = {"type": "object", "properties": {"next": {"$ref": "#/$defs/a"}}, "required": ["next"], **loop}
+    path.write_text(json.dumps(part))
+    with pytest.raises(DataError, match="next: it leads back to itself"):
+        build(str(path), "train")
+
+
 def test_an_optional_part_that_nobody_says_is_in_the_card(tmp_path: Path) -> None:
     path = tmp_path / "blob.json"
     path.write_text(
@@ -387,7 +420,7 @@ def test_an_optional_part_that_nobody_says_is_in_the_card(tmp_path: Path) -> Non
 
 
 def test_pairs_of_ones_own_go_where_they_say(tmp_path: Path) -> None:
-    pairs = read_pairs(ORDER.with_name("texts.jsonl"), json.loads(ORDER.read_text()), 0)
+    pairs = read_pairs(ORDER.with_name("texts.jsonl"), json.loads(ORDER.read_text()), 0).splits
     assert [len(pairs[split]) for split in SPLITS] == [0, 8, 30]
     built = build(str(ORDER), "test", pairs=str(ORDER.with_name("texts.jsonl")), test_examples=0)
     assert len(built) == 30
@@ -396,7 +429,7 @@ def test_pairs_of_ones_own_go_where_they_say(tmp_path: Path) -> None:
     own = tmp_path / "own.jsonl"
     rows = [{"text": f"Room {n}", "value": {"topic": f"{n}"}} for n in range(60)]
     own.write_text("\n".join(map(json.dumps, rows)))
-    shared = read_pairs(own, {"type": "object"}, 0)
+    shared = read_pairs(own, {"type": "object"}, 0).splits
     assert all(len(shared[split]) > 3 for split in SPLITS)
     assert sum(map(len, shared.values())) == 60
 
@@ -410,7 +443,7 @@ def test_broken_pairs_are_told_all_at_once(tmp_path: Path) -> None:
     )
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
     with pytest.raises(DataError) as raised:
-        read_pairs(path, schema, 0)
+        read_pairs(path, schema, 0, strict=True)
     said = str(raised.value)
     for part in (
         "line 2: its value",
@@ -423,6 +456,71 @@ def test_broken_pairs_are_told_all_at_once(tmp_path: Path) -> None:
         assert part in said
     with pytest.raises(DataError, match="cannot read"):
         read_pairs(tmp_path / "none.jsonl", schema, 0)
+    read = read_pairs(path, schema, 0)
+    assert [(pair.text, pair.value) for pairs in read.splits.values() for pair in pairs] == [("a", {"n": 1})]
+    assert read.broken == 6
+    assert read.bad[0].startswith(f"{path}:2: its value does not fit the schema: n: ")
+    path.write_text('{"text": "b", "value": {"n": "x"}}\nno json\n')
+    with pytest.raises(DataError, match=r"has no row that can be used, of 2:\n  line 1: its value"):
+        read_pairs(path, schema, 0)
+
+
+def test_broken_pairs_are_left_out_of_the_data_and_told(tmp_path: Path) -> None:
+    schema, pairs = tmp_path / "note.json", tmp_path / "pairs.jsonl"
+    schema.write_text('{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}')
+    rows = [json.dumps({"text": f"it is {n}", "value": {"n": n}}).encode() for n in range(20)]
+    pairs.write_bytes(b"\n".join([*rows[:3], b'{"text": "\xff", "value": {"n": 1}}', *rows[3:]]))
+    given = ["data", "build", "structured-output", "--schema", str(schema), "--data", str(pairs)]
+    given += ["--set", "data.params.examples=20", "--set", "data.params.test_examples=5", "--output"]
+    made = CliRunner().invoke(cli, [*given, str(tmp_path / "built")])
+    assert made.exit_code == 0, made.output
+    card = json.loads((tmp_path / "built" / "card.json").read_text())
+    assert "1 broken rows of the pairs are left out" in card["notes"]
+    assert card["quarantined"] == [
+        f"{pairs}:4: not UTF-8 text: invalid start byte at byte 10. Mend or remove the line."
+    ]
+    refused = CliRunner().invoke(cli, [*given, str(tmp_path / "refused"), "--strict"])
+    assert refused.exit_code != 0
+    assert "line 4: not UTF-8 text" in str(refused.exception)
+
+
+def test_rows_of_openais_format_are_pairs_too(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    user = {
+        "role": "user",
+        "content": [{"type": "text", "text": "two of "}, {"type": "text", "text": "them"}],
+    }
+
+    def row(*turns: Any, **more: Any) -> str:
+        return json.dumps({"messages": [{"role": "system", "content": "x"}, *turns], **more})
+
+    def answer(text: Any) -> Any:
+        return {"role": "assistant", "content": text}
+
+    path.write_text(
+        "\n".join(
+            [
+                row(user, answer('```json\n{"n": 2}\n```'), split="test", weight=1),
+                row({"role": "user", "content": "a"}, answer("two")),
+                row({"role": "user", "content": "b"}, answer('{"n": "two"}')),
+                row(user, answer('{"n": 2}'), user, answer('{"n": 2}')),
+                row({"role": "user", "content": "c"}, answer(None)),
+            ]
+        )
+    )
+    read = read_pairs(path, {"type": "object", "properties": {"n": {"type": "integer"}}}, 0)
+    assert [(pair.text, pair.value) for pair in read.splits["test"]] == [("two of them", {"n": 2})]
+    for number, why in (
+        (2, "not one JSON value"),
+        (3, "does not fit"),
+        (4, "one user's text"),
+        (5, "holds no text"),
+    ):
+        assert any(bad.startswith(f"{path}:{number}: ") and why in bad for bad in read.bad)
+    order = read_schema(str(Path(__file__).with_name("order.xsd"))).schema
+    path.write_text(row({"role": "user", "content": "two"}, answer("<order/>")))
+    with pytest.raises(DataError, match="its value does not fit the schema: "):
+        read_pairs(path, order, 0)
 
 
 # --- command line -------------------------------------------------------------------------------

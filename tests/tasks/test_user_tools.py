@@ -19,10 +19,11 @@ from agentlora.core.data import refuse_leaks
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.types import Example, Split
 from agentlora.tasks.tool_calling.importing.types import ImportedTool
+from agentlora.tasks.tool_calling.patterns import matching
 from agentlora.tasks.tool_calling.toolspec import ToolSpec, problems, render
 from agentlora.tasks.tool_calling.user_phrasing import asked_for, operation_of
 from agentlora.tasks.tool_calling.user_tools import UserToolParams, UserTools, spec_of
-from agentlora.tasks.tool_calling.user_values import matching, parameter, spoken_schema, values_for
+from agentlora.tasks.tool_calling.user_values import parameter, spoken_schema, values_for
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 CODE = '''
@@ -395,6 +396,7 @@ def test_examples_and_defaults_of_a_schema_are_among_its_values() -> None:
         {"type": "array", "items": {"type": "object"}},
         {"type": "array"},
         {"type": "null"},
+        {"type": "string", "format": "relative-json-pointer"},
         {"enum": ["a", 1]},
         {"$ref": "#/x"},
         True,
@@ -417,8 +419,20 @@ def test_texts_are_made_that_a_pattern_matches(pattern: str) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
+    [r"^\p{Lu}{3}-\p{Nd}+$", r"^[\p{L} '-]{2,9}$", r"^\P{L}+$", r"^\pL\p{Decimal_Number}{2}$", r"^\\p{2}$",
+     r"^[\p{Script=Latin}\p{N}_]+\p{P}\p{Zs}[^\p{Ll}]$", r"^\p{gc=Pd}\p{Sc}$"],
+)  # fmt: skip
+def test_texts_are_made_of_letters_and_digits_by_their_category(pattern: str) -> None:
+    for seed in range(30):
+        made = matching(pattern, random.Random(seed))
+        assert made is not None
+        assert schema.is_valid({"type": "string", "pattern": pattern}, made), made
+
+
+@pytest.mark.parametrize(
+    "pattern",
     ["(?=a)b", r"(a)\1", "[", "^(a+){999}$", "a{500}", "(?<!x)y", "(" * 12 + "a" + "+)" * 12 + "a" * 99, "a" * 300,
-     "(((((a{40}){40}){40}){40}){40})"],
+     "(((((a{40}){40}){40}){40}){40})", r"^\p{Greek}+$", r"^[\P{L}]$"],
 )  # fmt: skip
 def test_patterns_that_cannot_be_made_give_nothing_and_take_no_time(pattern: str) -> None:
     assert matching(pattern, random.Random(0)) is None
