@@ -12,7 +12,7 @@ from agentlora.core import journal
 from agentlora.core.config import EvalConfig, RunConfig, parse
 from agentlora.core.data import card_of, split_digest
 from agentlora.core.errors import AgentLoraError, ConfigError, EvalError
-from agentlora.core.evaluators import evaluators_of, validated, with_evaluators
+from agentlora.core.evaluators import evaluators_of, with_evaluators
 from agentlora.core.examples import evenly
 from agentlora.core.files import read_json, write_atomic, write_jsonl
 from agentlora.core.home import home
@@ -245,6 +245,8 @@ def _judging(
     """What a record says of who judges: the evaluators with their settings, and what they find wrong with the examples
     or themselves, which is told.
     """
+    from agentlora.eval.gold import validated
+
     entries = [entry.model_dump(mode="json") for entry in config.eval.evaluators]
     problems = validated(own, others, examples)
     for name, found in problems.items():
