@@ -1,8 +1,9 @@
 """A real HTTP server that speaks OpenAI's chat API and answers by rule: a teacher without a model.
 
 With tools, it calls the first one, each required text filled with the last word of the request. Without, it says the
-request backwards. `plans` are responses that come before: a status (429, 500), ``rubbish`` or ``hang``, one for
-each request. A request that holds ``odd`` is answered with a call that does not fit its tool.
+request backwards. `plans` are responses that come before: a status (429, 500), ``rubbish``, ``refusal`` (an answer
+that a content filter cut off) or ``hang``, one for each request. A request that holds ``odd`` is answered with a call
+that does not fit its tool.
 """
 
 from __future__ import annotations
@@ -62,7 +63,10 @@ def fake_teacher(*plans: int | str) -> Iterator[FakeTeacher]:
             plan = teacher.plans.pop(0) if teacher.plans else 200
         if plan == "hang":
             time.sleep(HANGS)
-        content = b"<html>no json" if plan == "rubbish" else json.dumps(teacher.answer(body)).encode()
+        answer = teacher.answer(body)
+        if plan == "refusal":
+            answer["choices"][0]["finish_reason"] = "content_filter"
+        content = b"<html>no json" if plan == "rubbish" else json.dumps(answer).encode()
         return plan if isinstance(plan, int) else 200, content
 
     with json_server(answer) as url:
