@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,12 +23,15 @@ HANGS = 10.0  # seconds
 
 @dataclass
 class FakeTeacher:
-    """`asked`: the bodies of all requests, those that were refused too."""
+    """`asked`: the bodies of all requests, those that were refused too. `says`: what it answers where there are no
+    tools, if not the request backwards.
+    """
 
     url: str = ""
     plans: list[int | str] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    says: Callable[[str], str] | None = None
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         """The chat completion to a request."""
@@ -47,7 +50,7 @@ class FakeTeacher:
                 }
             ]
         else:
-            message["content"] = " ".join(reversed(text.split()))
+            message["content"] = self.says(text) if self.says else " ".join(reversed(text.split()))
         usage = {"prompt_tokens": 20, "completion_tokens": 5}
         return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
 
