@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, Self, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -53,19 +53,17 @@ class DataConfig(Strict):
     """
 
 
-class TeacherConfig(Strict):
-    """Who answers the training prompts in place of the data; nobody unless `source` is given."""
+class AskedConfig(Strict):
+    """Somebody who is asked while data is built, and how much."""
 
     source: str | None = None
     """An OpenAI-compatible endpoint and its model (``http://host/v1#model``), a run, or a base model."""
     engine: str | None = None
-    """What a teacher on this machine answers with; vllm when not given."""
+    """What a model on this machine answers with; vllm when not given."""
     options: dict[str, Any] = {}
     """The engine's own: api_key_env, concurrency, timeout_s, retries, …"""
     max_new_tokens: int = Field(256, ge=1)
     """Tokens that an answer may have; what is cut off is not learnt."""
-    samples: int = Field(1, ge=1, le=32)
-    """Answers to a prompt; of several, one is learnt that more than half of them agree on."""
     temperature: float = Field(0.0, ge=0, le=2)
     """0: greedy, or 0.7 where there are several samples."""
     max_requests: int | None = Field(None, ge=1)
@@ -77,10 +75,26 @@ class TeacherConfig(Strict):
     price_out: float = Field(0.0, ge=0)
 
     @model_validator(mode="after")
-    def _priced(self) -> TeacherConfig:
+    def _priced(self) -> Self:
         if self.max_cost is not None and not (self.price_in or self.price_out):
             raise ValueError("max_cost needs price_in and price_out: what a million tokens cost")
         return self
+
+
+class TeacherConfig(AskedConfig):
+    """Who answers the training prompts in place of the data; nobody unless `source` is given."""
+
+    samples: int = Field(1, ge=1, le=32)
+    """Answers to a prompt; of several, one is learnt that more than half of them agree on."""
+
+
+class RewriterConfig(AskedConfig):
+    """Who says generated training requests in other words; nobody unless `source` is given."""
+
+    share: float = Field(0.5, gt=0, le=1)
+    """Of the training requests, how many it is asked about."""
+    ways: int = Field(1, ge=1, le=8)
+    """In how many ways each is said; those that ask for the same stand in place of the generated request."""
 
 
 Order: TypeAlias = Literal["shuffled", "easy-first"]
@@ -241,6 +255,7 @@ class RunConfig(Strict):
     trainer: TrainerConfig = TrainerConfig()
     data: DataConfig = DataConfig()
     teacher: TeacherConfig = TeacherConfig()
+    rewriter: RewriterConfig = RewriterConfig()
     training: TrainingConfig = TrainingConfig()
     eval: EvalConfig = EvalConfig()
     gate: GateConfig = GateConfig()

@@ -50,6 +50,11 @@ def check_training(config: RunConfig, plugins: Plugins) -> None:
         from agentlora.core.teacher import find_teacher
 
         find_teacher(config, plugins)
+    if config.rewriter.source:
+        from agentlora.core.rewriting import ROLE, as_teacher
+        from agentlora.core.teacher import find_teacher
+
+        find_teacher(as_teacher(config), plugins, ROLE)
     trainer = plugins.get("trainers", config.trainer.name)
     if hasattr(trainer, "check"):
         with boundary(TrainError, f"trainer {config.trainer.name!r}"):
@@ -89,16 +94,26 @@ def refuse_foreign_calls(base: Base) -> None:
 
 
 def build(run: Run, plugins: Plugins) -> dict[str, Any]:
-    """Build the run's data, with its teacher's answers where it has one, and with what is replayed; returns the card.
-    Raises as `build_data`, `core.teacher.teach` and `core.replay.replayed`.
+    """Build the run's data, in its rewriter's words and with its teacher's answers where it has them, and with what is
+    replayed; returns the card. Raises as `build_data`, `core.rewriting.rewritten`, `core.teacher.teach` and
+    `core.replay.replayed`.
     """
     from agentlora.core.replay import replayed
+    from agentlora.core.rewriting import ROLE, line, rewritten
     from agentlora.core.teacher import teach
+
+    def progress(done: int, total: int) -> None:
+        run.tell("step", ROLE, {"step": done, "total_steps": total})
 
     def answered(splits: Splits) -> tuple[Splits, JSON]:
         told: JSON = {}
+        if run.config.rewriter.source:
+            splits, facts = rewritten(run.config, plugins, splits, progress)
+            run.note("data", "rewritten", message=line(facts), **facts)
+            told["rewriter"] = facts
         if run.config.teacher.source:
-            splits, told = teach(run, plugins, splits)
+            splits, more = teach(run, plugins, splits)
+            told |= more
         if run.config.data.replay:
             splits, more = replayed(run, plugins, splits)
             told |= more

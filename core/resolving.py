@@ -24,6 +24,7 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     Raises:
         ConfigError: unknown names or keys, or bad values: all of them at once.
     """
+    from agentlora.core.rewriting import check_rewriter
     from agentlora.core.teacher import named
     from agentlora.plugins.trackers.known import check_trackers
 
@@ -56,6 +57,7 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
             checking(partial(_check_method, task, config.method.name))
             checking(partial(_check_serving, plugins, config))
             checking(partial(_check_teacher, config))
+            checking(partial(check_rewriter, config, plugins))
             checking(partial(check_trackers, config.trackers))
             checking(partial(check_processes, config))
     (config,) = parsed
@@ -83,6 +85,7 @@ def _names(raw: Mapping[str, Any], task: Task) -> Iterator[tuple[str, str]]:
         ("dataset_builders", "data", "builder"),
         ("engines", "eval", "engine"),
         ("engines", "teacher", "engine"),
+        ("engines", "rewriter", "engine"),
     ):
         name = _section(raw, section).get(key)
         if isinstance(name, str):

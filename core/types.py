@@ -335,7 +335,8 @@ class DatasetBuilder(Protocol):
 
     - ``defaults``, a part of the configuration that holds where it is named and nobody says otherwise;
     - ``check(params)``, called before a model is looked at: a short look at the source that raises DataError or
-      ConfigError where `build` would.
+      ConfigError where `build` would;
+    - ``rewords(params, seed)``, which gives the `Rewords` of its requests.
     """
 
     Params: ClassVar[Any]
@@ -346,6 +347,24 @@ class DatasetBuilder(Protocol):
 
     def card(self, params: Any) -> JSON:
         """Say where the data comes from: ``sources`` (name, licence, version) and ``notes``."""
+        ...
+
+
+class Rewords(Protocol):
+    """How the requests of a builder are put in other words, and how it is told that they still ask for the same."""
+
+    def takes(self, example: Example) -> bool:
+        """Whether its last turn is a request that may be said otherwise."""
+        ...
+
+    def prompt(self, example: Example, ways: int) -> str:
+        """What somebody is told who is to write `ways` other requests, one a line; empty where nobody could tell
+        whether they ask for the same.
+        """
+        ...
+
+    def problem(self, example: Example, text: str) -> str:
+        """Why `text` does not ask for what `example` expects, in few words; empty where it does."""
         ...
 
 

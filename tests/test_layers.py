@@ -39,6 +39,7 @@ MAIN_LINE = {
         "exports",
         "composing",
         "teacher",
+        "rewriting",
         "suites",
         "parity",
     )

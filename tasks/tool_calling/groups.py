@@ -178,7 +178,7 @@ def _group(
     for index in range(size):
         for _ in range(20):  # few tools with few values can repeat a request
             text, turns, expected, case = _request(pool, offered, params, rng)
-            if text not in seen and _fits(text, turns, expected, pool.split, params):
+            if text not in seen and fits(text, turns, expected, pool.split, params):
                 break
         seen.add(text)
         yield Example(
@@ -310,7 +310,8 @@ def _unfitting(pool: Pool, offered: Sequence[ToolSpec], near_share: float, rng: 
     return handwritten.chat_prompt(pool.split, rng)
 
 
-def _fits(text: str, turns: Turns, expected: Expected, split: Split, params: RequestParams) -> bool:
+def fits(text: str, turns: Turns, expected: Expected, split: Split, params: RequestParams) -> bool:
+    """Whether a request and its answer are as long as `params` allow in a split."""
     blocks = sum(len(str(dict(call.arguments))) + len(call.name) + 40 for call in expected.calls)
     answer = len(expected.text or "") + blocks
     most = params.request_chars_max if split == "train" else params.answer_chars_max

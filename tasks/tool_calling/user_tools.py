@@ -30,6 +30,7 @@ from agentlora.tasks.tool_calling.importing.services import SOURCES
 from agentlora.tasks.tool_calling.importing.source import import_tools
 from agentlora.tasks.tool_calling.importing.types import MALFORMED, Imported, ImportedTool, LeftOut
 from agentlora.tasks.tool_calling.repeats import repeatable
+from agentlora.tasks.tool_calling.rewording import Rewording
 from agentlora.tasks.tool_calling.styles import restyle, words_of
 from agentlora.tasks.tool_calling.toolspec import ToolSpec, load_catalogue
 from agentlora.tasks.tool_calling.user_phrasing import VERBS, as_names, operation_of, requests_for
@@ -135,6 +136,12 @@ class UserTools:
         if split != "train" and params.requests:
             offered = [pruned.tool for pruned in read.pruned]
             yield from written_requests(Path(params.requests), params, split, seed, offered)
+
+    def rewords(self, params: UserToolParams, seed: int) -> Rewording:
+        """See `agentlora.core.types.DatasetBuilder`."""
+        read = read_tools(params.tools, params.tool_tokens, tuple(params.only))
+        specs = (spec_of(pruned.tool, "train", seed) for pruned in read.pruned)
+        return Rewording(params, {spec.name: spec for spec in specs if isinstance(spec, ToolSpec)})
 
     def card(self, params: UserToolParams) -> JSON:
         """Where the tools are from, and what was left out or pruned of them."""
