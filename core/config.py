@@ -211,8 +211,8 @@ class GateRule(Strict):
     """How a metric may differ from what it is compared with. What is not given is as the default policy has it."""
 
     margin: float | None = None
-    """By how much it may be worse, in the metric's own unit (0.02: two points); 0: it must be better; below 0: by more
-    than that."""
+    """By how much it may be worse: of a share (0.02: two points) between -1 and 1, of another metric in its own unit;
+    0: it must be better; below 0: by more than that."""
     undecided: Undecided | None = None
     """What becomes of a difference whose interval holds the margin. fail; estimate: the difference itself is held
     against the margin; pass."""
@@ -226,7 +226,7 @@ class GateConfig(Strict):
     rules: dict[str, GateRule | None] = {}
     """By metric (``headline``: the task's own), over the default policy's; null takes a rule away."""
     floors: dict[str, float] = {}
-    """By metric, over the task's: the least value, or the greatest where less is better."""
+    """By metric, over the task's: the least value, or the greatest where less is better; of a share from 0 to 1."""
     served: bool = True
     """Whether rules compare with what the alias serves today; false where a version need not replace it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -230,7 +231,20 @@ def _write(record: Any, verdict: Any, skill: str, junit: Path | None, markdown: 
         junit.write_text(verdict_junit(verdict, skill, record.created_at), encoding="utf-8")
     if markdown is not None:
         parts = ([verdict_markdown(verdict, skill)] if verdict else []) + [report.markdown(record)]
-        markdown.write_text("\n".join(parts), encoding="utf-8")
+        _put(markdown, "\n".join(parts))
+
+
+def _put(file: Path, text: str) -> None:
+    """Write a file anew; what steps of a CI job write into their summary together is added to."""
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not summary or Path(summary).resolve() != file.resolve():
+        file.write_text(text, encoding="utf-8")
+        return
+    before = file.read_bytes() if file.is_file() else b""
+    # Markdown's headings and tables begin behind an empty line
+    gap = "" if not before or before.endswith(b"\n\n") else "\n" if before.endswith(b"\n") else "\n\n"
+    with file.open("a", encoding="utf-8") as summed:
+        summed.write(gap + text)
 
 
 eval.add_command(diff)
