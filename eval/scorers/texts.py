@@ -155,8 +155,8 @@ class Regex:
 
 class Held(Writing):
     texts: tuple[str, ...] = ()
-    """What has to be in every answer; an example's own (``accepts.contains``) comes in its place. Where there is neither
-    and nothing is excluded, the expected text."""
+    """What has to be in every answer; an example's own (``accepts.contains``) comes in its place. Where there is
+    neither, and nothing is excluded, the expected text."""
     excludes: tuple[str, ...] = ()
     """What must be in none; an example's own (``accepts.excludes``) comes beside it."""
     words: bool = True
