@@ -158,6 +158,17 @@ class EvaluatorConfig(Strict):
         return self.label or self.name
 
 
+class BesideConfig(Strict):
+    """A model of somebody's endpoint, which answers beside what is evaluated."""
+
+    endpoint: str
+    """An OpenAI-compatible endpoint and its model (``http://host/v1#MODEL``)."""
+    label: str | None = Field(None, min_length=1, max_length=40)
+    """What tables and reports call it; the model's name when not given."""
+    options: dict[str, Any] = {}
+    """The engine openai's: api_key_env (the name of the variable that holds the key), concurrency, timeout_s, …"""
+
+
 class EvalConfig(Strict):
     engine: str | None = None
     """vllm, transformers or another engine; when not given, the one that will serve (see serve_on)."""
@@ -187,6 +198,18 @@ class EvalConfig(Strict):
         if not isinstance(evaluators, list):
             return evaluators
         return [{"name": entry} if isinstance(entry, str) else entry for entry in evaluators]
+
+    beside: list[BesideConfig] = []
+    """Endpoints that answer too, such as what is used today: addresses, or address, label and options. They are shown
+    beside the others, and are no baselines."""
+
+    @field_validator("beside", mode="before")
+    @classmethod
+    def _addressed(cls, beside: Any) -> Any:
+        """Their addresses alone will do."""
+        if not isinstance(beside, list):
+            return beside
+        return [{"endpoint": entry} if isinstance(entry, str) else entry for entry in beside]
 
     temperature: float = Field(0.0, ge=0, le=2)
     """0: greedy, one answer that is always the same."""

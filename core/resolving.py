@@ -32,6 +32,7 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     Raises:
         ConfigError: unknown names or keys, or bad values: all of them at once.
     """
+    from agentlora.core.beside import beside_of
     from agentlora.core.teacher import named
     from agentlora.plugins.trackers.known import check_trackers
 
@@ -61,6 +62,7 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
         for config in parsed:
             for check in check_evaluators(config.eval.evaluators, plugins):
                 checking(check)
+            checking(partial(beside_of, config.eval.beside))
             checking(partial(check_gate, config.gate, task, plugins))
             checking(partial(_check_method, task, config.method.name))
             checking(partial(_check_serving, plugins, config))

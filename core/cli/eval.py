@@ -14,7 +14,7 @@ from agentlora.core.cli.options import show_json
 from agentlora.core.cli.parity import parity
 from agentlora.core.types import Split
 
-OF_EXAMPLES = ("temperature", "seeds", "probes", "constrained", "evaluators")
+OF_EXAMPLES = ("temperature", "seeds", "probes", "constrained", "evaluators", "beside")
 ASKS = ("engine", "url", "limit", *OF_EXAMPLES, "suites")
 REFUSED = 3  # exit status: the evaluation went well, and the gate refused what it found
 
@@ -87,6 +87,13 @@ def eval() -> None:
     "evaluators",
     multiple=True,
     help="Judges beside the run's own: a name, or {name: NAME, params: {…}}. Can be given several times.",
+)
+@click.option(
+    "--beside",
+    multiple=True,
+    metavar="URL#MODEL",
+    help="A model of an endpoint that answers too, and decides nothing (repeatable); its key is in OPENAI_API_KEY. Or "
+    "{endpoint: URL#MODEL, label: NAME, options: {api_key_env: VARIABLE}}.",
 )
 @click.option("--temperature", type=click.FloatRange(0, 2), help="Sample answers; default: greedy.")
 @click.option("--seeds", type=click.IntRange(1, 100), help="Sampled answers to every example.")
