@@ -172,6 +172,17 @@ class EvaluatorConfig(Strict):
         return self.label or self.name
 
 
+class BesideConfig(Strict):
+    """A model of somebody's endpoint, which answers beside what is evaluated."""
+
+    endpoint: str
+    """An OpenAI-compatible endpoint and its model (``http://host/v1#MODEL``)."""
+    label: str | None = Field(None, min_length=1, max_length=40)
+    """What tables and reports call it; the model's name when not given."""
+    options: dict[str, Any] = {}
+    """The engine openai's: api_key_env (the name of the variable that holds the key), concurrency, timeout_s, …"""
+
+
 class EvalConfig(Strict):
     engine: str | None = None
     """vllm, transformers or another engine; when not given, the one that will serve (see serve_on)."""
@@ -202,6 +213,18 @@ class EvalConfig(Strict):
             return evaluators
         return [{"name": entry} if isinstance(entry, str) else entry for entry in evaluators]
 
+    beside: list[BesideConfig] = []
+    """Endpoints that answer too, such as what is used today: addresses, or address, label and options. They are shown
+    beside the others, and are no baselines."""
+
+    @field_validator("beside", mode="before")
+    @classmethod
+    def _addressed(cls, beside: Any) -> Any:
+        """Their addresses alone will do."""
+        if not isinstance(beside, list):
+            return beside
+        return [{"endpoint": entry} if isinstance(entry, str) else entry for entry in beside]
+
     temperature: float = Field(0.0, ge=0, le=2)
     """0: greedy, one answer that is always the same."""
     seeds: int = Field(1, ge=1, le=100)
@@ -225,8 +248,8 @@ class GateRule(Strict):
     """How a metric may differ from what it is compared with. What is not given is as the default policy has it."""
 
     margin: float | None = None
-    """By how much it may be worse, in the metric's own unit (0.02: two points); 0: it must be better; below 0: by more
-    than that."""
+    """By how much it may be worse: of a share (0.02: two points) between -1 and 1, of another metric in its own unit;
+    0: it must be better; below 0: by more than that."""
     undecided: Undecided | None = None
     """What becomes of a difference whose interval holds the margin. fail; estimate: the difference itself is held
     against the margin; pass."""
@@ -240,7 +263,7 @@ class GateConfig(Strict):
     rules: dict[str, GateRule | None] = {}
     """By metric (``headline``: the task's own), over the default policy's; null takes a rule away."""
     floors: dict[str, float] = {}
-    """By metric, over the task's: the least value, or the greatest where less is better."""
+    """By metric, over the task's: the least value, or the greatest where less is better; of a share from 0 to 1."""
     served: bool = True
     """Whether rules compare with what the alias serves today; false where a version need not replace it."""
 

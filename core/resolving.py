@@ -7,7 +7,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from agentlora.core.config import MethodConfig, RunConfig, TrainerConfig, all_at_once, merge, parse
+from agentlora.core.config import (
+    GateConfig,
+    MethodConfig,
+    RunConfig,
+    TrainerConfig,
+    all_at_once,
+    merge,
+    parse,
+)
 from agentlora.core.errors import ConfigError
 from agentlora.core.evaluators import check_evaluators, evaluator_names
 from agentlora.core.manager import Plugins
@@ -24,6 +32,7 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     Raises:
         ConfigError: unknown names or keys, or bad values: all of them at once.
     """
+    from agentlora.core.beside import beside_of
     from agentlora.core.rewriting import check_rewriter
     from agentlora.core.teacher import named
     from agentlora.plugins.trackers.known import check_trackers
@@ -54,6 +63,8 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
         for config in parsed:
             for check in check_evaluators(config.eval.evaluators, plugins):
                 checking(check)
+            checking(partial(beside_of, config.eval.beside))
+            checking(partial(check_gate, config.gate, task, plugins))
             checking(partial(_check_method, task, config.method.name))
             checking(partial(_check_serving, plugins, config))
             checking(partial(_check_teacher, config))
@@ -114,6 +125,14 @@ def _check_method(task: Task, method: str) -> None:
         raise ConfigError(
             f"task {task.name!r} cannot use method {method!r}. It takes: {', '.join(sorted(task.methods))}."
         )
+
+
+def check_gate(config: GateConfig, task: Task, plugins: Plugins) -> None:
+    """Raises ConfigError where the gate could not judge by a policy (see `registry.rules.check_policy`)."""
+    from agentlora.registry.rules import check_policy
+
+    evaluator = plugins.get("evaluators", task.evaluator)
+    check_policy(config, task, evaluator.metrics, getattr(evaluator, "unbounded", ()))
 
 
 def _check_teacher(config: RunConfig) -> None:

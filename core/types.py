@@ -375,7 +375,7 @@ class Evaluator(Protocol):
     It may have
 
     - ``headline`` (the metric that decides), ``lower_is_better`` and ``unbounded``, sets of metrics; the last are no
-      shares of 0 to 1 (seconds, say), which are known by their values too;
+      shares of 0 to 1 (seconds, say), which are known by their values too, but not to a gate's margins and floors;
     - ``Params``, a pydantic model with ``extra="forbid"``, and ``configured(params)``, which gives an evaluator with
       these settings; one without them takes none;
     - ``needs_nats = True`` where it reads ``Output.nats``, which an evaluation then asks the engine for;

@@ -36,6 +36,7 @@ MAIN_LINE = {
         "planning",
         "publishing",
         "served",
+        "beside",
         "exports",
         "composing",
         "teacher",
