@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b, sha256
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from agentlora.core.config import RunConfig, parse
@@ -48,9 +49,7 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
         card = card_of_splits({**builder.card(params), **told}, name, splits)
         write_json(run.directory / "data" / "card.json", card)
         run.note("data", "built", **card["counts"])
-        if card.get("quarantined"):
-            first, where = card["quarantined"][0], run.directory / "data" / "card.json"
-            message = f"warning: broken rows are left out, the first: {first} The others: {where}"
+        if message := broken_rows(card, run.directory / "data" / "card.json"):
             run.note("data", "quarantined", message=message, rows=card["quarantined"][:PROBLEMS_KEPT])
         warn_of_wrong_gold(run, own_evaluator(run.config, plugins), splits["test"])
         if not splits["test"]:
@@ -72,6 +71,24 @@ def card_of_splits(told: Mapping[str, Any], builder: str, splits: Splits) -> dic
     }
     card: dict[str, Any] = redact(counted)
     return card
+
+
+def broken_rows(card: Mapping[str, Any], where: Path) -> str:
+    """A warning of the rows that a builder left out, by its card, which lies at `where`; empty where there are none. A
+    builder that does not count them tells the first ones only.
+    """
+    told = card.get("quarantined") or ()
+    if not told:
+        return ""
+    broken = card.get("broken")
+    if not isinstance(broken, int):
+        return f"warning: broken rows are left out; the first: {told[0]} More of them: {where}"
+    of = f" of {card['rows']:,} rows" if isinstance(card.get("rows"), int) else " rows"
+    more = (
+        "" if broken == 1 else f" All of them: {where}" if broken == len(told) else f" More of them: {where}"
+    )
+    was = "is" if broken == 1 else "are"
+    return f"warning: {broken:,}{of} {was} broken and left out; the first: {told[0]}{more}"
 
 
 def builder_of(config: RunConfig, plugins: Plugins) -> tuple[str, DatasetBuilder, Any]:

@@ -39,6 +39,8 @@ class _Read:
     digest: str
     divided: Divided
     notes: str
+    rows: int
+    broken: int
     bad: Sequence[str] = ()
     formats: Mapping[str, int] = field(default_factory=dict)
 
@@ -70,7 +72,7 @@ class Jsonl:
         read = self._rows(params, None)
         version = f"sha256:{read.digest}"
         name = params.path if params.path.startswith(HUB) else Path(params.path).name
-        bad = {"quarantined": list(read.bad)} if read.bad else {}
+        bad = {"rows": read.rows, "broken": read.broken, "quarantined": list(read.bad)} if read.bad else {}
         return {
             "sources": [{"name": name, "licence": params.licence, "version": version}],
             "notes": read.notes,
@@ -104,7 +106,8 @@ def _read(source: Source, params: JsonlParams, seed: int, answers: bool) -> _Rea
         raise DataError(f"{source.name!r} holds no row. Give --data a file with one JSON object a line.")
     divided = divide(found.examples, params.test_share, params.dev_share, seed)
     nearly = _without_near(divided, params.near_duplicates)
-    return _Read(source.digest(), divided, _notes(divided, found, nearly), found.bad, found.formats)
+    notes = _notes(divided, found, nearly)
+    return _Read(source.digest(), divided, notes, found.read, found.broken, found.bad, found.formats)
 
 
 def _without_near(divided: Divided, least: float) -> int:

@@ -206,7 +206,9 @@ def test_text_parts_are_joined_and_arguments_parsed(tmp_path: Path) -> None:
     raw["expected"]["calls"][0]["arguments"] = '{"a": 7}'
     talk = row(2)
     talk["messages"] += [{"role": "tool", "content": "7"}, {"role": "assistant", "content": "Seven."}]
-    first, second = sorted(build(write(tmp_path, [raw, talk]))["train"], key=lambda e: e.id)
+    found = [e for split in build(write(tmp_path, [raw, talk])).values() for e in split]
+    first, called, second = sorted(found, key=lambda e: e.id)
+    assert called.expected.calls == (ToolCall("f", {"a": 1}),)
     assert first.messages[0]["content"] == "call it"
     assert first.expected.calls == (ToolCall("f", {"a": 7}),)
     assert second.messages[2]["tool_calls"][0]["function"]["arguments"] == {"a": 1}
