@@ -13,7 +13,7 @@ from agentlora.core.evaluators import own_evaluator
 from agentlora.core.examples import Examples, kept
 from agentlora.core.files import canonical_json, read_json, sha256_json, write_json
 from agentlora.core.manager import Plugins
-from agentlora.core.provenance import redact
+from agentlora.core.provenance import REDACTED, redact
 from agentlora.core.resolving import builder_name
 from agentlora.core.run import Run, open_run
 from agentlora.core.types import JSON, DatasetBuilder, Evaluator, Example, Split, fields_of
@@ -34,8 +34,10 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
         answered: gives the splits answers in place of their own, and what the card says of it.
 
     Raises:
+        ConfigError: see `refuse_lost_secrets`.
         DataError: the training split is empty, an example of it has no answer, or a group is in two splits.
     """
+    refuse_lost_secrets(run)
     name, builder, params = builder_of(run.config, plugins)
     with run.stage("data"):
         splits: Splits = {split: build_split(run.config, plugins, split) for split in SPLITS}
@@ -71,6 +73,16 @@ def card_of_splits(told: Mapping[str, Any], builder: str, splits: Splits) -> dic
     }
     card: dict[str, Any] = redact(counted)
     return card
+
+
+def refuse_lost_secrets(run: Run) -> None:
+    """Raises ConfigError where the data's settings had a secret, which a run that is opened again no longer knows."""
+    for key, value in run.config.data.params.items():
+        if REDACTED in str(value):
+            raise ConfigError(
+                f"data.params.{key} of run {run.id!r} is {value!r}: it had a secret, which no file of a run keeps, and "
+                "its data is not built yet. Give the command of the training again, with another --output."
+            )
 
 
 def broken_rows(card: Mapping[str, Any], where: Path) -> str:

@@ -32,6 +32,7 @@ class JsonlParams(Strict):
     """Training rows are left out that ask so nearly what a row of dev or test asks, and have the same answer; 1: none
     (see `near`)."""
     licence: str = "not stated"
+    """For the data card; of a data set on the hub, what its own card says where nothing is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,10 @@ class Jsonl:
         version = f"sha256:{read.digest}"
         name = params.path if params.path.startswith(HUB) else Path(params.path).name
         bad = {"rows": read.rows, "broken": read.broken, "quarantined": list(read.bad)} if read.bad else {}
+        given = "licence" in params.model_fields_set
+        licence = params.licence if given else find_source(params.path).licence() or params.licence
         return {
-            "sources": [{"name": name, "licence": params.licence, "version": version}],
+            "sources": [{"name": name, "licence": licence, "version": version}],
             "notes": read.notes,
             "formats": dict(read.formats),
             **bad,

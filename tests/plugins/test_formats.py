@@ -470,6 +470,35 @@ def test_an_empty_folder_and_a_missing_file_are_told(tmp_path: Path) -> None:
         examples_of(tmp_path / "none.jsonl")
 
 
+def test_the_licence_of_a_data_set_on_the_hub_is_what_its_card_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    from huggingface_hub import constants
+
+    rows = [{"instruction": f"{n}?", "output": "x"} for n in range(3)]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: iter(rows))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    folder = tmp_path / "datasets--ann--talk"
+    card = folder / "snapshots" / "abc" / "README.md"
+
+    def licence(**settings: str) -> Any:
+        params = JsonlParams(path="hf://ann/talk/small:train", dev_share=0, test_share=0, **settings)
+        return Jsonl().card(params)["sources"][0]["licence"]
+
+    assert licence() == "not stated"
+    card.parent.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    card.write_text("---\nlicense: cc-by-4.0\n---\nTalk.\n")
+    assert licence() == "cc-by-4.0"
+    assert licence(licence="mine") == "mine"
+    card.write_text("---\nlicense: [mit, apache-2.0]\n---\n")
+    assert licence() == "mit, apache-2.0"
+    card.write_text("---\n: [\n---\n")
+    assert licence() == "not stated"
+
+
 def test_strict_is_an_option() -> None:
     shown = CliRunner().invoke(cli, ["train", "tool-calling", "--data", "x.jsonl", "--strict", "--dry-run"])
     assert shown.exit_code == 0, shown.output
