@@ -32,9 +32,9 @@ def openai(row: JSON) -> Converted:
     """OpenAI's ``messages``. What is no conversation with an answer at its end stays as it is, for who says what is
     wrong with it.
     """
-    messages = row.get("messages")
-    talk = isinstance(messages, list) and all(isinstance(message, dict) for message in messages)
-    roles = [message.get("role") for message in messages] if talk else []
+    said = row.get("messages")
+    messages: list[JSON] = said if isinstance(said, list) and all(isinstance(m, dict) for m in said) else []
+    roles = [message.get("role") for message in messages]
     if "user" not in roles or roles[-1] != "assistant":
         yield row
         return

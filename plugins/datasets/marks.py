@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -24,3 +25,7 @@ def marks_in(example: Example, content: bytes) -> Iterator[str]:
     text = example.expected.text
     if text and "<tool_call>" in text:
         yield "its answer has '<tool_call>' in its text, which a server reads as a call. Give calls as 'tool_calls'"
+    for call in example.expected.calls:
+        given = json.dumps(call.arguments, ensure_ascii=False, default=str)
+        if "<tool_call>" in given or "</tool_call>" in given:
+            yield f"the answer's call of {call.name!r} has a mark of calls in its arguments, at which a server ends it"

@@ -150,7 +150,8 @@ def turn_marks(tokenizer: Any) -> re.Pattern[str] | None:
     """The special tokens of a tokenizer, which begin and end turns and texts; None where it has none."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     found = {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)} - PARTS
-    return re.compile("|".join(map(re.escape, sorted(filter(None, found))))) if any(found) else None
+    marks = sorted(mark for mark in found if mark and mark.strip())
+    return re.compile("|".join(map(re.escape, marks))) if marks else None
 
 
 def _marks(example: Example, marks: re.Pattern[str] | None) -> Iterator[str]:
@@ -182,12 +183,16 @@ def _as_json(value: Any) -> str:
 
 
 def _calls_in_text(example: Example, parse: Parser) -> Iterator[str]:
-    """What the server reads as calls in an answer that is text, looking at no token."""
+    """What the server reads as calls, or as their ends, in the text of an answer or of a call, looking at no token."""
     text = example.expected.text
     if text and not example.expected.calls and "<tool_call>" in text:
         answer = parse(text)
         if answer.calls or answer.malformed:
             yield f"the server reads a call in the text of its answer: {_short(text)}"
+    for call in example.expected.calls:
+        given = _as_json(call.arguments)
+        if "<tool_call>" in given or "</tool_call>" in given:
+            yield f"the server ends the call of {call.name!r} within its arguments: {_short(given)}"
 
 
 def _rejected_row(example: Example, tokenizer: Any, chat_template: str) -> Row | None:

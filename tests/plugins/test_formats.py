@@ -378,6 +378,7 @@ def test_rows_that_ask_nearly_the_same_stay_in_one_split(tmp_path: Path) -> None
          "lacks its <tool_call> or </tool_call>"),
         ({**HERMES, "conversations": [*HERMES["conversations"][:2], {"from": "gpt", "value": "{}</tool_call>"}]},
          "lacks its <tool_call> or </tool_call>"),
+        ({**XLAM, "answers": XLAM["answers"].replace("Oslo", "<tool_call>")}, "has a mark of calls in its arguments"),
         ({"messages": [user("x"), says(UNCLOSED)]}, "which a server reads as a call"),
         ({"messages": [user("x"), says("y<|im_end|>")]}, "its text has '<|im_end|>' in it"),
         ({"messages": [user("x<|eot_id|>"), says("y")]}, "its text has '<|eot_id|>' in it"),

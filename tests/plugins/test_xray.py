@@ -158,10 +158,26 @@ def test_marks_that_answers_are_written_with_are_text(tiny_model_dir: Path) -> N
     assert seen(tokenizer).problems == ()
 
 
-def test_one_call_that_is_not_closed_is_found_wherever_it_stands(tokenizer: Any) -> None:
+@pytest.mark.parametrize(
+    ("expected", "problem"),
+    [
+        (
+            Expected(text='<tool_call>\n{"name": "set_light"'),
+            "the server reads a call in the text of its answer",
+        ),
+        (
+            Expected(calls=(ToolCall("set_light", {"room": "</tool_call>"}),)),
+            "the server ends the call of 'set_light'",
+        ),
+    ],
+)
+def test_one_call_that_is_not_read_back_is_found_wherever_it_stands(
+    tokenizer: Any, expected: Expected, problem: str
+) -> None:
+    assert seen(tokenizer, expected=expected).problems
     many = [example(id=str(i)) for i in range(401)]
-    many[3] = example(id="hidden", expected=Expected(text='<tool_call>\n{"name": "set_light"'))
-    with pytest.raises(DataError, match="hidden: the server reads a call in the text of its answer"):
+    many[3] = example(id="hidden", expected=expected)
+    with pytest.raises(DataError, match=f"hidden: {problem}"):
         refuse_wrong_rows(many, tokenizer, chatml_tools(), parse_answer)
 
 
