@@ -126,7 +126,7 @@ def look_at_rows(base: Base, examples: Sequence[Example], pairs: bool = False) -
     """Raises DataError where what would be trained is not what the examples, or their `pairs` of answers, say (see
     `plugins.trainers.xray`).
     """
-    from agentlora.core.libraries import prepare_libraries
+    from agentlora.core.libraries import prepare_libraries, stops_of
     from agentlora.eval.calls import parse_answer
     from agentlora.plugins.trainers.xray import refuse_wrong_rows
 
@@ -135,7 +135,8 @@ def look_at_rows(base: Base, examples: Sequence[Example], pairs: bool = False) -
         from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
-    refuse_wrong_rows(examples, tokenizer, base.chat_template, parse_answer, pairs)
+    stops = stops_of(base.model_dir)
+    refuse_wrong_rows(examples, tokenizer, base.chat_template, parse_answer, pairs, stops)
 
 
 def train(run: Run, plugins: Plugins) -> Path:

@@ -108,7 +108,15 @@ def build(
     Takes what `train` takes. The report says how many examples there are of each case, how long they are, how varied
     their values, and what dev and test share with training.
     """
-    from agentlora.core.data import SPLITS, Splits, build_split, builder_of, card_of_splits, refuse_leaks
+    from agentlora.core.data import (
+        SPLITS,
+        Splits,
+        broken_rows,
+        build_split,
+        builder_of,
+        card_of_splits,
+        refuse_leaks,
+    )
     from agentlora.core.examples import write_examples
     from agentlora.core.files import write_atomic, write_json
     from agentlora.core.manager import default_plugins
@@ -139,6 +147,8 @@ def build(
     for split, examples in splits.items():
         write_examples(folder / f"{split}.jsonl", examples)
     write_json(folder / "card.json", card)
+    if message := broken_rows(card, folder / "card.json"):
+        click.echo(message, err=True)
     write_atomic(
         folder / "report.html", page(f"{task}: {name}", found, [str(card.get("notes", "")), *said]).encode()
     )
@@ -294,6 +304,7 @@ def looks(
     from agentlora.core.data import build_split
     from agentlora.core.errors import needs_extra
     from agentlora.core.home import home
+    from agentlora.core.libraries import stops_of
     from agentlora.core.resolving import resolve_config
     from agentlora.core.run import open_run
     from agentlora.core.teacher import PAIRS
@@ -325,7 +336,8 @@ def looks(
     model_dir, template = outline(resolved.model, plugins, home())
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     limit = resolved.training.max_len
-    found = [look(e, tokenizer, template, limit, parse_answer, pairs) for e in examples]
+    stops = stops_of(model_dir)
+    found = [look(e, tokenizer, template, limit, parse_answer, pairs, stops) for e in examples]
     return found, partial(pieces_of, tokenizer=tokenizer, chat_template=template, pairs=pairs)
 
 
