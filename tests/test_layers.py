@@ -37,6 +37,7 @@ MAIN_LINE = {
         "publishing",
         "served",
         "exports",
+        "converting",
         "composing",
         "teacher",
         "suites",
