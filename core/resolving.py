@@ -66,7 +66,7 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
             checking(partial(beside_of, config.eval.beside))
             checking(partial(check_gate, config.gate, task, plugins))
             checking(partial(_check_method, task, config.method.name))
-            checking(partial(_check_serving, plugins, config))
+            checking(partial(check_serving, plugins, config))
             checking(partial(_check_teacher, config))
             checking(partial(check_rewriter, config, plugins))
             checking(partial(check_trackers, config.trackers))
@@ -140,7 +140,8 @@ def _check_teacher(config: RunConfig) -> None:
         raise ConfigError("a distillation needs somebody to learn from: say who with --teacher.")
 
 
-def _check_serving(plugins: Plugins, config: RunConfig) -> None:
+def check_serving(plugins: Plugins, config: RunConfig) -> None:
+    """Raises ConfigError where what is trained cannot be converted, or served, as the configuration wants it."""
     name, card = config.method.name, plugins.get("peft_methods", config.method.name).card
     if config.convert_rank and not config.convert:
         raise ConfigError("convert_rank is the rank that --convert makes, and that is not given.")

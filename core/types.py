@@ -262,13 +262,17 @@ class Base:
 class MethodCard:
     """What a PEFT method's result can do. The tests prove every field.
 
-    `serve_on` is where its export runs as it is; `to_lora` says whether it converts to plain LoRA.
+    `serve_on` is where its export runs as it is; `to_lora` says whether it converts to plain LoRA. `quantized_base`: it
+    quantizes the base itself; `on_quantized`: it trains on a base that somebody has quantized already.
+    `checkpointing`: it may be trained with gradient checkpointing.
     """
 
     serve_on: tuple[ServeOn, ...]
     mergeable: bool = True
     to_lora: Literal["is", "exact", "approximate", "never"] = "is"
     quantized_base: bool = False
+    on_quantized: bool = False
+    checkpointing: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ MAIN_LINE = {
         "served",
         "beside",
         "exports",
+        "converting",
         "composing",
         "teacher",
         "rewriting",

@@ -91,6 +91,19 @@ def test_a_training_that_did_not_end_is_running_or_interrupted(tmp_path: Path) -
     assert run.status() == "train interrupted"
 
 
+def test_what_is_made_of_a_run_aside_leaves_its_status(tmp_path: Path) -> None:
+    run = create_run(CONFIG, tmp_path / "run")
+    with run.stage("train"):
+        pass
+    for stage in ("export", "merge"):
+        with pytest.raises(RuntimeError), run.stage(stage):
+            raise RuntimeError("no room")
+        assert run.status() == "train finished"
+    with run.stage("eval"):
+        pass
+    assert run.status() == "eval finished"
+
+
 def test_a_journal_that_cannot_be_written_stops_no_work(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
