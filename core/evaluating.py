@@ -96,7 +96,8 @@ def evaluate(
     factory = plugins.get("engines", name)
     if not getattr(factory, "takes_adapters", True):
         raise ConfigError(
-            f"the engine {name!r} takes no adapter, and the run's is what is to be evaluated. Choose another --engine."
+            f"the engine {name!r} takes no adapter, and the run's is what is to be evaluated. Choose another --engine; "
+            "a model of an endpoint answers beside it with --beside http://HOST/v1#MODEL."
         )
     whole = run.examples(split)
     if split_digest(whole) != card_of(run).get("digest", {}).get(split):

@@ -165,6 +165,11 @@ def test_what_cannot_be_asked_is_said_before_anything_is(run: Run, entry: str, s
     assert not run.eval_dir.exists()
 
 
+def test_whoever_takes_it_for_an_engine_is_told_how(run: Run) -> None:
+    with pytest.raises(ConfigError, match=r"takes no adapter.*--beside"):
+        evaluated(run, {}, engine_name="openai")
+
+
 def test_two_of_one_name_are_refused_and_a_configuration_may_name_them_too(run: Run) -> None:
     twice = ["http://a/v1#m", "http://b/v1#m"]
     with pytest.raises(ConfigError, match=r"beside\[1\]: two conditions would be called 'm'"):
