@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 from agentlora.core import schema as json_schema
@@ -169,21 +168,17 @@ def values_for(param: Param, schema: JSON, noun: tuple[str, ...], service: str, 
         least = max(1, int(part.get("minItems", 1)))
         most = min(max(least, drawn.get("max", 3)), int(part.get("maxItems", 3)), len(entries))
         return {"list_of": entries, "min": least, "max": most} if most >= least else []
-    if not _valid_range(drawn, schema) or (part != schema and not _valid_between(drawn, schema)):
+    if not _valid_range(drawn, schema):
         return _few_numbers(part, schema, rng)
-    return drawn if _all_in_steps(drawn, part) else _in_steps(drawn, part, schema, rng)
-
-
-def _all_in_steps(pool: JSON, part: JSON) -> bool:
-    """Whether all numbers of a range, as they are drawn, are multiples of what the schema asks for."""
-    places = 0 if "integers" in pool else pool["decimals"]
-    if "multipleOf" not in part:
-        return True
-    return bool((Fraction(1, 10**places) / Fraction(str(part["multipleOf"]))).denominator == 1)
+    if (part == schema and "multipleOf" not in part) or _valid_between(drawn, schema):
+        return drawn
+    return _in_steps(drawn, part, schema, rng) or _few_numbers(part, schema, rng)
 
 
 def _in_steps(pool: JSON, part: JSON, schema: JSON, rng: random.Random) -> list[Any]:
-    """Multiples of what the schema asks for, within the range of a pool."""
+    """Multiples of what the schema asks for, within the range of a pool; empty where it asks for none."""
+    if "multipleOf" not in part:
+        return []
     low, high = pool.get("integers") or pool["numbers"]
     bounds = {"minimum": low, "maximum": high, "multipleOf": part["multipleOf"]}
     found = (number_within(bounds, "integers" in pool, rng) for _ in range(VALUES))
@@ -319,7 +314,7 @@ def _valid_range(pool: Mapping[str, Any], schema: JSON) -> bool:
 
 
 def _valid_between(pool: Mapping[str, Any], schema: JSON) -> bool:
-    """Whether a schema of several alternatives, which may leave gaps, takes the numbers of a range."""
+    """Whether the numbers of a range fit a schema that may leave gaps: of several alternatives, or of multiples."""
     rng = random.Random(0)
     return all(json_schema.is_valid(schema, one_of(pool, rng)[1]) for _ in range(VALUES))
 
