@@ -11,6 +11,7 @@ from agentlora.core import schema as json_schema
 from agentlora.core.errors import EvalError
 from agentlora.core.files import sha256_json
 from agentlora.core.grammar import function_of, parameters_of
+from agentlora.core.marks import turn_mark
 from agentlora.core.types import JSON, Example, Expected, GenerateRequest, Output
 from agentlora.core.xml_schema import problems_in, problems_of
 from agentlora.core.xml_text import parse_xml
@@ -247,6 +248,8 @@ def read_answer(example: Example, output: Output) -> Expected | str:
         return "no answer"
     if output.finish_reason == "length":
         return "cut off at the token limit"
+    if turn_mark(output.text.encode(errors="replace")):
+        return "a mark between turns in its text"
     if example.schema is not None and not example.tools:
         return _value(example.schema, output.text)
     answer = parse_answer(output.text)

@@ -13,13 +13,13 @@ from agentlora.core.accepts import accepted
 from agentlora.core.errors import DataError, nearest
 from agentlora.core.examples import Examples, unnamed_records
 from agentlora.core.files import canonical_json, loads_strict
+from agentlora.core.marks import marks_in
 from agentlora.core.schema import check_schema, errors
 from agentlora.core.texts import brief
 from agentlora.core.types import JSON, Example, Expected, ToolCall, fields_of
 from agentlora.plugins.datasets.answers import modern_row, openai
 from agentlora.plugins.datasets.files import RawRow
 from agentlora.plugins.datasets.formats import format_of
-from agentlora.plugins.datasets.marks import marks_in
 from agentlora.plugins.datasets.trajectories import Unsuccessful
 
 ROLES = ("system", "user", "assistant", "tool")

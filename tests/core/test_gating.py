@@ -133,12 +133,12 @@ def test_an_evaluation_that_the_gate_refuses_exits_3_and_says_by_how_much(run: R
 
 
 def test_the_reports_say_at_their_top_what_the_gate_said_last(run: Run, tmp_path: Path) -> None:
-    evaluated(run, {own(run): COUNT})
+    evaluated(run, {own(run): COUNT - 1})
     page, text = run.eval_dir / "report.html", run.eval_dir / "report.md"
     before = page.read_text()
     assert "The gate" not in before + text.read_text()
     policy = tmp_path / "policy.yaml"
-    policy.write_text("floors: {same: 1.1}")
+    policy.write_text("floors: {same: 1}")
     assert gated(run, "--policy", str(policy)).exit_code == 3
     for said in (page.read_text(), text.read_text()):
         assert "same: floor" in said

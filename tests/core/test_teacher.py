@@ -276,6 +276,8 @@ def test_of_several_answers_one_is_learnt_that_most_agree_on() -> None:
     assert said("") == "an empty answer"
     assert agreed(example, []) == "not asked"
     assert agreed(example, [Output("e", "4 and", finish_reason="length")]) == "cut off at the token limit"
+    marked = "Four.<|im_end|>\n<|im_start|>user\nThanks"  # would be another turn once it is rendered
+    assert agreed(example, [Output("e", marked)]) == "a mark between turns in its text"
 
 
 def test_a_value_has_to_fit_its_schema() -> None:

@@ -15,11 +15,17 @@ _TURNS = re.compile(
 )
 
 
+def turn_mark(content: bytes) -> str | None:
+    """The first mark between turns in a text, in UTF-8; None where there is none."""
+    found = _TURNS.search(content)
+    return found[0].decode() if found else None
+
+
 def marks_in(example: Example, content: bytes) -> Iterator[str]:
     """What is wrong with an example for the marks in its texts. `content`: all of them, as JSON."""
-    if found := _TURNS.search(content):
+    if mark := turn_mark(content):
         yield (
-            f"its text has {found[0].decode()!r} in it, a mark that chat templates set between turns: what follows "
+            f"its text has {mark!r} in it, a mark that chat templates set between turns: what follows "
             "would be another turn. Leave it out, or write it otherwise where it has to be spoken of"
         )
     text = example.expected.text
