@@ -56,7 +56,7 @@ def _collect(document: Any, name: str, collected: Collector) -> None:
     for number, part in enumerate(_parts(document), 1):
         found = True
         origin = f"{name}, {_named(part) or f'entry {number}'}"
-        collected.take(origin, lambda: _tool(part, origin))  # noqa: B023
+        collected.take(origin, lambda: _tool(part, origin, collected))  # noqa: B023
     if not found:
         collected.left_out.append(LeftOut(name, "it holds no functions"))
 
@@ -81,12 +81,14 @@ def _named(part: Any) -> str:
     return part["name"] if "description" in part or any(key in part for key in SCHEMAS) else ""
 
 
-def _tool(part: Any, origin: str) -> ImportedTool:
+def _tool(part: Any, origin: str, collected: Collector) -> ImportedTool:
     name = _named(part)
     if not name:
         raise Unusable("it has no name with a description or parameters: no function")
     raw = next(
         (part[key] for key in SCHEMAS if part.get(key) is not None), {"type": "object", "properties": {}}
     )
-    parameters = as_object(References(raw).unfolded(raw), "its schema")
+    notes: list[str] = []
+    parameters = as_object(References(raw).unfolded(raw, notes=notes), "its schema")
+    collected.note(origin, notes)
     return ImportedTool(name, " ".join(str(part.get("description") or "").split()), parameters, origin)

@@ -41,7 +41,7 @@ def import_mcp(server: str) -> Imported:
     collected = Collector()
     for tool in listed:
         origin = str(tool.get("name"))
-        collected.take(origin, lambda: _tool(tool))  # noqa: B023
+        collected.take(origin, lambda: _tool(tool, collected))  # noqa: B023
     return Imported("mcp", tuple(collected.tools), tuple(collected.left_out), title=name)
 
 
@@ -67,9 +67,11 @@ async def _listed(server: str) -> tuple[list[JSON], str]:
         return tools, str(getattr(info, "name", "") or "")
 
 
-def _tool(tool: JSON) -> ImportedTool:
+def _tool(tool: JSON, collected: Collector) -> ImportedTool:
     raw = tool.get("inputSchema") or {"type": "object", "properties": {}}
-    parameters = as_object(References(raw).unfolded(raw), "its schema")
+    notes: list[str] = []
+    parameters = as_object(References(raw).unfolded(raw, notes=notes), "its schema")
+    collected.note(str(tool["name"]), notes)
     about = " ".join(str(tool.get("description") or tool.get("title") or "").split())
     return ImportedTool(str(tool["name"]), about, parameters, str(tool["name"]))
 
