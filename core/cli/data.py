@@ -48,12 +48,13 @@ def import_(source: str, tool_tokens: int, only: tuple[str, ...], output: Path |
       botocore:SERVICE         an API of Amazon; google:SERVICE likewise
     """
     from agentlora.core.files import write_json
-    from agentlora.tasks.tool_calling.user_tools import never_given, read_tools, unspoken
+    from agentlora.tasks.tool_calling.user_tools import never_given, over_budget, read_tools, unspoken
 
     read = read_tools(source, tool_tokens, only)
     unsaid = unspoken(read, 0)
     untrained = {row.what for row in unsaid}
     left_out = [*read.imported.left_out, *unsaid, *never_given(read)]
+    large = over_budget(read)
     tools = [pruned.tool.openai() for pruned in read.pruned if pruned.tool.name not in untrained]
     if output:
         write_json(output, tools)
@@ -70,6 +71,7 @@ def import_(source: str, tool_tokens: int, only: tuple[str, ...], output: Path |
                 for pruned in read.pruned
                 for cut in pruned.cuts
             ],
+            "over_budget": [{"what": row.what, "why": row.why} for row in large],
         }
         click.echo(json.dumps(report, indent=2, ensure_ascii=False))
         return
@@ -77,7 +79,7 @@ def import_(source: str, tool_tokens: int, only: tuple[str, ...], output: Path |
     from rich.text import Text
 
     console = Console()
-    for part in _shown(source, read, left_out, tool_tokens):
+    for part in _shown(source, read, left_out, large):
         console.print(part)
     settings = [f"--set data.params.only={json.dumps(only)}"] if only else []
     settings += [f"--set data.params.tool_tokens={tool_tokens}"] if tool_tokens != BUDGET else []
@@ -332,7 +334,7 @@ def _looks_shown(shown: list[Any], summary: str) -> list[Any]:
     return parts
 
 
-def _shown(source: str, read: Any, left_out: list[Any], budget: int) -> list[Any]:
+def _shown(source: str, read: Any, left_out: list[Any], large: list[Any]) -> list[Any]:
     from rich.table import Table
     from rich.text import Text
 
@@ -342,7 +344,7 @@ def _shown(source: str, read: Any, left_out: list[Any], budget: int) -> list[Any
     for column, width in zip(table.columns, (24, 6, 6, 10), strict=True):
         column.no_wrap, column.min_width = True, width
     for pruned in read.pruned:
-        size = Text(f"{pruned.tokens:,}", style="" if pruned.tokens <= budget else "yellow")
+        size = Text(f"{pruned.tokens:,}", style="" if pruned.tokens <= read.budget else "yellow")
         before = "" if pruned.before == pruned.tokens else f"{pruned.before:,}"
         table.add_row(
             pruned.tool.name,
@@ -357,7 +359,8 @@ def _shown(source: str, read: Any, left_out: list[Any], budget: int) -> list[Any
     ]
     cuts = [f"{cut.tool}: {cut.rule}: {cut.what}" for pruned in read.pruned for cut in pruned.cuts]
     for title, rows in (
-        (f"Pruned to {budget} tokens a tool", cuts),
+        (f"Pruned to {read.budget} tokens a tool", cuts),
+        ("Over budget", [f"{row.what}: {row.why}" for row in large]),
         ("Left out", [f"{row.what}: {row.why}" for row in left_out]),
     ):
         if rows:
