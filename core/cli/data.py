@@ -41,7 +41,8 @@ def import_(source: str, tool_tokens: int, only: tuple[str, ...], output: Path |
 
     \b
     SOURCE is one of
-      FILE.json, FILE.yaml     an OpenAPI 3 document, or functions in OpenAI's format
+      FILE.json, FILE.yaml     an OpenAPI 3 document, or functions in OpenAI's format;
+                               a discovery document of Google, a service-2.json of botocore
       DIRECTORY                of such functions
       FILE.py, PACKAGE.MODULE  Python functions with type hints; read, never run
       mcp:COMMAND, mcp:URL     an MCP server, asked for its tools

@@ -9,6 +9,7 @@ from typing import Any
 from agentlora.core.errors import DataError
 from agentlora.tasks.tool_calling.importing.documents import read_document
 from agentlora.tasks.tool_calling.importing.schemas import References, as_object
+from agentlora.tasks.tool_calling.importing.services import format_of
 from agentlora.tasks.tool_calling.importing.types import Collector, Imported, ImportedTool, LeftOut, Unusable
 
 # a function's schema is under the first of these that it has: OpenAI's, Anthropic's, MCP's
@@ -32,7 +33,10 @@ def import_folder(folder: Path) -> Imported:
         except DataError as exc:
             collected.left_out.append(LeftOut(name, str(exc)))
             continue
-        if any(_with_a_schema(part) for part in _parts(document)):
+        if described := format_of(document):
+            why = f"it is an API description as {described} has them: give the file itself"
+            collected.left_out.append(LeftOut(name, why))
+        elif any(_with_a_schema(part) for part in _parts(document)):
             _collect(document, name, collected)
         else:
             collected.left_out.append(LeftOut(name, "it holds no functions"))

@@ -14,11 +14,17 @@ from agentlora.tasks.tool_calling.importing.modules import module_file
 from agentlora.tasks.tool_calling.importing.openapi import import_openapi, is_openapi
 from agentlora.tasks.tool_calling.importing.python import import_python
 from agentlora.tasks.tool_calling.importing.schemas import without_default_nulls
-from agentlora.tasks.tool_calling.importing.services import SOURCES, import_service
+from agentlora.tasks.tool_calling.importing.services import (
+    SOURCES,
+    format_of,
+    import_description,
+    import_service,
+)
 from agentlora.tasks.tool_calling.importing.types import Imported
 
 KNOWN = """
-  FILE.json, FILE.yaml     an OpenAPI 3 document, or functions in OpenAI's format
+  FILE.json, FILE.yaml     an OpenAPI 3 document, or functions in OpenAI's format;
+                           a discovery document of Google, a service-2.json of botocore
   DIRECTORY                of such functions
   FILE.py, PACKAGE.MODULE  Python functions with type hints; read, never run
   mcp:COMMAND, mcp:URL     an MCP server: "mcp:python server.py", "mcp:http://localhost:8000/mcp"
@@ -66,6 +72,11 @@ def _imported(source: str) -> Imported:
     document = read_document(path)
     if is_openapi(document):
         return import_openapi(document, path)
+    if described := format_of(document):  # before functions: they have a name and parameters too
+        return import_description(described, document, path.name)
     if is_functions(document):
         return import_functions(document, path.name)
-    raise DataError(f"{source} is neither an OpenAPI document nor functions. What can be given:{KNOWN}")
+    raise DataError(
+        f"{source} is neither an OpenAPI document nor functions nor an API description. "
+        f"What can be given:{KNOWN}"
+    )
