@@ -34,9 +34,31 @@ def data() -> None:
 @click.option(
     "--only", multiple=True, metavar="NAME", help="Take these tools only; patterns such as issues_* too."
 )
+@click.option(
+    "--mcp-header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="Of requests to an MCP server; ${NAME} is looked up in the environment.",
+)
+@click.option(
+    "--mcp-env",
+    "env",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Variables of an MCP server's command, likewise.",
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Write the tools to a JSON file.")
 @show_json
-def import_(source: str, tool_tokens: int, only: tuple[str, ...], output: Path | None, as_json: bool) -> None:
+def import_(
+    source: str,
+    tool_tokens: int,
+    only: tuple[str, ...],
+    headers: tuple[str, ...],
+    env: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+) -> None:
     """Show the tools of SOURCE as `train tool-calling --tools SOURCE` takes them, and what it cannot take.
 
     \b
@@ -48,10 +70,12 @@ def import_(source: str, tool_tokens: int, only: tuple[str, ...], output: Path |
       mcp:COMMAND, mcp:URL     an MCP server, asked for its tools
       botocore:SERVICE         an API of Amazon; google:SERVICE likewise
     """
+    from agentlora.core.config import parse
     from agentlora.core.files import write_json
-    from agentlora.tasks.tool_calling.user_tools import never_given, over_budget, read_tools, unspoken
+    from agentlora.tasks.tool_calling.user_tools import UserToolParams, never_given, over_budget, unspoken
 
-    read = read_tools(source, tool_tokens, only)
+    lists = {"only": list(only), "mcp_headers": list(headers), "mcp_env": list(env)}
+    read = parse(UserToolParams, {"tools": source, "tool_tokens": tool_tokens, **lists}, "data.params").read()
     unsaid = unspoken(read, 0)
     untrained = {row.what for row in unsaid}
     left_out = [*read.imported.left_out, *unsaid, *never_given(read)]
@@ -82,7 +106,7 @@ def import_(source: str, tool_tokens: int, only: tuple[str, ...], output: Path |
     console = Console()
     for part in _shown(source, read, left_out, large):
         console.print(part)
-    settings = [f"--set data.params.only={json.dumps(only)}"] if only else []
+    settings = [f"--set data.params.{key}={json.dumps(values)}" for key, values in lists.items() if values]
     settings += [f"--set data.params.tool_tokens={tool_tokens}"] if tool_tokens != BUDGET else []
     quoted = " ".join(shlex.quote(word) for setting in settings for word in setting.split(" ", 1))
     console.print(

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from agentlora.core import schema as json_schema
 from agentlora.core.errors import ConfigError, DataError, nearest
@@ -26,6 +26,7 @@ from agentlora.tasks.tool_calling.api_sources import singular
 from agentlora.tasks.tool_calling.bounds import contradiction
 from agentlora.tasks.tool_calling.builder import CATALOGUE, for_training
 from agentlora.tasks.tool_calling.conversions import conversions_of
+from agentlora.tasks.tool_calling.importing.mcp import named_values
 from agentlora.tasks.tool_calling.importing.pruning import Pruned, prune
 from agentlora.tasks.tool_calling.importing.services import SOURCES
 from agentlora.tasks.tool_calling.importing.source import import_tools
@@ -53,6 +54,11 @@ class UserToolParams(groups.RequestParams):
     """Where the tools are: an OpenAPI document, a file or folder of functions, a Python file or module, ``mcp:…`` …"""
     only: list[str] = Field([])
     """Of a larger source, the tools to take: names, or patterns such as ``issues_*``; all when empty."""
+    mcp_headers: list[str] = Field([])
+    """``Name: value`` headers of requests to an MCP server. Name secrets by environment variables: ``Authorization:
+    Bearer ${MY_TOKEN}``; they are looked up when it is asked for its tools, and written nowhere."""
+    mcp_env: list[str] = Field([])
+    """``NAME=value`` variables of an MCP server that is a command, likewise: ``API_KEY=${API_KEY}``."""
     requests: str = ""
     """A YAML file of requests that somebody wrote by hand, for dev and test (tasks/tool_calling/written.py)."""
     tool_tokens: int = Field(250, ge=30)
@@ -86,6 +92,21 @@ class UserToolParams(groups.RequestParams):
     yes_no_share: float = Field(0.02, ge=0, le=1)
     """How many say a yes-or-no parameter in plain words ("open to everyone" for ``private: false``)."""
 
+    @model_validator(mode="after")  # not of a field, whose value is told where it is wrong
+    def _no_secrets(self) -> Self:
+        for key, mark in (("mcp_headers", ":"), ("mcp_env", "=")):
+            try:
+                named_values(getattr(self, key), mark)
+            except ValueError as exc:
+                raise ValueError(f"{key}: {exc}") from None
+        return self
+
+    def read(self) -> Read:
+        """The tools. Raises as `read_tools`."""
+        return read_tools(
+            self.tools, self.tool_tokens, tuple(self.only), tuple(self.mcp_headers), tuple(self.mcp_env)
+        )
+
     def parts(self) -> tuple[tuple[str, ...], ...]:
         """See `RequestParams`."""
         *others, cases = super().parts()
@@ -108,11 +129,11 @@ class UserTools:
 
     def check(self, params: UserToolParams) -> None:
         """Raises as `read_tools`."""
-        read_tools(params.tools, params.tool_tokens, tuple(params.only))
+        params.read()
 
     def build(self, split: Split, params: UserToolParams, seed: int) -> Iterator[Example]:
         """See `agentlora.core.types.DatasetBuilder`."""
-        read = read_tools(params.tools, params.tool_tokens, tuple(params.only))
+        read = params.read()
         asked = [tool for tool in _specs(read, split, seed).values() if isinstance(tool, ToolSpec)]
         if not asked:
             reasons = "".join(f"\n  {row.what}: {row.why}" for row in unspoken(read, seed)[:5])
@@ -143,7 +164,7 @@ class UserTools:
 
     def card(self, params: UserToolParams) -> JSON:
         """Where the tools are from, and what was left out or pruned of them."""
-        read = read_tools(params.tools, params.tool_tokens, tuple(params.only))
+        read = params.read()
         source = read.imported
         left_out = [*source.left_out, *unspoken(read, 0), *never_given(read)]
         where = _published(params.tools)
@@ -186,19 +207,26 @@ class Read:
 
 
 @lru_cache(maxsize=4)
-def read_tools(source: str, tool_tokens: int, only: tuple[str, ...] = ()) -> Read:
+def read_tools(
+    source: str,
+    tool_tokens: int,
+    only: tuple[str, ...] = (),
+    headers: tuple[str, ...] = (),
+    environment: tuple[str, ...] = (),
+) -> Read:
     """The tools of a source, each within its budget.
 
     Args:
         only: names or patterns (``issues_*``) of those that are taken; all when empty.
+        headers, environment: for an MCP server, see `import_tools`.
 
     Raises:
-        ConfigError: no source is given, or one of `only` is no tool of it.
+        ConfigError: no source is given, one of `only` is no tool of it, or what an MCP server needs is not there.
         DataError, MissingExtra: see `import_tools`.
     """
     if not source:
         raise ConfigError("data.params.tools says where the tools are, and it is empty. Give --tools.")
-    imported = import_tools(source)
+    imported = import_tools(source, headers, environment)
     names = [tool.name for tool in imported.tools]
     for pattern in only:
         if not fnmatch.filter(names, pattern):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from agentlora.core.errors import DataError
+from agentlora.core.errors import ConfigError, DataError
 from agentlora.tasks.tool_calling.importing.documents import read_document
 from agentlora.tasks.tool_calling.importing.functions import import_folder, import_functions, is_functions
 from agentlora.tasks.tool_calling.importing.mcp import import_mcp
@@ -31,14 +32,22 @@ KNOWN = """
   botocore:SERVICE         an API of Amazon, as its package describes it; google:SERVICE likewise"""
 
 
-def import_tools(source: str) -> Imported:
+def import_tools(source: str, headers: Sequence[str] = (), environment: Sequence[str] = ()) -> Imported:
     """The tools of a source; see `KNOWN` for what it may be.
 
+    Args:
+        headers: ``Name: value`` for an MCP server at a URL, which may name environment variables (``${NAME}``).
+        environment: ``NAME=value`` for one that is a command, likewise.
+
     Raises:
+        ConfigError: an MCP server needs what is not there, or headers or variables are given for something else.
         DataError: there is nothing there, it is of no known kind, or it holds no usable tool.
         MissingExtra: a package that reads it is not installed.
     """
-    imported = _imported(source)
+    scheme, _, rest = source.partition(":")
+    if scheme != "mcp" and (headers or environment):
+        raise ConfigError(f"headers and environment variables are for MCP servers, and {source} is none.")
+    imported = import_mcp(rest, headers, environment) if scheme == "mcp" else _imported(source)
     tools = [replace(tool, parameters=without_default_nulls(tool.parameters)) for tool in imported.tools]
     imported = replace(imported, tools=tuple(tools))
     if not imported.tools:
@@ -49,8 +58,6 @@ def import_tools(source: str) -> Imported:
 
 def _imported(source: str) -> Imported:
     scheme, _, rest = source.partition(":")
-    if scheme == "mcp":
-        return import_mcp(rest)
     if scheme in SOURCES:
         return import_service(scheme, rest)
     if re.match(r"https?://", source):
