@@ -68,6 +68,7 @@ def test_parameters_of_a_path_that_nobody_describes_are_required_texts() -> None
             "/a/{id}": {"get": {"operationId": "a", "parameters": {"a": 1}}},
             "/b/{id}": {"get": {"operationId": "b", "parameters": None}},
             "/c/{owner}/{repo}": {"parameters": listed, "get": {"operationId": "c"}},
+            "/d/{owner}/{+rest*}": {"get": {"operationId": "e", "parameters": listed}},
             "/d/{owner}": {"get": {"operationId": "d", "parameters": listed}},
         }
     )
@@ -79,11 +80,12 @@ def test_parameters_of_a_path_that_nobody_describes_are_required_texts() -> None
     assert tools["c"].parameters["required"] == ["owner", "repo"]
     said = "of its path is described nowhere, and is taken as a required text"
     assert whys(imported).split("\n") == [
-        "GET /a/{id}: 'parameters' is {\"a\": 1} and no list: none of them is taken",
+        "GET /a/{id}: 'parameters' is an object and no list: none of them is taken",
         f"GET /a/{{id}}: {{id}} {said}",
         "GET /b/{id}: 'parameters' is null and no list: none of them is taken",
         f"GET /b/{{id}}: {{id}} {said}",
         f"GET /c/{{owner}}/{{repo}}: {{repo}} {said}",
+        f"GET /d/{{owner}}/{{+rest*}}: {{rest}} {said}",
     ]
 
 
@@ -116,5 +118,10 @@ def test_what_is_said_is_bounded(tmp_path: Path) -> None:
     methods = "".join(f"    def method_{i}(self): ...\n" for i in range(500))
     (tmp_path / "tools.py").write_text(f"class Post:\n{methods}def ring(times: int):\n    'Rings.'\n")
     assert len(whys(import_tools(str(tmp_path / "tools.py")))) < 300
-    operation = {"operationId": "a", "parameters": {"x": "y " * 10_000}}
-    assert len(whys(of_paths({"/a": {"get": operation}}))) < 200
+    assert len(whys(of_paths({"/a": {"get": {"operationId": "a", "parameters": "y " * 10_000}}}))) < 200
+    anchors = "".join(f"  l{n}: &l{n} {{a: *l{n - 1}, b: *l{n - 1}}}\n" for n in range(1, 60))
+    (tmp_path / "bomb.yaml").write_text(
+        f"openapi: 3.1.0\nx-all:\n  l0: &l0 {{a: 1}}\n{anchors}"
+        "paths:\n  /a:\n    get: {operationId: ring, parameters: *l59}\n"
+    )
+    assert len(whys(import_tools(str(tmp_path / "bomb.yaml")))) < 200

@@ -59,7 +59,7 @@ def _expanded(entries: Sequence[str], mark: str) -> dict[str, str]:
                 raise ConfigError(
                     f"{name} of the MCP server is {value!r}, and the environment has no {variable}: export it first."
                 )
-        found[name] = _VARIABLE.sub(lambda mark: os.environ[mark[1]], value)
+        found[name] = _VARIABLE.sub(lambda variable: os.environ[variable[1]], value)
         if mark == ":" and not (found[name].isascii() and found[name].isprintable()):
             raise ConfigError(
                 f"{name} of the MCP server is {value!r}, and holds a line break or another character that no header "
@@ -94,7 +94,7 @@ def import_mcp(server: str, headers: Sequence[str] = (), environment: Sequence[s
         listed, name = asyncio.run(asyncio.wait_for(_listed(server, given, remote), PATIENCE))
     except TimeoutError as exc:
         raise DataError(f"the MCP server {server!r} did not list its tools within {PATIENCE:.0f} s") from exc
-    except (ConfigError, DataError):
+    except DataError:
         raise
     except BaseExceptionGroup as exc:
         raise DataError(f"the MCP server {server!r} cannot be asked: {_first(exc)}") from exc

@@ -22,7 +22,7 @@ from agentlora.tasks.tool_calling.importing.types import (
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
 BODIES = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
-_IN_PATH = re.compile(r"\{\+?([A-Za-z_][\w.-]*)\}")
+_IN_PATH = re.compile(r"\{\+?([A-Za-z_][\w.-]*)[+*]?\}")
 BODY = "body"  # the parameter that a body becomes whose fields cannot stand beside the others
 
 
@@ -143,9 +143,9 @@ def _parameters(
     found: dict[tuple[str, str], tuple[str, JSON, bool]] = {}
     for listed in (shared, operation.get("parameters", [])):
         if not isinstance(listed, list):
-            notes.append(
-                f"'parameters' is {shorten(json.dumps(listed), 40)} and no list: none of them is taken"
-            )
+            # an object may stand for more than can be written out: anchors of YAML
+            given = "an object" if isinstance(listed, Mapping) else shorten(json.dumps(listed), 40)
+            notes.append(f"'parameters' is {given} and no list: none of them is taken")
             continue
         for raw in listed:
             parameter, where = references.resolved(raw, within)

@@ -90,7 +90,8 @@ def _google_operations(document: Mapping[str, Any]) -> Iterator[tuple[str, JSON]
                 given = {**given, "id": origin}
             yield origin, {"resources": {resource: {"methods": {method: given}}}, "schemas": schemas}
         inner = parts.get("resources") or {}
-        stack += reversed(inner.items() if isinstance(inner, Mapping) else [(f"{resource}.resources", inner)])
+        named = list(inner.items()) if isinstance(inner, Mapping) else [(f"{resource}.resources", inner)]
+        stack += reversed(named)
 
 
 def _tool(operation: Operation | Refused) -> ImportedTool:
