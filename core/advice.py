@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agentlora.core.oom import passes_of, smaller_micro_batches
 from agentlora.core.types import MethodCard
 
 GB = 1e9
+SHARE = 0.05  # of all parameters: above that an adapter costs nearly what it is meant to save
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Facts:
     dtype: str
     fast_dtype: str
     by_root: bool = False  # updates are scaled by alpha / √r
+    fitting: Callable[[], str] = lambda: "a smaller --model"  # what to change where memory is short
 
     @property
     def needed(self) -> int:
@@ -53,8 +54,40 @@ class Facts:
     @property
     def rank_unit(self) -> float:
         """The alpha whose scale is 1."""
-        r = self.method.get("r") or 0
-        return math.sqrt(r) if self.by_root else r
+        return self.unit_of(self.method.get("r") or 0)
+
+    def unit_of(self, rank: int) -> float:
+        return math.sqrt(rank) if self.by_root else rank
+
+    @property
+    def share(self) -> float:
+        """Of all parameters that are trained."""
+        return self.trainable / self.parameters
+
+    @property
+    def better_rank(self) -> int | None:
+        """The rank for so much data that leaves an adapter one; None where it is well as it is."""
+        rank = self.method.get("r") or 0
+        if self.scaled == 0:
+            return None
+        most = int(rank * SHARE / self.share)  # parameters grow with the rank
+        wanted = 8 if self.much_rank else 32 if self.little_rank else rank
+        better = max(1, min(wanted, most))
+        return None if better == rank else better
+
+    @property
+    def much_rank(self) -> bool:
+        return self.scaled > 0 and self.method.get("r", 0) > 16 and self.examples < 1000
+
+    @property
+    def little_rank(self) -> bool:
+        return self.scaled > 0 and self.method.get("r", 99) < 16 and self.examples >= 10_000
+
+    @property
+    def rank_and_alpha(self) -> str:
+        """Both, since one alone would change the scale."""
+        rank = self.better_rank or self.method["r"]
+        return f"--rank {rank} --alpha {2 * self.unit_of(rank):.3g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +131,6 @@ def _when(condition: bool, text: str) -> str | None:
     return text if condition else None
 
 
-def _fitting(f: Facts) -> str:
-    """The nearest configuration that needs less."""
-    training = f.training
-    if smaller := smaller_micro_batches(training, f.micro_batch):
-        return passes_of(training, smaller[0], f.micro_batch)
-    if not training.gradient_checkpointing:
-        return "--gradient-checkpointing"
-    if f.memory.get("weights", 0) > f.needed / 2 and not f.card.quantized_base:
-        return "--method qlora, or a smaller base"
-    if f.trainable > 0.05 * f.parameters:
-        return "--method lora"
-    return f"--max-len {max(16, training.max_len // 2)} (now {training.max_len})"
-
-
 RULES: tuple[Rule, ...] = (
     Rule(
         "truncation",
@@ -128,7 +147,7 @@ RULES: tuple[Rule, ...] = (
         lambda f: _when(
             f.needed > f.free, f"{f.needed / GB:.1f} GB are needed and {f.free / GB:.1f} GB are free"
         ),
-        _fitting,
+        lambda f: f.fitting(),
         "the training would end for lack of memory",
         "the prediction above",
         urgent=True,
@@ -145,14 +164,14 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "alpha / rank",
-        lambda f: _when(f.scaled > 4, f"the update is scaled by {f.scaled:.3g}"),
+        lambda f: _when(f.scaled > 4 and not f.better_rank, f"the update is scaled by {f.scaled:.3g}"),
         lambda f: f"--alpha {2 * f.rank_unit:g}",
         "an update that is scaled that much tends to be unstable; 1 to 2 is usual",
         "common guidance",
     ),
     Rule(
         "alpha / rank",
-        lambda f: _when(0 < f.scaled < 1, f"the update is scaled by {f.scaled:.3g}"),
+        lambda f: _when(0 < f.scaled < 1 and not f.better_rank, f"the update is scaled by {f.scaled:.3g}"),
         lambda f: f"--alpha {2 * f.rank_unit:g}",
         "an update that is scaled down learns slowly at the usual rate; 1 and 2 are both usual, and 2 is the default",
         "Hu et al. 2021, section 4.1: alpha acts as the learning rate does",
@@ -160,30 +179,30 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "rank",
         lambda f: _when(
-            f.scaled > 0 and f.method.get("r", 0) > 16 and f.examples < 1000,
+            f.much_rank,
             f"rank {f.method.get('r')} for {f.examples:,} examples",
         ),
-        lambda f: "--rank 8",
+        lambda f: f.rank_and_alpha,
         "few examples hold too little to fill more, and less is left to overfit with",
         "LoRA Without Regret (2025): capacity by the information in the data",
     ),
     Rule(
         "rank",
         lambda f: _when(
-            f.scaled > 0 and f.method.get("r", 99) < 16 and f.examples >= 10_000,
+            f.little_rank and (f.better_rank or 0) > f.method["r"],
             f"rank {f.method.get('r')} for {f.examples:,} examples",
         ),
-        lambda f: "--rank 32",
+        lambda f: f.rank_and_alpha,
         "that many examples can hold more than a small adapter learns",
         "LoRA Without Regret (2025): capacity by the information in the data",
     ),
     Rule(
         "trained share",
         lambda f: _when(
-            f.scaled > 0 and f.trainable > 0.05 * f.parameters,
-            f"{100 * f.trainable / f.parameters:.1f} % of all parameters are trained",
+            f.scaled > 0 and f.share > SHARE and not f.much_rank,
+            f"{100 * f.share:.1f} % of all parameters are trained",
         ),
-        lambda f: f"--rank {max(1, f.method['r'] // 2)} or --target attention",
+        lambda f: f"{f.rank_and_alpha}, or --target attention" if f.better_rank else "--target attention",
         "above 5 % an adapter costs nearly what it is meant to save",
         "common guidance",
     ),
@@ -261,7 +280,7 @@ RULES: tuple[Rule, ...] = (
             f.scaled > 0 and f.method.get("target") == "minimal",
             "only query and value projections are adapted",
         ),
-        lambda f: "--target all-linear with a smaller --rank",
+        lambda f: "--target all-linear" + ("" if f.little_rank else " with a smaller --rank"),
         "the same number of parameters learns more in all layers than in attention alone",
         "LoRA Without Regret (2025); against it Hu et al. 2021, section 7.1",
     ),
@@ -291,7 +310,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "dtype",
         lambda f: _when(
-            f.dtype != f.fast_dtype,
+            f.dtype != f.fast_dtype and not (f.dtype == "float32" and f.stored_dtype != "bfloat16"),
             f"{f.dtype}, where {f.fast_dtype} is faster on this device (the base is stored in {f.stored_dtype})",
         ),
         lambda f: "--dtype auto",
@@ -307,5 +326,16 @@ RULES: tuple[Rule, ...] = (
         lambda f: "--dtype bfloat16",
         "half the bytes for the same weights; it takes longer on this device",
         "docs/experiments.md: which dtype is faster on which CPU",
+    ),
+    Rule(
+        "adapter and base dtype",
+        lambda f: _when(
+            f.dtype == "bfloat16" and f.stored_dtype in ("float16", "float32") and f.trainable < f.parameters,
+            f"the base is stored in {f.stored_dtype}, and the adapter learns beside weights rounded to bfloat16",
+        ),
+        lambda f: "--dtype float32",
+        "it is served beside the stored weights, and answers a little otherwise than it learnt to; float32 holds them "
+        "exactly, in more memory and time",
+        "3 bits of float16 and 16 of float32 have no place in bfloat16",
     ),
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, Self, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -53,19 +53,17 @@ class DataConfig(Strict):
     """
 
 
-class TeacherConfig(Strict):
-    """Who answers the training prompts in place of the data; nobody unless `source` is given."""
+class AskedConfig(Strict):
+    """Somebody who is asked while data is built, and how much."""
 
     source: str | None = None
     """An OpenAI-compatible endpoint and its model (``http://host/v1#model``), a run, or a base model."""
     engine: str | None = None
-    """What a teacher on this machine answers with; vllm when not given."""
+    """What a model on this machine answers with; vllm when not given."""
     options: dict[str, Any] = {}
     """The engine's own: api_key_env, concurrency, timeout_s, retries, …"""
     max_new_tokens: int = Field(256, ge=1)
     """Tokens that an answer may have; what is cut off is not learnt."""
-    samples: int = Field(1, ge=1, le=32)
-    """Answers to a prompt; of several, one is learnt that more than half of them agree on."""
     temperature: float = Field(0.0, ge=0, le=2)
     """0: greedy, or 0.7 where there are several samples."""
     max_requests: int | None = Field(None, ge=1)
@@ -77,10 +75,26 @@ class TeacherConfig(Strict):
     price_out: float = Field(0.0, ge=0)
 
     @model_validator(mode="after")
-    def _priced(self) -> TeacherConfig:
+    def _priced(self) -> Self:
         if self.max_cost is not None and not (self.price_in or self.price_out):
             raise ValueError("max_cost needs price_in and price_out: what a million tokens cost")
         return self
+
+
+class TeacherConfig(AskedConfig):
+    """Who answers the training prompts in place of the data; nobody unless `source` is given."""
+
+    samples: int = Field(1, ge=1, le=32)
+    """Answers to a prompt; of several, one is learnt that more than half of them agree on."""
+
+
+class RewriterConfig(AskedConfig):
+    """Who says generated training requests in other words; nobody unless `source` is given."""
+
+    share: float = Field(0.5, gt=0, le=1)
+    """Of the training requests, how many it is asked about."""
+    ways: int = Field(1, ge=1, le=8)
+    """In how many ways each is said; those that ask for the same stand in place of the generated request."""
 
 
 Order: TypeAlias = Literal["shuffled", "easy-first"]
@@ -158,6 +172,17 @@ class EvaluatorConfig(Strict):
         return self.label or self.name
 
 
+class BesideConfig(Strict):
+    """A model of somebody's endpoint, which answers beside what is evaluated."""
+
+    endpoint: str
+    """An OpenAI-compatible endpoint and its model (``http://host/v1#MODEL``)."""
+    label: str | None = Field(None, min_length=1, max_length=40)
+    """What tables and reports call it; the model's name when not given."""
+    options: dict[str, Any] = {}
+    """The engine openai's: api_key_env (the name of the variable that holds the key), concurrency, timeout_s, …"""
+
+
 class EvalConfig(Strict):
     engine: str | None = None
     """vllm, transformers or another engine; when not given, the one that will serve (see serve_on)."""
@@ -188,6 +213,18 @@ class EvalConfig(Strict):
             return evaluators
         return [{"name": entry} if isinstance(entry, str) else entry for entry in evaluators]
 
+    beside: list[BesideConfig] = []
+    """Endpoints that answer too, such as what is used today: addresses, or address, label and options. They are shown
+    beside the others, and are no baselines."""
+
+    @field_validator("beside", mode="before")
+    @classmethod
+    def _addressed(cls, beside: Any) -> Any:
+        """Their addresses alone will do."""
+        if not isinstance(beside, list):
+            return beside
+        return [{"endpoint": entry} if isinstance(entry, str) else entry for entry in beside]
+
     temperature: float = Field(0.0, ge=0, le=2)
     """0: greedy, one answer that is always the same."""
     seeds: int = Field(1, ge=1, le=100)
@@ -211,8 +248,8 @@ class GateRule(Strict):
     """How a metric may differ from what it is compared with. What is not given is as the default policy has it."""
 
     margin: float | None = None
-    """By how much it may be worse, in the metric's own unit (0.02: two points); 0: it must be better; below 0: by more
-    than that."""
+    """By how much it may be worse: of a share (0.02: two points) between -1 and 1, of another metric in its own unit;
+    0: it must be better; below 0: by more than that."""
     undecided: Undecided | None = None
     """What becomes of a difference whose interval holds the margin. fail; estimate: the difference itself is held
     against the margin; pass."""
@@ -226,7 +263,7 @@ class GateConfig(Strict):
     rules: dict[str, GateRule | None] = {}
     """By metric (``headline``: the task's own), over the default policy's; null takes a rule away."""
     floors: dict[str, float] = {}
-    """By metric, over the task's: the least value, or the greatest where less is better."""
+    """By metric, over the task's: the least value, or the greatest where less is better; of a share from 0 to 1."""
     served: bool = True
     """Whether rules compare with what the alias serves today; false where a version need not replace it."""
 
@@ -241,6 +278,7 @@ class RunConfig(Strict):
     trainer: TrainerConfig = TrainerConfig()
     data: DataConfig = DataConfig()
     teacher: TeacherConfig = TeacherConfig()
+    rewriter: RewriterConfig = RewriterConfig()
     training: TrainingConfig = TrainingConfig()
     eval: EvalConfig = EvalConfig()
     gate: GateConfig = GateConfig()

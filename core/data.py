@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b, sha256
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from agentlora.core.config import RunConfig, parse
@@ -12,7 +13,7 @@ from agentlora.core.evaluators import own_evaluator
 from agentlora.core.examples import Examples, kept
 from agentlora.core.files import canonical_json, read_json, sha256_json, write_json
 from agentlora.core.manager import Plugins
-from agentlora.core.provenance import redact
+from agentlora.core.provenance import REDACTED, redact
 from agentlora.core.resolving import builder_name
 from agentlora.core.run import Run, open_run
 from agentlora.core.types import JSON, DatasetBuilder, Evaluator, Example, Split, fields_of
@@ -33,8 +34,10 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
         answered: gives the splits answers in place of their own, and what the card says of it.
 
     Raises:
+        ConfigError: see `refuse_lost_secrets`.
         DataError: the training split is empty, an example of it has no answer, or a group is in two splits.
     """
+    refuse_lost_secrets(run)
     name, builder, params = builder_of(run.config, plugins)
     with run.stage("data"):
         splits: Splits = {split: build_split(run.config, plugins, split) for split in SPLITS}
@@ -48,9 +51,7 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
         card = card_of_splits({**builder.card(params), **told}, name, splits)
         write_json(run.directory / "data" / "card.json", card)
         run.note("data", "built", **card["counts"])
-        if card.get("quarantined"):
-            first, where = card["quarantined"][0], run.directory / "data" / "card.json"
-            message = f"warning: broken rows are left out, the first: {first} The others: {where}"
+        if message := broken_rows(card, run.directory / "data" / "card.json"):
             run.note("data", "quarantined", message=message, rows=card["quarantined"][:PROBLEMS_KEPT])
         warn_of_wrong_gold(run, own_evaluator(run.config, plugins), splits["test"])
         if not splits["test"]:
@@ -72,6 +73,34 @@ def card_of_splits(told: Mapping[str, Any], builder: str, splits: Splits) -> dic
     }
     card: dict[str, Any] = redact(counted)
     return card
+
+
+def refuse_lost_secrets(run: Run) -> None:
+    """Raises ConfigError where the data's settings had a secret, which a run that is opened again no longer knows."""
+    for key, value in run.config.data.params.items():
+        if REDACTED in str(value):
+            raise ConfigError(
+                f"data.params.{key} of run {run.id!r} is {value!r}: it had a secret, which no file of a run keeps, and "
+                "its data is not built yet. Give the command of the training again, with another --output."
+            )
+
+
+def broken_rows(card: Mapping[str, Any], where: Path) -> str:
+    """A warning of the rows that a builder left out, by its card, which lies at `where`; empty where there are none. A
+    builder that does not count them tells the first ones only.
+    """
+    told = card.get("quarantined") or ()
+    if not told:
+        return ""
+    broken = card.get("broken")
+    if not isinstance(broken, int):
+        return f"warning: broken rows are left out; the first: {told[0]} More of them: {where}"
+    of = f" of {card['rows']:,} rows" if isinstance(card.get("rows"), int) else " rows"
+    more = (
+        "" if broken == 1 else f" All of them: {where}" if broken == len(told) else f" More of them: {where}"
+    )
+    was = "is" if broken == 1 else "are"
+    return f"warning: {broken:,}{of} {was} broken and left out; the first: {told[0]}{more}"
 
 
 def builder_of(config: RunConfig, plugins: Plugins) -> tuple[str, DatasetBuilder, Any]:

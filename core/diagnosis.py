@@ -41,7 +41,8 @@ def _of_the_end(
     training = config.training
     layout: dict[str, Any] = next((e for e in reversed(events) if e.get("event") == "layout"), {})
     micro = layout.get("micro_batch_size") or training.micro_batch_size or training.batch_size
-    less = that_needs_less(training, micro)
+    told: dict[str, Any] = next((e for e in reversed(events) if "longest" in e), {})
+    less = that_needs_less(training, micro, told.get("longest"))
     stopped = f"the training stopped after {steps} updates without a word"
     if status == "train interrupted" and kills:
         yield Finding(
@@ -72,6 +73,13 @@ def _of_the_end(
     elif "memory" in reason:
         named = reason.rpartition("Change ")[2].rstrip(".") if "Change " in reason else less
         yield Finding("out of memory", reason, named, "a forward pass keeps less for the backward pass")
+    elif "before the first update" in reason or "the gradient's norm became" in reason:
+        yield Finding(
+            "unstable",
+            reason,
+            reason.rpartition("Change ")[2].rstrip("."),
+            "what is not finite teaches nothing, however small the steps are",
+        )
     elif "the loss became" in reason:
         yield Finding(
             "unstable",

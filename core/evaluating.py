@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from agentlora.core import journal
+from agentlora.core.beside import Beside, ask_beside, beside_of, with_beside
 from agentlora.core.config import EvalConfig, RunConfig, parse
 from agentlora.core.data import card_of, split_digest
 from agentlora.core.errors import AgentLoraError, ConfigError, EvalError
-from agentlora.core.evaluators import evaluators_of, validated, with_evaluators
+from agentlora.core.evaluators import evaluators_of, with_evaluators
 from agentlora.core.examples import evenly
 from agentlora.core.files import read_json, write_atomic, write_jsonl
 from agentlora.core.home import home
@@ -46,6 +47,7 @@ def evaluate(
     options: Mapping[str, Any] | None = None,
     constrained: bool = False,
     evaluators: Sequence[str] = (),
+    beside: Sequence[str] = (),
     skill: str | None = None,
     alias: str | None = "prod",
     temperature: float | None = None,
@@ -58,8 +60,8 @@ def evaluate(
     Writes ``eval/record.json``, ``samples.jsonl``, ``probes.jsonl``, ``report.html`` and ``report.md`` (for dev:
     ``eval-dev/``); while it is under way, ``samples.part.jsonl``, from which one that was killed goes on.
     Reading test is counted, across runs, by the digest of its examples, when it begins; going on is no new reading.
-    `evaluators` judge beside those of the run (see `core.evaluators.with_evaluators`).
-
+    `evaluators` judge beside those of the run (see `core.evaluators.with_evaluators`), and endpoints answer `beside`
+    those of the run (`core.beside.with_beside`).
 
     Args:
         skill, alias: what the alias of the skill (default: the task's name) serves answers test too; nothing does
@@ -67,8 +69,9 @@ def evaluate(
         temperature, seeds: over the run's own.
 
     Raises:
-        ConfigError: the run has no adapter, there is no such evaluator, the split is empty, fewer examples would
-            replace a test record of more, or another process trains or evaluates this run.
+        ConfigError: the run has no adapter, there is no such evaluator, an endpoint cannot be used as it is given, the
+            split is empty, fewer examples would replace a test record of more, or another process trains or evaluates
+            this run.
         EvalError: (nearly) no request to the adapter, or to the base, could be answered and judged.
     """
     from agentlora.core.served import add_served, served_facts, served_now
@@ -80,7 +83,10 @@ def evaluate(
     from agentlora.eval.scorers.several import Several
     from agentlora.plugins.bases.resolve import resolve_base
 
-    config = with_evaluators(run.config, evaluators, plugins)
+    config = with_beside(with_evaluators(run.config, evaluators, plugins), beside)
+    others_too = beside_of(config.eval.beside)
+    for one in others_too.values():
+        one.check_key()
     method: Method = plugins.get("peft_methods", config.method.name)
     name = engine_name or config.eval.engine or engine_for(config, method)
     task = plugins.get("tasks", config.task)
@@ -117,6 +123,8 @@ def evaluate(
         base = resolve_base(config.model, plugins, home())
         refuse_another_base(run, base)
         given = _teachers(run, plugins, examples, split)
+        said_beside, without = ask_beside(run, others_too, examples, config.eval.max_new_tokens)
+        given |= said_beside
         judging = _judging(run, config, own, others, examples)
         served_as = f"{run.id.lower()}@{digest[:12]}"
         spec = EngineSpec(
@@ -152,7 +160,7 @@ def evaluate(
                 "base": base_facts(base),
                 "adapter": digest,
                 "engine": name,
-                "provenance": provenance(config.seed) | judging,
+                "provenance": provenance(config.seed) | judging | _beside_facts(others_too),
             }
             served = None if version is None else served_facts(version, str(alias))
             if version is not None and served is not None:
@@ -195,7 +203,8 @@ def evaluate(
                 seed=config.seed,
             )
             folder = run.directory / eval_folder(split)
-            record = record.model_copy(update={"probes": found, "suites": _suites_so_far(folder, record)})
+            told = {"suites": _suites_so_far(folder, record), "skipped": {**record.skipped, **without}}
+            record = record.model_copy(update={"probes": found, **told})
         _write_evaluation(folder, record, samples, probed)
         run.note("eval", "recorded", record=record.digest, split=split, figures=figures_of(record))
     return record
@@ -231,9 +240,10 @@ def _teachers(run: Run, plugins: Plugins, examples: Sequence[Example], split: Sp
     if not run.config.teacher.source or reference.get(split) != "own":
         return {}
     from agentlora.core.teacher import teacher_answers
+    from agentlora.eval.conditions import TEACHER
 
     try:
-        return {"teacher": teacher_answers(run, plugins, examples)}
+        return {TEACHER: teacher_answers(run, plugins, examples)}
     except AgentLoraError as exc:  # it is shown beside the others, and decides nothing
         run.note("eval", "no teacher", message=f"warning: not compared with the teacher: {exc}")
         return {}
@@ -245,6 +255,8 @@ def _judging(
     """What a record says of who judges: the evaluators with their settings, and what they find wrong with the examples
     or themselves, which is told.
     """
+    from agentlora.eval.gold import validated
+
     entries = [entry.model_dump(mode="json") for entry in config.eval.evaluators]
     problems = validated(own, others, examples)
     for name, found in problems.items():
@@ -254,6 +266,11 @@ def _judging(
         run.note("eval", "warning", message=message, problems=found["first"])
     said = {"evaluators": redact(entries), "evaluator_problems": problems}
     return {key: value for key, value in said.items() if value}
+
+
+def _beside_facts(beside: Mapping[str, Beside]) -> dict[str, Any]:
+    """Whose models answer beside, for a record: by condition, the endpoint without its options."""
+    return {"beside": {name: one.endpoint for name, one in beside.items()}} if beside else {}
 
 
 def figures_of(record: Any) -> dict[str, float]:

@@ -80,10 +80,13 @@ def export_run(run: Run, plugins: Plugins, form: str, output: Path, *, name: str
         made = temporary / "made"
         base = resolve_base(run.config.model, plugins, home())
         refuse_another_base(run, base)
-        if form in ("peft", "gguf") and (run.adapter_dir / METHOD_FILE).is_file():
+        if form not in EXPORT_FORMS:
+            raise ConfigError(unknown("form", form, EXPORT_FORMS))
+        there_are = forms_of(run, plugins)
+        if form not in there_are:
+            others = f"Choose {' or '.join(there_are)}" if there_are else "Use it with its base, as it is"
             raise ConfigError(
-                f"what method {run.config.method.name!r} trains is no PEFT adapter, and has no --format {form}. "
-                "Another one: merged, gguf-merged."
+                f"what method {run.config.method.name!r} trains has no --format {form}. {others}."
             )
         if form == "peft":
             shutil.copytree(run.adapter_dir, made)
@@ -91,17 +94,28 @@ def export_run(run: Run, plugins: Plugins, form: str, output: Path, *, name: str
             merge_adapter(run, plugins, made)
         elif form == "gguf":
             write_adapter(run.adapter_dir, base.model_dir, made)
-        elif form == "gguf-merged":
+        else:
             whole, _ = merge_adapter(run, plugins, temporary / run.id)
             write_model(whole, made, base.chat_template)
-        else:
-            raise ConfigError(unknown("form", form, EXPORT_FORMS))
         if form in DIRECTORIES:
             write_atomic(made / "README.md", _readme(run, plugins, form, name or target.name))
         if name:
             _name_base(made, base.name)
         made.replace(target)
     return target
+
+
+def forms_of(run: Run, plugins: Plugins) -> list[str]:
+    """The forms that there are of what the run trained; whether GGUF has the base's architecture is told elsewhere."""
+    from agentlora.plugins.methods.gguf_files import is_plain
+
+    by_peft = not (run.adapter_dir / METHOD_FILE).is_file()
+    found = ["peft"] if by_peft else []
+    if plugins.get("peft_methods", run.config.method.name).card.mergeable:
+        found += ["merged", "gguf-merged"]
+    if by_peft and is_plain(read_json(run.adapter_dir / "adapter_config.json")):
+        found.append("gguf")
+    return found
 
 
 def push_run(

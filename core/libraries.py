@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.errors import ConfigError, needs_extra
+from agentlora.core.files import read_json
 from agentlora.core.types import Base
 
 TCMALLOC = "libtcmalloc_minimal.so.4"
@@ -132,6 +133,19 @@ def tokenizer_of(base: Base) -> Any:
             f"model {base.name!r} has no tokenizer that can be read in {str(base.model_dir)!r}. Give a directory "
             "that both model and tokenizer were saved into."
         ) from exc
+
+
+def stops_of(model_dir: Path) -> list[int]:
+    """The tokens that a server stops at by a model's ``generation_config.json``, or its ``config.json`` where it has
+    none, beside its tokenizer's ``eos_token``. Raises ConfigError where that is damaged.
+    """
+    for name in ("generation_config.json", "config.json"):
+        if (model_dir / name).is_file():
+            config = read_json(model_dir / name, "put it right")
+            inner = config.get("text_config") or {}  # of a model that sees too
+            said = config.get("eos_token_id", inner.get("eos_token_id") if isinstance(inner, dict) else None)
+            return [token for token in (said if isinstance(said, list) else [said]) if isinstance(token, int)]
+    return []
 
 
 def stop_ids(model: Any, tokenizer: Any) -> list[int]:

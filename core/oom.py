@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from agentlora.core.config import TrainingConfig
-from agentlora.core.errors import TrainError
+from agentlora.core.errors import AgentLoraError, TrainError
 from agentlora.core.processes import process_count
 
 VMSTAT = Path("/proc/vmstat")
@@ -31,6 +31,8 @@ def memory_explained(
     micro_batch_size: Callable[[], int | None],
     predict: Predict | None = None,
     usable: Callable[[], int] | None = None,
+    longest: int | None = None,
+    checkpointing: bool = True,
 ) -> Iterator[None]:
     """Raises TrainError that names the settings in force, what held the memory, and the nearest settings that fit,
     where the block runs out of memory.
@@ -38,6 +40,7 @@ def memory_explained(
     Args:
         micro_batch_size: examples a forward pass, asked when memory ran out: it is chosen late.
         predict, usable: what a training needs, and how many bytes it may have.
+        longest, checkpointing: see `fitting`.
     """
     try:
         yield
@@ -46,12 +49,12 @@ def memory_explained(
             raise
         micro = micro_batch_size() or training.batch_size
         said = str(exc).strip().partition("\n")[0].rstrip(".") or type(exc).__name__
-        why, change = f"{said}. ", that_needs_less(training, micro)
+        why, change = f"{said}. ", that_needs_less(training, micro, longest, checkpointing)
         if predict and usable:
             with suppress(Exception):  # a prediction that fails leaves what was said without it
                 limit = usable()
                 why += f"{by_holder(predict(training, micro), limit)}. "
-                change = nearest_that_fits(training, micro, predict, limit)
+                change = nearest_that_fits(training, micro, predict, limit, longest, checkpointing)
         raise TrainError(
             f"memory ran out during training, with {in_force(training, micro)}: {why}Change {change}."
         ) from exc
@@ -65,25 +68,65 @@ def by_holder(memory: Mapping[str, int], limit: int | None = None) -> str:
     return f"Predicted were {peak / 1e9:.2f} GB ({said})" + (f" of {limit / 1e9:.2f} GB" if limit else "")
 
 
-def nearest_that_fits(training: TrainingConfig, micro_batch_size: int, predict: Predict, limit: int) -> str:
-    """The settings to change, so that no more than `limit` bytes are needed: first smaller passes, which take the least
-    time more, then gradient checkpointing, then both.
+def nearest_that_fits(
+    training: TrainingConfig,
+    micro_batch_size: int,
+    predict: Predict,
+    limit: int,
+    longest: int | None = None,
+    checkpointing: bool = True,
+) -> str:
+    """What to change, so that no more than `limit` bytes are needed: see `fitting`; where nothing is enough, that."""
+    found, least = fitting(training, micro_batch_size, predict, limit, longest, checkpointing)
+    return found or (
+        f"to a smaller --model: no setting is enough, and this one is predicted to need {least / 1e9:.2f} GB at least"
+    )
+
+
+def fitting(
+    training: TrainingConfig,
+    micro_batch_size: int,
+    predict: Predict,
+    limit: int,
+    longest: int | None = None,
+    checkpointing: bool = True,
+) -> tuple[str | None, int]:
+    """The nearest settings that need no more than `limit` bytes, in words, and the fewest bytes that were predicted for
+    any. First smaller passes, which take the least time more, then gradient checkpointing, then both, at last shorter
+    examples too.
+
+    Args:
+        longest: tokens of the longest example, where that is known: only less than that can need less.
+        checkpointing: whether the method can be trained so.
     """
     smaller = smaller_micro_batches(training, micro_batch_size)
-    leaner = training.model_copy(update={"gradient_checkpointing": True})
-    tried = [(training, m) for m in smaller]
-    if not training.gradient_checkpointing:
-        tried += [(leaner, m) for m in (micro_batch_size, *smaller)]
-    needs = 0
+    tried = [(training, micro) for micro in smaller]
+    if checkpointing and not training.gradient_checkpointing:
+        leaner = training.model_copy(update={"gradient_checkpointing": True})
+        tried += [(leaner, micro) for micro in (micro_batch_size, *smaller)]
+    leanest, single = tried[-1] if tried else (training, micro_batch_size)
+    least = _needed(predict, leanest, single)
+    if least > limit:  # then nothing before it fits either
+        tried = []
+        if longest:
+            shorter = leanest.model_copy(update={"max_len": half_as_long(training, longest)})
+            tried = [(shorter, single)]
+            with suppress(AgentLoraError, ValueError):  # no example is that short
+                least = min(least, _needed(predict, shorter, single))
     for settings, micro in tried:
-        needs = sum(predict(settings, micro).values())
-        if needs > limit:
-            continue
-        changes = [passes_of(training, micro, micro_batch_size)] * (micro != micro_batch_size)
-        changes += ["--gradient-checkpointing"] * (settings is not training)
-        return f"{' and '.join(changes)}, which is predicted to need {needs / 1e9:.2f} GB"
-    least = f"training.max_len={training.max_len // 2} (now {training.max_len}), or choose a smaller --model"
-    return f"{least}: single examples are predicted to need {needs / 1e9:.2f} GB" if tried else least
+        needs = least if (settings, micro) == tried[-1] else _needed(predict, settings, micro)
+        if needs <= limit:
+            changes = [passes_of(training, micro, micro_batch_size)] * (micro != micro_batch_size)
+            changes += ["--gradient-checkpointing"] * (
+                settings.gradient_checkpointing and not training.gradient_checkpointing
+            )
+            changes += [shorter_examples(training, longest)] * (settings.max_len != training.max_len)
+            return f"{' and '.join(changes)}, which is predicted to need {needs / 1e9:.2f} GB", least
+    return None, least
+
+
+def _needed(predict: Predict, training: TrainingConfig, micro_batch_size: int) -> int:
+    return sum(predict(training, micro_batch_size).values())
 
 
 def in_force(training: TrainingConfig, micro_batch_size: int) -> str:
@@ -93,15 +136,26 @@ def in_force(training: TrainingConfig, micro_batch_size: int) -> str:
     )
 
 
-def that_needs_less(training: TrainingConfig, micro_batch_size: int) -> str:
-    """The settings to change: the next smaller pass that divides an update, else shorter examples."""
+def that_needs_less(
+    training: TrainingConfig, micro_batch_size: int, longest: int | None = None, checkpointing: bool = True
+) -> str:
+    """The settings to change: the next smaller pass that divides an update, else shorter examples. See `fitting`."""
     smaller = smaller_micro_batches(training, micro_batch_size)
     first = (
-        passes_of(training, smaller[0], micro_batch_size)
-        if smaller
-        else f"training.max_len={training.max_len // 2} (now {training.max_len})"
+        passes_of(training, smaller[0], micro_batch_size) if smaller else shorter_examples(training, longest)
     )
-    return first + ("" if training.gradient_checkpointing else ", or --gradient-checkpointing")
+    return first + (", or --gradient-checkpointing" * (checkpointing and not training.gradient_checkpointing))
+
+
+def half_as_long(training: TrainingConfig, longest: int | None) -> int:
+    """A ``max_len`` of half of what examples have, and not of what they might have."""
+    return max(16, min(training.max_len, longest or training.max_len) // 2)
+
+
+def shorter_examples(training: TrainingConfig, longest: int | None) -> str:
+    """The setting that leaves out examples of more than half the length."""
+    has = f"; the longest example has {longest} tokens, and longer ones are left out" if longest else ""
+    return f"training.max_len={half_as_long(training, longest)} (now {training.max_len}{has})"
 
 
 def smaller_micro_batches(training: TrainingConfig, micro_batch_size: int) -> list[int]:

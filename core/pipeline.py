@@ -50,6 +50,11 @@ def check_training(config: RunConfig, plugins: Plugins) -> None:
         from agentlora.core.teacher import find_teacher
 
         find_teacher(config, plugins)
+    if config.rewriter.source:
+        from agentlora.core.rewriting import ROLE, as_teacher
+        from agentlora.core.teacher import find_teacher
+
+        find_teacher(as_teacher(config), plugins, ROLE)
     trainer = plugins.get("trainers", config.trainer.name)
     if hasattr(trainer, "check"):
         with boundary(TrainError, f"trainer {config.trainer.name!r}"):
@@ -89,16 +94,26 @@ def refuse_foreign_calls(base: Base) -> None:
 
 
 def build(run: Run, plugins: Plugins) -> dict[str, Any]:
-    """Build the run's data, with its teacher's answers where it has one, and with what is replayed; returns the card.
-    Raises as `build_data`, `core.teacher.teach` and `core.replay.replayed`.
+    """Build the run's data, in its rewriter's words and with its teacher's answers where it has them, and with what is
+    replayed; returns the card. Raises as `build_data`, `core.rewriting.rewritten`, `core.teacher.teach` and
+    `core.replay.replayed`.
     """
     from agentlora.core.replay import replayed
+    from agentlora.core.rewriting import ROLE, line, rewritten
     from agentlora.core.teacher import teach
+
+    def progress(done: int, total: int) -> None:
+        run.tell("step", ROLE, {"step": done, "total_steps": total})
 
     def answered(splits: Splits) -> tuple[Splits, JSON]:
         told: JSON = {}
+        if run.config.rewriter.source:
+            splits, facts = rewritten(run.config, plugins, splits, progress)
+            run.note("data", "rewritten", message=line(facts), **facts)
+            told["rewriter"] = facts
         if run.config.teacher.source:
-            splits, told = teach(run, plugins, splits)
+            splits, more = teach(run, plugins, splits)
+            told |= more
         if run.config.data.replay:
             splits, more = replayed(run, plugins, splits)
             told |= more
@@ -111,7 +126,7 @@ def look_at_rows(base: Base, examples: Sequence[Example], pairs: bool = False) -
     """Raises DataError where what would be trained is not what the examples, or their `pairs` of answers, say (see
     `plugins.trainers.xray`).
     """
-    from agentlora.core.libraries import prepare_libraries
+    from agentlora.core.libraries import prepare_libraries, stops_of
     from agentlora.eval.calls import parse_answer
     from agentlora.plugins.trainers.xray import refuse_wrong_rows
 
@@ -120,7 +135,8 @@ def look_at_rows(base: Base, examples: Sequence[Example], pairs: bool = False) -
         from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
-    refuse_wrong_rows(examples, tokenizer, base.chat_template, parse_answer, pairs)
+    stops = stops_of(base.model_dir)
+    refuse_wrong_rows(examples, tokenizer, base.chat_template, parse_answer, pairs, stops)
 
 
 def train(run: Run, plugins: Plugins) -> Path:

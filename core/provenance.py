@@ -34,6 +34,29 @@ _SECRET_VALUE = re.compile(
 # to the last @ before the path: a password can hold one
 _URL_PASSWORD = re.compile(r"(?<=://)([^/\s:@]*:)[^/\s]+(?=@)")
 _URL_TOKEN = re.compile(r"(?<=://)[^/\s:@]{16,}(?=@)")
+# The same inside of texts: commands, URLs, headers, JSON. A name begins at a word and ends in a word for a secret.
+_NAME = rf"(?P<name>(?:[\w.\-]*[_\-.])?{_SECRET_WORD}|[\w.\-]*{_SECRET_ENDING})"
+_VALUE = r"(?P<value>(?:'[^'\n]*'|\"[^\"\n]*\"|[^\s&\"'])+)"
+_SAID_IN_TEXT = tuple(
+    re.compile(f"(?i){pattern}")
+    for pattern in (
+        rf"(?<![\w.\-])(?P<before>(?!--?no-)--?{_NAME}(?:=|\s+(?!-))){_VALUE}",  # --token x, --api-key=x
+        rf"(?<![\w.\-])(?P<before>{_NAME}=(?!=)){_VALUE}",  # API_KEY=x, ?access_token=x
+        r"(?P<before>[?&](?P<name>key|sig|signature|x-amz-signature)=)(?P<value>[^\s&#\"']+)",
+        rf"(?P<before>(?P<quote>[\"']){_NAME}(?P=quote)\s*:\s*)(?P<value>\"(?:[^\"\\]|\\.)*\"|'[^']*')",  # "token": "x"
+        rf"(?<![\w.\-])(?P<before>(?=authorization|\w+-){_NAME}:\s*(?:(?:bearer|basic|digest|token)\s+)?){_VALUE}",
+        r"(?<![\w.\-])(?P<before>(?P<name>bearer)\s+)(?P<value>[\w\-.~+/=]{16,})",
+        r"(?<![\w.\-])(?P<before>(?P<name>-u|--user|--proxy-user)[\s=]+[^\s:]+:)(?P<value>[^\s/\"'][^\s\"']*)",
+    )
+)
+_MODEL_TOKEN = re.compile(
+    r"(?i)(?:eos|bos|pad|unk|sep|cls|mask|end|start|special|image)[_\-]tokens?$"
+)  # a model's
+# what stands there where no secret does: words of a sentence, placeholders, and what says that there is none
+_NO_SECRET = re.compile(
+    r"(?i)[\"']?(?:|none|null|true|false|yes|no|basic|oauth2?|bearer|required|optional|to|and|or|is|are|for|with|in|of"
+    r"|the|an?|as|at|from|on|if|must|can|\$\{?\w+\}?|<[^<>]*>|\*+|\.{3}|…)[\"'.,;:)]*"
+)
 REDACTED = "[redacted]"
 
 
@@ -83,10 +106,24 @@ def redact_text(text: str) -> str:
     """`text` without anything that looks like a key or equals a secret in the environment."""
     text = _URL_PASSWORD.sub(rf"\1{REDACTED}", _SECRET_VALUE.sub(REDACTED, text))
     text = _URL_TOKEN.sub(REDACTED, text)
+    for pattern in _SAID_IN_TEXT:
+        text = pattern.sub(_without_value, text)
     for key, secret in os.environ.items():
         if key not in _DIRECTORIES and _SECRET_KEY.search(key) and len(secret) >= 8:
             text = text.replace(secret, REDACTED)
     return text
+
+
+def _without_value(found: re.Match[str]) -> str:
+    name, value = found["name"], found["value"]
+    number = _counts(re.split(r"[_\-.]", name)[-1].rstrip("sS")) and _is_number(
+        value.strip(".,;)").replace(",", "")
+    )
+    of_model = _MODEL_TOKEN.search(name) or name.upper() in _DIRECTORIES
+    if number or of_model or REDACTED in value or _NO_SECRET.fullmatch(value):
+        return found[0]
+    quote = value[0] if value[0] in "\"'" and value[-1] == value[0] else ""
+    return f"{found['before']}{quote}{REDACTED}{quote}"
 
 
 def redact_argv(arguments: Sequence[str]) -> list[str]:

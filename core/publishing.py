@@ -17,7 +17,7 @@ from agentlora.core.files import read_json, sha256_file, sha256_json, write_json
 from agentlora.core.manager import Plugins
 from agentlora.core.provenance import redact
 from agentlora.core.replay import of_the_task
-from agentlora.core.resolving import served_places
+from agentlora.core.resolving import check_gate, served_places
 from agentlora.core.run import Run
 from agentlora.core.served import served_facts, served_now
 from agentlora.core.types import Example, Task
@@ -32,14 +32,11 @@ def gate_config(run: Run, plugins: Plugins, file: Path | None = None) -> GateCon
     """The run's policy, with a YAML file's over it.
 
     Raises:
-        ConfigError: the file is no policy, or a rule is about a metric that the run's evaluation does not have.
+        ConfigError: the file is no policy, or one that the gate could not judge by.
     """
-    from agentlora.registry.rules import check_policy
-
     own = run.config.gate.model_dump(exclude_unset=True)
     found = parse(GateConfig, merge(own, read_yaml(file)), "gate") if file else run.config.gate
-    task = plugins.get("tasks", run.config.task)
-    check_policy(found, task, plugins.get("evaluators", task.evaluator).metrics)
+    check_gate(found, plugins.get("tasks", run.config.task), plugins)
     return found
 
 

@@ -7,7 +7,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from agentlora.core.config import MethodConfig, RunConfig, TrainerConfig, all_at_once, merge, parse
+from agentlora.core.config import (
+    GateConfig,
+    MethodConfig,
+    RunConfig,
+    TrainerConfig,
+    all_at_once,
+    merge,
+    parse,
+)
 from agentlora.core.errors import ConfigError
 from agentlora.core.evaluators import check_evaluators, evaluator_names
 from agentlora.core.manager import Plugins
@@ -24,6 +32,8 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     Raises:
         ConfigError: unknown names or keys, or bad values: all of them at once.
     """
+    from agentlora.core.beside import beside_of
+    from agentlora.core.rewriting import check_rewriter
     from agentlora.core.teacher import named
     from agentlora.plugins.trackers.known import check_trackers
 
@@ -53,9 +63,12 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
         for config in parsed:
             for check in check_evaluators(config.eval.evaluators, plugins):
                 checking(check)
+            checking(partial(beside_of, config.eval.beside))
+            checking(partial(check_gate, config.gate, task, plugins))
             checking(partial(_check_method, task, config.method.name))
-            checking(partial(_check_serving, plugins, config))
+            checking(partial(check_serving, plugins, config))
             checking(partial(_check_teacher, config))
+            checking(partial(check_rewriter, config, plugins))
             checking(partial(check_trackers, config.trackers))
             checking(partial(check_processes, config))
     (config,) = parsed
@@ -83,6 +96,7 @@ def _names(raw: Mapping[str, Any], task: Task) -> Iterator[tuple[str, str]]:
         ("dataset_builders", "data", "builder"),
         ("engines", "eval", "engine"),
         ("engines", "teacher", "engine"),
+        ("engines", "rewriter", "engine"),
     ):
         name = _section(raw, section).get(key)
         if isinstance(name, str):
@@ -113,12 +127,21 @@ def _check_method(task: Task, method: str) -> None:
         )
 
 
+def check_gate(config: GateConfig, task: Task, plugins: Plugins) -> None:
+    """Raises ConfigError where the gate could not judge by a policy (see `registry.rules.check_policy`)."""
+    from agentlora.registry.rules import check_policy
+
+    evaluator = plugins.get("evaluators", task.evaluator)
+    check_policy(config, task, evaluator.metrics, getattr(evaluator, "unbounded", ()))
+
+
 def _check_teacher(config: RunConfig) -> None:
     if config.task == "distillation" and not config.teacher.source:
         raise ConfigError("a distillation needs somebody to learn from: say who with --teacher.")
 
 
-def _check_serving(plugins: Plugins, config: RunConfig) -> None:
+def check_serving(plugins: Plugins, config: RunConfig) -> None:
+    """Raises ConfigError where what is trained cannot be converted, or served, as the configuration wants it."""
     name, card = config.method.name, plugins.get("peft_methods", config.method.name).card
     if config.convert_rank and not config.convert:
         raise ConfigError("convert_rank is the rank that --convert makes, and that is not given.")

@@ -31,6 +31,7 @@ from agentlora.core.types import Example, Kind, RunEvent, Split
 
 FORMAT = "agentlora.run/1"
 STAGE_MARKS = ("started", "finished", "failed")
+ASIDE = ("export", "merge", "suites")  # stages that leave a run as it is
 
 log = logging.getLogger(__name__)
 
@@ -116,10 +117,17 @@ class Run:
 
     def status(self) -> str:
         """The last stage and how it stands, for people: started, finished or failed; a training that was started
-        and has not ended is running or interrupted, a publication that the gate did not pass was refused.
+        and has not ended is running or interrupted, a publication that the gate did not pass was refused. What was made
+        of the run aside (an export, a merged model) does not count, however it ended, nor a conversion that failed.
         """
         events = journal.read(self.directory / "journal.jsonl")
-        marks = [event for event in events if event.get("event") in STAGE_MARKS]
+        marks = [
+            event
+            for event in events
+            if event.get("event") in STAGE_MARKS
+            and event.get("stage") not in ASIDE
+            and (event.get("stage") != "convert" or event["event"] == "finished")
+        ]
         if not marks:
             return "nothing done"
         stage, what = str(marks[-1].get("stage", "-")), marks[-1]["event"]

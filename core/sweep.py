@@ -31,7 +31,8 @@ class Member:
 
 
 def combinations(grids: Iterable[str], keys: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
-    """(label, layer of the configuration) of every combination of ``["rank=8,16", "training.lr=1e-3,2e-3"]``.
+    """(label, layer of the configuration) of every combination of ``["rank=8,16", "training.lr=1e-3,2e-3"]``. Where a
+    grid has a semicolon, values end there and may have commas: ``target=q_proj,v_proj;all-linear``.
 
     Args:
         keys: short names of configuration keys.
@@ -42,9 +43,12 @@ def combinations(grids: Iterable[str], keys: Mapping[str, str]) -> list[tuple[st
     axes: list[list[tuple[str, str, str]]] = []
     for grid in grids:
         key, equals, values = grid.partition("=")
-        given = [value.strip() for value in values.split(",")]
+        given = [value.strip() for value in values.removesuffix(";").split(";" if ";" in values else ",")]
         if not equals or not key or not all(given):
-            raise ConfigError(f"--grid {grid!r}: write key=value,value, for example rank=8,16.")
+            raise ConfigError(
+                f"--grid {grid!r}: write key=value,value, for example rank=8,16; values with commas end in semicolons: "
+                "target=q_proj,v_proj;all-linear."
+            )
         full = keys.get(key.replace("-", "_"), key)
         if full in (axis[0][1] for axis in axes):
             raise ConfigError(f"--grid {grid!r}: {full} has a grid already; give its values in one.")

@@ -57,8 +57,11 @@ class Teacher:
     served: str = ""
 
 
-def find_teacher(config: RunConfig, plugins: Plugins) -> Teacher:
+def find_teacher(config: RunConfig, plugins: Plugins, role: str = "teacher") -> Teacher:
     """The teacher that a configuration names: an endpoint (``http://host/v1#model``), a run, or a base model.
+
+    Args:
+        role: the section where the user has named it, for messages.
 
     Raises:
         ConfigError: there is no such run or model, or an endpoint is given without its model or with a secret.
@@ -68,7 +71,7 @@ def find_teacher(config: RunConfig, plugins: Plugins) -> Teacher:
 
     teacher, source = config.teacher, config.teacher.source or ""
     if re.match(r"https?://", source):
-        return _endpoint(source, teacher)
+        return _endpoint(source, teacher, role)
     try:
         find_run(source)
     except ConfigError:
@@ -107,12 +110,12 @@ def _spec(config: RunConfig, base: Base, rank: int = 16) -> EngineSpec:
     )
 
 
-def _endpoint(source: str, teacher: TeacherConfig) -> Teacher:
+def _endpoint(source: str, teacher: TeacherConfig, role: str) -> Teacher:
     if teacher.engine not in (None, "openai"):
         raise ConfigError(
-            f"teacher.engine is {teacher.engine!r}, and the teacher is an endpoint: leave it out."
+            f"{role}.engine is {teacher.engine!r}, and the {role} is an endpoint: leave it out."
         )
-    url, model, spec = endpoint(source, teacher.options, "--teacher", "teacher.options")
+    url, model, spec = endpoint(source, teacher.options, f"--{role}", f"{role}.options")
     return Teacher(f"{model} at {url}", f"openai {url} {model} {_telling(teacher)}", "openai", spec)
 
 
@@ -162,14 +165,15 @@ def telling(options: Mapping[str, Any]) -> str:
 
 
 def named(config: RunConfig) -> RunConfig:
-    """`config` with the run that is its teacher, and the one that training starts from, by their directories, so that
-    the same are found again, from anywhere.
+    """`config` with the runs that are its teacher and its rewriter, and the one that training starts from, by their
+    directories, so that the same are found again, from anywhere.
     """
     changed: dict[str, Any] = {}
-    source = config.teacher.source
-    with suppress(ConfigError):  # a model or an endpoint
-        if source:
-            changed["teacher"] = config.teacher.model_copy(update={"source": str(find_run(source))})
+    for role in ("teacher", "rewriter"):
+        section = getattr(config, role)
+        with suppress(ConfigError):  # a model or an endpoint
+            if section.source:
+                changed[role] = section.model_copy(update={"source": str(find_run(section.source))})
     if config.training.start_from:
         directory = str(find_run(config.training.start_from))
         changed["training"] = config.training.model_copy(update={"start_from": directory})
@@ -207,6 +211,11 @@ class _Lazy:
         self._stack.close()
 
 
+def opened(teacher: Teacher, plugins: Plugins) -> _Lazy:
+    """Its engine, which is opened when it is first asked, and closed at the end of ``with``."""
+    return _Lazy(teacher, plugins)
+
+
 def teach(run: Run, plugins: Plugins, splits: Splits) -> tuple[dict[Split, list[Example]], JSON]:
     """`splits` with the teacher's answers: to all of train, unless the trainer learns from prompts alone, and to what
     dev and test have none for; and what the data card says of it. For trainers that learn from pairs, the base's own
@@ -220,7 +229,7 @@ def teach(run: Run, plugins: Plugins, splits: Splits) -> tuple[dict[Split, list[
     from agentlora.eval.teaching import Account, taught
 
     teacher, config = find_teacher(run.config, plugins), run.config.teacher
-    account, limits = Account(), _limits(config)
+    account, limits = Account(), limits_of(config)
     found: dict[Split, list[Example]] = {}
     left_out: dict[str, int] = {}
     with _Lazy(teacher, plugins) as engine:
@@ -289,7 +298,7 @@ def planned(config: RunConfig, plugins: Plugins, splits: Splits) -> Any:
     for key, output in found.items():
         known.add(asked[key], output, known=True)
     unknown = [request for key, request in asked.items() if key not in found]
-    return forecast(teacher.label if teacher else source, unknown, known, _limits(config.teacher))
+    return forecast(teacher.label if teacher else source, unknown, known, limits_of(config.teacher))
 
 
 def _refuse_too_little(teacher: Teacher, account: Any, wanted: bool, found: list[Example]) -> None:
@@ -330,13 +339,44 @@ def _ask(
     limited: bool = True,
     who: str = "teacher",
 ) -> dict[str, list[Output]]:
-    from agentlora.eval.cache import AnswerCache
-    from agentlora.eval.teaching import CHUNK, Limits, ask
-
     requests = _requests(config.teacher, examples, samples, ADAPTER if teacher.adapter is not None else None)
 
     def progress(done: int, total: int) -> None:
         run.tell("step", stage, {"step": done, "total_steps": total})
+
+    return put(
+        config.teacher,
+        teacher,
+        engine,
+        requests,
+        account,
+        progress,
+        samples=samples,
+        limited=limited,
+        who=who,
+    )
+
+
+def put(
+    config: TeacherConfig,
+    teacher: Teacher,
+    engine: _Lazy,
+    requests: Sequence[GenerateRequest],
+    account: Any,
+    on_progress: Callable[[int, int], None] | None,
+    *,
+    samples: int = 1,
+    limited: bool = True,
+    who: str = "teacher",
+) -> dict[str, list[Output]]:
+    """The answers of `teacher` by request id, as `agentlora.eval.teaching.ask` gives and keeps them.
+
+    Args:
+        account: counts what is asked; `limited`: and it ends where `config` says.
+        who: what to call who answers in a message.
+    """
+    from agentlora.eval.cache import AnswerCache
+    from agentlora.eval.teaching import CHUNK, Limits, ask
 
     concurrency = teacher.spec.options.get("concurrency") if teacher.engine == "openai" else TOGETHER
     return ask(
@@ -345,10 +385,10 @@ def _ask(
         teacher=teacher.identity,
         cache=AnswerCache(home() / "cache" / "teachers"),
         account=account,
-        limits=_limits(config.teacher) if limited else Limits(),
+        limits=limits_of(config) if limited else Limits(),
         samples=samples,
         chunk=max(CHUNK, concurrency if isinstance(concurrency, int) else 0),
-        on_progress=progress,
+        on_progress=on_progress,
         who=who,
     )
 
@@ -438,7 +478,8 @@ def _same_document(example: Example, text: str) -> bool:
     return not problems_of(schema, said) and bool(read_value(schema, said) == read_value(schema, wanted))
 
 
-def _limits(config: TeacherConfig) -> Any:
+def limits_of(config: TeacherConfig) -> Any:
+    """The budget of a teacher, as `agentlora.eval.teaching.Limits`."""
     from agentlora.eval.teaching import Limits
 
     return Limits(config.max_requests, config.max_tokens, config.max_cost, config.price_in, config.price_out)

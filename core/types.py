@@ -262,13 +262,17 @@ class Base:
 class MethodCard:
     """What a PEFT method's result can do. The tests prove every field.
 
-    `serve_on` is where its export runs as it is; `to_lora` says whether it converts to plain LoRA.
+    `serve_on` is where its export runs as it is; `to_lora` says whether it converts to plain LoRA. `quantized_base`: it
+    quantizes the base itself; `on_quantized`: it trains on a base that somebody has quantized already.
+    `checkpointing`: it may be trained with gradient checkpointing.
     """
 
     serve_on: tuple[ServeOn, ...]
     mergeable: bool = True
     to_lora: Literal["is", "exact", "approximate", "never"] = "is"
     quantized_base: bool = False
+    on_quantized: bool = False
+    checkpointing: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +339,8 @@ class DatasetBuilder(Protocol):
 
     - ``defaults``, a part of the configuration that holds where it is named and nobody says otherwise;
     - ``check(params)``, called before a model is looked at: a short look at the source that raises DataError or
-      ConfigError where `build` would.
+      ConfigError where `build` would;
+    - ``rewords(params, seed)``, which gives the `Rewords` of its requests.
     """
 
     Params: ClassVar[Any]
@@ -349,6 +354,24 @@ class DatasetBuilder(Protocol):
         ...
 
 
+class Rewords(Protocol):
+    """How the requests of a builder are put in other words, and how it is told that they still ask for the same."""
+
+    def takes(self, example: Example) -> bool:
+        """Whether its last turn is a request that may be said otherwise."""
+        ...
+
+    def prompt(self, example: Example, ways: int) -> str:
+        """What somebody is told who is to write `ways` other requests, one a line; empty where nobody could tell
+        whether they ask for the same.
+        """
+        ...
+
+    def problem(self, example: Example, text: str) -> str:
+        """Why `text` does not ask for what `example` expects, in few words; empty where it does."""
+        ...
+
+
 @runtime_checkable
 class Evaluator(Protocol):
     """Judges outputs. `metrics` names what `score` returns, in the order in which reports show it.
@@ -356,7 +379,7 @@ class Evaluator(Protocol):
     It may have
 
     - ``headline`` (the metric that decides), ``lower_is_better`` and ``unbounded``, sets of metrics; the last are no
-      shares of 0 to 1 (seconds, say), which are known by their values too;
+      shares of 0 to 1 (seconds, say), which are known by their values too, but not to a gate's margins and floors;
     - ``Params``, a pydantic model with ``extra="forbid"``, and ``configured(params)``, which gives an evaluator with
       these settings; one without them takes none;
     - ``needs_nats = True`` where it reads ``Output.nats``, which an evaluation then asks the engine for;

@@ -12,7 +12,8 @@
   message, because the template's own instruction asks for Hermes marks, which the grammar forbids. Without tools,
   under the schema that the answer has to fit; answers in XML have none that decoding could follow.
 - ``few_shot_constrained``: both of these, where the answer is a value of a schema.
-- ``given``: somebody else's answers (a teacher's), which are shown beside the others and are no baseline.
+- ``given``: somebody else's answers (a teacher's, an endpoint's), which are shown beside the others and are no
+  baseline.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ HOW_TO_CALL_JSON = (
     "{<arguments>}}]\nIf no tool fits or a required argument is missing, answer with an empty array: []"
 )
 SERVED = "served"  # the name of the condition that an alias serves today
+TEACHER = "teacher"  # that of a teacher's answers
+ADAPTER, FREE, HELD = "adapter", "adapter, free", "adapter + schema"
 NO_CALL_TEXT = "(no call)"
 SHOTS = 3
 
@@ -81,6 +84,10 @@ BASELINES = (
 
 BOTH = Condition("base + both", "few_shot_constrained")  # a longer name does not fit into charts
 
+NAMES = frozenset(
+    {c.name for c in (*BASELINES, BOTH)} | {ADAPTER, FREE, HELD, SERVED, TEACHER}
+)  # of all but `beside`
+
 
 def default_conditions(
     adapter: str | None = None,
@@ -99,12 +106,12 @@ def default_conditions(
     baselines = (*BASELINES, BOTH) if values else BASELINES
     if not adapter:
         return baselines
-    adapted = Condition("adapter", kind, adapter)
+    adapted = Condition(ADAPTER, kind, adapter)
     if again is None:
         return (*baselines, adapted)
     if again == "calls" and strict:
-        return (*baselines, adapted, Condition("adapter, free", "plain", adapter, aside=True))
-    return (*baselines, adapted, Condition("adapter + schema", "constrained", adapter, aside=True))
+        return (*baselines, adapted, Condition(FREE, "plain", adapter, aside=True))
+    return (*baselines, adapted, Condition(HELD, "constrained", adapter, aside=True))
 
 
 def other_way(examples: Sequence[Example]) -> Literal["calls", "values"]:

@@ -17,10 +17,10 @@ from agentlora.eval.wording import (
     summary,
 )
 
+Kind = Literal["good", "bad", "open"]
 WORDS: dict[Direction, str] = {"up": "Better", "down": "Worse", "": "Undecided"}
 KINDS: dict[Direction, Kind] = {"up": "good", "down": "bad", "": "open"}
-MOST_SLICES = 4
-Kind = Literal["good", "bad", "open"]
+MOST_SLICES = 4  # that are named
 
 
 class View(NamedTuple):

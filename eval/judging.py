@@ -62,6 +62,7 @@ def judge(
     score = None if output.error is not None else scored(evaluator, example, read)
     found = None if output.error is not None else parsed(evaluator, example, read)
     fits = fit_of(example, output, condition)
+    output = _told(output)
     sample = Sample(
         id=example.id,
         condition=condition.name,
@@ -170,6 +171,16 @@ def _is_figure(value: Any) -> bool:
 def clean(output: Output) -> Output:
     error = None if output.error is None else _whole(output.error)
     return replace(output, text=_whole(output.text), error=error)
+
+
+def _told(output: Output) -> Output:
+    """The output without what is no figure of an engine's: NaN, seconds below zero. Its score was told."""
+    seconds = output.latency_s
+    return replace(
+        output,
+        latency_s=seconds if _is_figure(seconds) and (seconds or 0) >= 0 else None,
+        nats=output.nats if _is_figure(output.nats) else None,
+    )
 
 
 def _whole(text: str) -> str:

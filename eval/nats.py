@@ -14,6 +14,8 @@ from agentlora.eval.scorers import render_answer
 CANNOT = "this engine cannot say how likely a given answer is: evaluate with --engine transformers"
 HELD = "the answer is held to a grammar while it is written, so that the model's own probabilities do not decide it"
 
+NOTHING = "the example expects no answer in particular"
+
 
 @runtime_checkable
 class TellsNats(Protocol):
@@ -38,7 +40,12 @@ def with_nats(
     if condition.kind in CONSTRAINED:
         found = [HELD] * len(outputs)
     elif isinstance(engine, TellsNats):
-        found = engine.answer_nats(requests, [_message(e, condition) for e in examples])
+        found = [NOTHING] * len(outputs)
+        asked = [i for i, example in enumerate(examples) if not example.expected.empty]
+        answers = [_message(examples[i], condition) for i in asked]
+        told = engine.answer_nats([requests[i] for i in asked], answers) if asked else []
+        for i, one in zip(asked, told, strict=True):
+            found[i] = one
     else:
         found = [CANNOT] * len(outputs)
     return [
@@ -49,6 +56,6 @@ def with_nats(
 
 def _message(example: Example, condition: Condition) -> JSON:
     """The expected answer as the condition's model would write it: in Hermes' text where tools are in the prompt's."""
-    if condition.kind in FEW_SHOT or example.expected.empty:
+    if condition.kind in FEW_SHOT:
         return {"role": "assistant", "content": render_answer(example.expected)}
     return answer_message(example.expected)

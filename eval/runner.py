@@ -222,8 +222,9 @@ class _Desk:
     def given(
         self, questions: Sequence[Question], condition: Condition, said: Mapping[str, Output]
     ) -> list[Judged]:
-        """Somebody else's answers, judged."""
-        answers = [Answer(q, _given(said, q.example.id), True) for q in questions]
+        """Somebody else's answers, judged; those with a time were waited for just now."""
+        outputs = [_given(said, q.example.id) for q in questions]
+        answers = [Answer(q, o, o.latency_s is None) for q, o in zip(questions, outputs, strict=True)]
         return list(self._judged(answers, condition))
 
     def ask(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 
 from agentlora.core import schema as json_schema
 from agentlora.core.errors import EvalError
@@ -19,7 +20,7 @@ from agentlora.eval.calls import MISSING, parse_answer, parse_value, unfenced
 
 CHUNK = 16  # requests asked together, at least: what is answered is kept after each
 GIVEN_UP = 3  # so many chunks of failures in a row, and the teacher is given up
-CHARACTERS = 3.5  # of a token, about
+BYTES = 3.5  # of a token in UTF-8, about; mostly it has more, so that a budget ends sooner and not later
 MILLION = 1_000_000
 
 OnProgress = Callable[[int, int], None]
@@ -54,13 +55,16 @@ class Account:
     dropped: Counter[str] = field(default_factory=Counter)
 
     def add(self, request: GenerateRequest, output: Output, *, known: bool) -> None:
-        """Count one answer; tokens that the teacher does not tell are estimated from the text."""
+        """Count one answer, or that none came; tokens that the teacher does not tell, or tells as no count, are
+        estimated from the text.
+        """
         self.asked += not known
         self.known += known
         self.failed += output.error is not None
         self.first_error = self.first_error or output.error or ""
-        self.prompt_tokens += output.prompt_tokens or tokens_about(request)
-        self.output_tokens += output.output_tokens or round(len(output.text) / CHARACTERS)
+        told = max(0, output.prompt_tokens), max(0, output.output_tokens)
+        self.prompt_tokens += told[0] or tokens_about(request)
+        self.output_tokens += told[1] or _tokens(output.text)
 
     def cost(self, limits: Limits) -> float:
         """In the currency of the prices."""
@@ -85,9 +89,13 @@ class Account:
 
 
 def tokens_about(request: GenerateRequest) -> int:
-    """Tokens of a prompt, estimated from its characters."""
-    said = sum(len(str(m.get("content") or "")) for m in request.messages) + len(str(request.tools))
-    return round(said / CHARACTERS)
+    """Tokens of a prompt, estimated from its text."""
+    said = "".join(str(m.get("content") or "") + str(m.get("tool_calls") or "") for m in request.messages)
+    return _tokens(said + str(request.tools))
+
+
+def _tokens(text: str) -> int:
+    return ceil(len(text.encode(errors="replace")) / BYTES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,13 +168,12 @@ def gold_notes(record: Record) -> Iterator[Note]:
             continue
         who = f"the evaluator {name!r}" if name else "its own evaluator"
         if found.get("examples"):
+            count = f"{found['examples']} of {found.get('asked', NOTHING)}"
             yield Note(
-                f"By {who} the expected answer of {found['examples']:,} of {found['asked']:,} examples is not right: "
-                f"{found['why']}",
-                True,
+                f"By {who} the expected answer of {count} examples is not right: {found.get('why')}", True
             )
         elif found.get("first"):
-            more = f" (and {found['problems'] - 1} more)" if found["problems"] > 1 else ""
+            more = f" (and {found['problems'] - 1} more)" if found.get("problems", 1) > 1 else ""
             yield Note(f"What {who} finds wrong with the examples: {found['first'][0]}{more}", True)
 
 

@@ -74,15 +74,20 @@ def _without_served(rule: Rule) -> tuple[Against, ...]:
     return tuple(against for against in rule.against if against != "served")
 
 
-def check_policy(config: GateConfig, task: Task, metrics: Collection[str]) -> None:
-    """Raises ConfigError where a policy names a metric that the task's own evaluator does not have, or compares one
-    with what does not have it, or with nothing.
+def check_policy(
+    config: GateConfig, task: Task, metrics: Collection[str], unbounded: Collection[str] = ()
+) -> None:
+    """Raises ConfigError where a policy, or the task, names a metric that the task's own evaluator does not have, gives
+    points for a share (all metrics are shares but those that are `unbounded`), or compares a metric with what does not
+    have it, or with nothing.
     """
     known = {*metrics, *task.floor, *task.guards, task.headline, GENERAL}
     for section, names in (("rules", {*config.rules} - {HEADLINE}), ("floors", {*config.floors})):
         for name in sorted(names - known):
             choices = known | ({HEADLINE} if section == "rules" else set())
             raise ConfigError(f"gate.{section}: " + unknown("metric", name, choices))
+    if wrong := [*_no_shares(config, task, {*unbounded} - {GENERAL})]:
+        raise ConfigError("\n".join(wrong))
     for rule in policy_of(task, config).rules:
         if rule.metric == GENERAL and set(rule.against) - {"base"}:
             raise ConfigError(
@@ -94,6 +99,36 @@ def check_policy(config: GateConfig, task: Task, metrics: Collection[str]) -> No
                 f"gate.rules.{rule.metric}.against: with gate.served=false nothing is left to compare with. Add "
                 "best-baseline or base, or take the rule away (null)."
             )
+
+
+def _no_shares(config: GateConfig, task: Task, unbounded: Collection[str]) -> Iterator[str]:
+    """What is wrong with margins and floors of metrics that are shares: with a margin of 1 nothing could fail, and with
+    -1 nothing pass.
+    """
+    said = {name: rule.margin for name, rule in config.rules.items() if rule and rule.margin is not None}
+    margins = {f"gate.rules.{name}.margin": (name, margin) for name, margin in said.items()}
+    margins |= {
+        f"task {task.name!r}, guards[{name!r}]": (name, margin) for name, margin in task.guards.items()
+    }
+    floors = {f"gate.floors.{name}": (name, floor) for name, floor in config.floors.items()}
+    floors |= {f"task {task.name!r}, floor[{name!r}]": (name, floor) for name, floor in task.floor.items()}
+    for where, (name, value) in margins.items():
+        metric = task.headline if name == HEADLINE else name
+        if metric not in unbounded and not -1 < value < 1:
+            yield (
+                f"{where}: {metric} is a share: 0.02 is two points. A margin lies between -1 and 1, and this is "
+                f"{value:g}.{_meant(value)}"
+            )
+    for where, (metric, value) in floors.items():
+        if metric not in unbounded and not 0 <= value <= 1:
+            yield (
+                f"{where}: {metric} is a share: 0.3 is 30 %. A floor lies from 0 to 1, and this is {value:g}."
+                f"{_meant(value)}"
+            )
+
+
+def _meant(points: float) -> str:
+    return f" Did you mean {points / 100:g}?" if abs(points) < 100 else ""
 
 
 # --- differences ---

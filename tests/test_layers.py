@@ -36,9 +36,12 @@ MAIN_LINE = {
         "planning",
         "publishing",
         "served",
+        "beside",
         "exports",
+        "converting",
         "composing",
         "teacher",
+        "rewriting",
         "suites",
         "parity",
     )

@@ -28,6 +28,7 @@ COMMANDS = {
     ),
     "compose": ("agentlora.core.cli.compose", "Make one adapter of several evaluated ones."),
     "merge": ("agentlora.core.cli.merge", "Write a run's adapter and its base as one model."),
+    "convert": ("agentlora.core.cli.convert", "Turn what a run trained into plain LoRA, which vLLM serves."),
     "publish": ("agentlora.core.cli.publish", "Put a run's adapter through the gate into the registry."),
     "registry": ("agentlora.core.cli.registry", "List, show, alias, roll back and verify skills."),
     "serve": (

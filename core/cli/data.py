@@ -135,11 +135,20 @@ def build(
     Takes what `train` takes. The report says how many examples there are of each case, how long they are, how varied
     their values, and what dev and test share with training.
     """
-    from agentlora.core.data import SPLITS, Splits, build_split, builder_of, card_of_splits, refuse_leaks
+    from agentlora.core.data import (
+        SPLITS,
+        Splits,
+        broken_rows,
+        build_split,
+        builder_of,
+        card_of_splits,
+        refuse_leaks,
+    )
     from agentlora.core.examples import write_examples
     from agentlora.core.files import write_atomic, write_json
     from agentlora.core.manager import default_plugins
     from agentlora.core.resolving import resolve_config
+    from agentlora.core.rewriting import line
     from agentlora.eval.quality import look
     from agentlora.eval.quality_html import page
 
@@ -155,24 +164,45 @@ def build(
     splits: Splits = {split: build_split(resolved, plugins, split) for split in SPLITS}
     refuse_leaks(splits)
     name, builder, params = builder_of(resolved, plugins)
-    card = card_of_splits(builder.card(params), name, splits)
+    told: dict[str, Any] = {}
+    if resolved.rewriter.source:
+        splits, told["rewriter"] = _rewritten(resolved, plugins, splits, as_json)
+    card = card_of_splits({**builder.card(params), **told}, name, splits)
     lengths = _token_counts(plugins, resolved, splits["train"]) if tokens else []
     found = look(splits, lengths)
+    said = [line(told["rewriter"])] if told else []
     for split, examples in splits.items():
         write_examples(folder / f"{split}.jsonl", examples)
     write_json(folder / "card.json", card)
+    if message := broken_rows(card, folder / "card.json"):
+        click.echo(message, err=True)
     write_atomic(
-        folder / "report.html", page(f"{task}: {name}", found, [str(card.get("notes", ""))]).encode()
+        folder / "report.html", page(f"{task}: {name}", found, [str(card.get("notes", "")), *said]).encode()
     )
     if as_json:
-        click.echo(json.dumps({"directory": str(folder), **found.to_dict()}, ensure_ascii=False))
+        click.echo(json.dumps({"directory": str(folder), **found.to_dict(), **told}, ensure_ascii=False))
         return
     from rich.console import Console
 
     console = Console()
     for part in _quality_shown(found):
         console.print(part)
+    for text in said:
+        click.echo(text)
     click.echo(f"Report: {folder / 'report.html'}\nNext: agentlora data xray {task} with the same options")
+
+
+def _rewritten(resolved: Any, plugins: Any, splits: Any, quiet: bool) -> tuple[Any, dict[str, Any]]:
+    from agentlora.core.cli.progress import show
+    from agentlora.core.rewriting import ROLE, rewritten
+    from agentlora.core.types import RunEvent
+
+    with show(plugins, quiet) as emit:
+
+        def progress(done: int, total: int) -> None:
+            emit(RunEvent("", "step", ROLE, {"step": done, "total_steps": total}))
+
+        return rewritten(resolved, plugins, splits, progress)
 
 
 def _token_counts(plugins: Any, resolved: Any, examples: Sequence[Any]) -> list[int]:
@@ -301,6 +331,7 @@ def looks(
     from agentlora.core.data import build_split
     from agentlora.core.errors import needs_extra
     from agentlora.core.home import home
+    from agentlora.core.libraries import stops_of
     from agentlora.core.resolving import resolve_config
     from agentlora.core.run import open_run
     from agentlora.core.teacher import PAIRS
@@ -312,6 +343,10 @@ def looks(
         resolved = resolve_config(plugins, target, *layers)
         if resolved.teacher.source:
             raise ConfigError("what a teacher answers is known when a run is trained: look at the run.")
+        if resolved.rewriter.source and split == "train":
+            raise ConfigError(
+                "what a rewriter writes is known when a run is trained: look at the run, or `agentlora data build`."
+            )
         examples = build_split(resolved, plugins, split)
     else:
         run = open_run(target)
@@ -328,7 +363,8 @@ def looks(
     model_dir, template = outline(resolved.model, plugins, home())
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     limit = resolved.training.max_len
-    found = [look(e, tokenizer, template, limit, parse_answer, pairs) for e in examples]
+    stops = stops_of(model_dir)
+    found = [look(e, tokenizer, template, limit, parse_answer, pairs, stops) for e in examples]
     return found, partial(pieces_of, tokenizer=tokenizer, chat_template=template, pairs=pairs)
 
 

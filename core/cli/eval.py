@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from agentlora.core.cli.options import show_json
 from agentlora.core.cli.parity import parity
 from agentlora.core.types import Split
 
-OF_EXAMPLES = ("temperature", "seeds", "probes", "constrained", "evaluators")
+OF_EXAMPLES = ("temperature", "seeds", "probes", "constrained", "evaluators", "beside")
 ASKS = ("engine", "url", "limit", *OF_EXAMPLES, "suites")
 REFUSED = 3  # exit status: the evaluation went well, and the gate refused what it found
 
@@ -86,6 +87,13 @@ def eval() -> None:
     "evaluators",
     multiple=True,
     help="Judges beside the run's own: a name, or {name: NAME, params: {…}}. Can be given several times.",
+)
+@click.option(
+    "--beside",
+    multiple=True,
+    metavar="URL#MODEL",
+    help="A model of an endpoint that answers too, and decides nothing (repeatable); its key is in OPENAI_API_KEY. Or "
+    "{endpoint: URL#MODEL, label: NAME, options: {api_key_env: VARIABLE}}.",
 )
 @click.option("--temperature", type=click.FloatRange(0, 2), help="Sample answers; default: greedy.")
 @click.option("--seeds", type=click.IntRange(1, 100), help="Sampled answers to every example.")
@@ -230,7 +238,20 @@ def _write(record: Any, verdict: Any, skill: str, junit: Path | None, markdown: 
         junit.write_text(verdict_junit(verdict, skill, record.created_at), encoding="utf-8")
     if markdown is not None:
         parts = ([verdict_markdown(verdict, skill)] if verdict else []) + [report.markdown(record)]
-        markdown.write_text("\n".join(parts), encoding="utf-8")
+        _put(markdown, "\n".join(parts))
+
+
+def _put(file: Path, text: str) -> None:
+    """Write a file anew; what steps of a CI job write into their summary together is added to."""
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not summary or Path(summary).resolve() != file.resolve():
+        file.write_text(text, encoding="utf-8")
+        return
+    before = file.read_bytes() if file.is_file() else b""
+    # Markdown's headings and tables begin behind an empty line
+    gap = "" if not before or before.endswith(b"\n\n") else "\n" if before.endswith(b"\n") else "\n\n"
+    with file.open("a", encoding="utf-8") as summed:
+        summed.write(gap + text)
 
 
 eval.add_command(diff)

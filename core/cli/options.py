@@ -38,6 +38,7 @@ KEYS = {
     "prompts": "data.params.path",
     "strict": "data.params.strict",
     "teacher": "teacher.source",
+    "rewriter": "rewriter.source",
     "rank": "method.params.r",
     "alpha": "method.params.alpha",
     "dropout": "method.params.dropout",
@@ -80,6 +81,10 @@ _TRAINING = (
     ),
     click.option(
         "--teacher", help="Who answers the training prompts: http://host/v1#MODEL, a run, or a model."
+    ),
+    click.option(
+        "--rewriter",
+        help="Who says training requests in other words: http://host/v1#MODEL, a run, or a model.",
     ),
     click.option("--prompts", help="A JSONL file of prompts for a teacher."),
     click.option(

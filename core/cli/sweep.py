@@ -18,7 +18,7 @@ from agentlora.core.cli.options import KEYS, config_options, layers_of, show_jso
     multiple=True,
     required=True,
     metavar="KEY=A,B,…",
-    help="rank=8,16; training.lr=1e-3,2e-3.",
+    help="rank=8,16 or 'target=q_proj,v_proj;all-linear'.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Dev examples to compare on; default: all.")
 @click.option("--engine", help="vllm, transformers, or another engine; default: the one that will serve.")

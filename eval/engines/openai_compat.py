@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import random
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,15 +30,18 @@ AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504})
 MAX_WAIT_S = 30.0
 HIDDEN = "***"
 LONG_SECRET = 8  # characters
+MOST_BYTES = 16 << 20  # of an answer
+MOST_TOKENS = 10**9  # that somebody may say an answer or its prompt has
 
 
 class OpenAIFactory:
     """Opens `OpenAIEngine`.
 
     Options: base_url (up to and with ``/v1``) and model are required; api_key_env (the *name* of the
-    environment variable that holds the key; default OPENAI_API_KEY, which may be unset), timeout_s (120),
-    retries (4), concurrency (8), json_schema (true: the endpoint takes ``response_format``), body (further fields of a
-    request; null leaves one out: ``{"max_tokens": null, "max_completion_tokens": 512}``).
+    environment variable that holds the key; default OPENAI_API_KEY, which may be unset), timeout_s (120: from sending a
+    request to the end of its answer), retries (4: of an answer that is no chat completion too), concurrency (8),
+    json_schema (true: the endpoint takes ``response_format``), body (further fields of a request; null leaves one out:
+    ``{"max_tokens": null, "max_completion_tokens": 512}``).
     """
 
     takes_adapters = False
@@ -55,15 +61,16 @@ class OpenAIFactory:
         with needs_extra("gateway", "the engine 'openai'"):
             import httpx
         key = os.environ.get(variable or "OPENAI_API_KEY")
-        client = httpx.Client(
+        client = httpx.AsyncClient(
             base_url=str(options["base_url"]).rstrip("/") + "/",
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=float(options.get("timeout_s", 120)),
+            timeout=None,  # httpx's is for each read: the engine's is for all of them
         )
         return OpenAIEngine(
             client,
             secret=key or "",
             model=str(options["model"]),
+            timeout_s=float(options.get("timeout_s", 120)),
             retries=int(options.get("retries", 4)),
             concurrency=int(options.get("concurrency", 8)),
             json_schema=bool(options.get("json_schema", True)),
@@ -80,9 +87,10 @@ class OpenAIEngine:
 
     def __init__(
         self,
-        client: httpx.Client,
+        client: httpx.AsyncClient,
         *,
         model: str,
+        timeout_s: float,
         retries: int,
         concurrency: int,
         json_schema: bool,
@@ -90,13 +98,16 @@ class OpenAIEngine:
         secret: str = "",
     ) -> None:
         self.capabilities = Capabilities(adapters=False, json_schema=json_schema)
-        self._client, self._model, self._retries = client, model, retries
+        self._client, self._model, self._retries, self._timeout_s = client, model, retries, timeout_s
         url = client.base_url
         self._url = url.copy_with(userinfo=b"", query=None)  # what may be told of it
         self.identity = f"{model} at {self._url}"
         self._secrets = [found for found in (secret, url.password) if found]
         self._more = dict(body or {})
         self._pool = ThreadPoolExecutor(max_workers=concurrency)
+        self._loop = asyncio.new_event_loop()  # only what is awaited can be given up wherever it is
+        self._looping = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._looping.start()
 
     def add_adapter(self, name: str, directory: Path) -> None:
         """Raises ConfigError: an endpoint takes no adapters from here."""
@@ -117,7 +128,10 @@ class OpenAIEngine:
 
     def __exit__(self, *exc: object) -> None:
         self._pool.shutdown(cancel_futures=True)
-        self._client.close()
+        asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._looping.join()
+        self._loop.close()
 
     def _answer(self, request: GenerateRequest) -> Output:
         if request.adapter is not None:
@@ -125,15 +139,11 @@ class OpenAIEngine:
         started = time.perf_counter()
         try:
             body = {**_body(request, self._model), **self._more}
-            found = _output(
-                request, self._post({key: part for key, part in body.items() if part is not None})
-            )
+            found = self._post(request, {key: part for key, part in body.items() if part is not None})
         except _RefusedError as exc:
             found = _failed(request, redact_text(str(exc)))
-        except Exception as exc:  # whatever it answers to one request, the others count
-            found = _failed(
-                request, f"the endpoint's answer is no chat completion: {type(exc).__name__}: {exc}"
-            )
+        except Exception as exc:  # whatever is wrong with one request, the others count
+            found = _failed(request, f"the endpoint cannot be asked: {type(exc).__name__}: {exc}")
         found = replace(found, latency_s=round(time.perf_counter() - started, 4))
         return self._without_secrets(found)
 
@@ -146,26 +156,51 @@ class OpenAIEngine:
             text = text.replace(secret, HIDDEN) if len(secret) >= LONG_SECRET else text
         return replace(output, text=text, error=error)
 
-    def _post(self, body: JSON) -> Any:
-        """The response's JSON. Raises _RefusedError when the endpoint refuses or fails every time."""
+    def _post(self, request: GenerateRequest, body: JSON) -> Output:
+        """The endpoint's answer. Raises _RefusedError when it refuses, or fails or answers rubbish every time."""
         import httpx
 
         for attempt in range(self._retries + 1):
             wait = min(MAX_WAIT_S, 0.5 * 2**attempt) * random.uniform(0.5, 1)
             try:
-                response = self._client.post("chat/completions", json=body)
-            except httpx.HTTPError as exc:
+                response, content = asyncio.run_coroutine_threadsafe(self._sent(body), self._loop).result()
+            except TimeoutError:
+                problem = f"no whole answer within {self._timeout_s:g} s ({self._url})"
+            except (httpx.HTTPError, _EndlessError) as exc:
                 problem = f"{type(exc).__name__}: {exc} ({self._url})"
             else:
                 if response.is_success:
-                    return response.json()
-                problem = f"HTTP {response.status_code}: {response.text[:300]}"
-                if response.status_code not in AGAIN:
-                    raise _RefusedError(problem)
+                    try:
+                        return _output(request, json.loads(content))
+                    except Exception as exc:  # whatever it is that it answers
+                        problem = f"the endpoint's answer is no chat completion: {type(exc).__name__}: {exc}"
+                else:
+                    problem = f"HTTP {response.status_code}: {content[:1200].decode(errors='replace')[:300]}"
+                    if response.status_code not in AGAIN:
+                        raise _RefusedError(problem)
                 wait = _retry_after(response, wait)
             if attempt < self._retries:
                 time.sleep(wait)
         raise _RefusedError(f"{problem} (after {self._retries + 1} attempts)")
+
+    async def _sent(self, body: JSON) -> tuple[httpx.Response, bytes]:
+        """(a response, its content). Raises TimeoutError where it is not there in time, _EndlessError where there is
+        too much of it, and httpx.HTTPError.
+        """
+        content = bytearray()
+        async with (
+            asyncio.timeout(self._timeout_s),
+            self._client.stream("POST", "chat/completions", json=body) as response,
+        ):
+            async for part in response.aiter_bytes():
+                content += part
+                if len(content) > MOST_BYTES:
+                    raise _EndlessError(f"an answer of more than {MOST_BYTES:,} bytes")
+        return response, bytes(content)
+
+
+class _EndlessError(Exception):
+    """More was sent than an answer has."""
 
 
 class _RefusedError(Exception):
@@ -195,7 +230,8 @@ def _output(request: GenerateRequest, raw: JSON) -> Output:
     choice = raw["choices"][0]
     if choice.get("finish_reason") == "content_filter":
         return _failed(request, "the endpoint's content filter cut the answer off")
-    message, usage = choice["message"], raw.get("usage") or {}
+    message, usage = choice["message"], raw.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
     calls = [c["function"] for c in message.get("tool_calls") or ()]
     # Arguments that are not JSON go in as they came: the block is then malformed, which is the truth.
     parts = [
@@ -206,9 +242,15 @@ def _output(request: GenerateRequest, raw: JSON) -> Output:
         id=request.id,
         text="\n".join(part for part in parts if part),
         finish_reason="length" if choice.get("finish_reason") == "length" else "stop",
-        prompt_tokens=int(usage.get("prompt_tokens") or 0),
-        output_tokens=int(usage.get("completion_tokens") or 0),
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        output_tokens=_count(usage.get("completion_tokens")),
     )
+
+
+def _count(told: Any) -> int:
+    """Tokens, as the endpoint counts them; 0, which is not known, where that is no count."""
+    number = isinstance(told, int | float) and not isinstance(told, bool)
+    return int(told) if number and 0 <= told <= MOST_TOKENS and told == int(told) else 0
 
 
 def _retry_after(response: httpx.Response, otherwise: float) -> float:

@@ -18,7 +18,7 @@ SHARED = 32  # tokens: what fewer of them save, one more pass through the model 
 SAVED = 0.25  # of a batch's tokens, at least
 LEVELS = 8  # of groups within groups: instruction, worked examples, tools, turns of a conversation
 
-Ids = Sequence[int]
+Ids = list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,14 @@ def _of_groups(rows: Sequence[Ids], order: Sequence[int], common: Sequence[int],
         for place in group
         if len(group) > 1
     )
-    of, prefixes = [0] * len(rows), []
+    of = [0] * len(rows)
+    prefixes: list[list[int]] = []
     for group in groups:
         longest = max((rows[place] for place in group), key=len)
         if len(longest) > own:  # else there is nothing of it in the first columns
             for place in group:
                 of[place] = len(prefixes)
-            prefixes.append(list(longest[: len(longest) - own]))
+            prefixes.append(longest[: len(longest) - own])
     return Plan(prefixes, of, own)
 
 
@@ -124,7 +125,7 @@ def padded(rows: Sequence[Ids], pad: int, device: Any) -> tuple[Any, Any]:
     import torch
 
     width = max(map(len, rows))
-    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows], device=device)
+    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
     return ids, mask
 

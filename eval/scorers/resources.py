@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import copy
 
@@ -10,6 +11,8 @@ from pydantic import Field, model_validator
 from agentlora.core.config import Strict
 from agentlora.core.types import Evaluator, Example, Expected, Output, Score
 from agentlora.eval.teaching import MILLION
+
+ROUNDING = 1e-4  # nats by which sums of float32 may be off
 
 
 class Latency:
@@ -28,15 +31,15 @@ class Latency:
     unbounded = frozenset({"seconds", "tokens_per_s"})
 
     def score(self, example: Example, output: Output) -> Score:
-        """Unscored where the engine did not measure it."""
-        if output.latency_s is None:
+        """Unscored where the engine did not measure it, or measured what is no time."""
+        seconds = output.latency_s
+        if seconds is None:
             return Score(
                 unscored="not measured: the answer was known from before, or this engine does not tell"
             )
-        speed = (
-            output.output_tokens / output.latency_s if output.output_tokens and output.latency_s > 0 else None
-        )
-        return Score({"seconds": output.latency_s, "tokens_per_s": speed})
+        if not 0 <= seconds < math.inf:  # a clock that was set back, say
+            return Score(unscored=f"the engine measured {seconds!r} seconds, which is no time")
+        return Score({"seconds": seconds, "tokens_per_s": _speed(output.output_tokens, seconds)})
 
     def validate(self, examples: Sequence[Example]) -> list[str]:
         """Problems found in the arithmetic: of time there is no gold answer."""
@@ -76,14 +79,17 @@ class Cost:
         return found
 
     def score(self, example: Example, output: Output) -> Score:
-        """Unscored where there are no prices, or the engine does not tell tokens."""
+        """Unscored where there are no prices, or the engine does not tell the tokens that have one."""
         if self.prices is None:
             return Score(
                 unscored="nobody said what tokens cost: give price_in and price_out as its parameters"
             )
-        if not output.prompt_tokens:
+        asked, said = output.prompt_tokens, output.output_tokens
+        if self.prices.price_in and asked <= 0:
             return Score(unscored="the engine does not tell how many tokens the prompt has")
-        cost = output.prompt_tokens * self.prices.price_in + output.output_tokens * self.prices.price_out
+        if self.prices.price_out and (said < 0 or (output.text and not said)):
+            return Score(unscored="the engine does not tell how many tokens the answer has")
+        cost = asked * self.prices.price_in + said * self.prices.price_out
         return Score({"per_1000": 1000 * cost / MILLION})
 
     def validate(self, examples: Sequence[Example]) -> list[str]:
@@ -107,16 +113,29 @@ class Perplexity:
     needs_nats = True
 
     def score(self, example: Example, output: Output) -> Score:
-        """Unscored where the engine cannot say."""
+        """Unscored where the engine cannot say, or says what no probability gives."""
         if output.nats is None:
             return Score(
                 unscored=output.no_nats or "nobody asked the engine how likely the expected answer is"
             )
-        return Score({"nats_per_token": output.nats})
+        if output.nats < -ROUNDING:
+            return Score(unscored=f"the engine says {output.nats:g} nats, likelier than certain")
+        return Score({"nats_per_token": 0.0 if output.nats < 0 else output.nats})
 
     def validate(self, examples: Sequence[Example]) -> list[str]:
         """Problems found: an answer that is certain takes no nats. What a model gives is the engine's to say."""
         return _wrong(self, Output("", "", nats=0.0), {"nats_per_token": 0.0})
+
+
+def _speed(tokens: int, seconds: float) -> float | None:
+    """Tokens a second; None where nothing says how many there were, or the time is too short to say it by."""
+    if tokens <= 0 or seconds <= 0:
+        return None
+    try:
+        speed = tokens / seconds
+    except OverflowError:
+        return None
+    return speed if math.isfinite(speed) else None
 
 
 def _wrong(evaluator: Evaluator, output: Output, wanted: dict[str, float]) -> list[str]:

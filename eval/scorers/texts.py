@@ -145,6 +145,7 @@ class Regex:
         return list(_problems(self, examples, lambda text: ["", "\ufffd"]))
 
     def _as_asked(self, pattern: str) -> str:
+        pattern = unicodedata.normalize("NFC", pattern)  # as what it is held against is
         pattern = f"^(?:{pattern})$" if self.how.whole else pattern
         return f"(?i){pattern}" if self.how.ignore_case else pattern
 
@@ -154,12 +155,13 @@ class Regex:
 
 class Held(Writing):
     texts: tuple[str, ...] = ()
-    """What has to be in every answer; an example's own (``accepts.contains``) comes in its place, and where there is
-    neither the expected text."""
+    """What has to be in every answer; an example's own (``accepts.contains``) comes in its place. Where there is
+    neither, and nothing is excluded, the expected text."""
     excludes: tuple[str, ...] = ()
     """What must be in none; an example's own (``accepts.excludes``) comes beside it."""
     words: bool = True
-    """A text that begins or ends with a letter or digit has to be there as whole words: 12 is not in 120."""
+    """A text that begins or ends with a letter or digit has to be there as whole words: 12 is not in 120, nor 5 in -5.
+    Scripts without blanks between words, such as Chinese, have none."""
 
 
 class Contains:
@@ -226,18 +228,26 @@ class Contains:
         return bool(_whole_words(part).search(text)) if self.how.words else part in text
 
 
+# Scripts that are written without blanks between words: Thai, Lao, Burmese, Khmer, Japanese, Chinese.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\U00020000-\U0003ffff"
+)
+_OF_WORD = rf"[^\W{_UNSPACED}]"  # a character that its neighbour may make another word of
+_STARTS_WITH_NUMBER = re.compile(r"([-−+]?)([.,]?)\d")
+_NO_SIGN = r"(?<!\W[-−])(?<!\A[-−])"  # a hyphen behind a word, as in 3-5, is none
+
+
 @lru_cache(maxsize=4096)
 def _whole_words(part: str) -> re.Pattern[str]:
-    """Finds `part` where it neither begins nor ends within a word, or within a number such as 1.5."""
-    before = r"(?<!\w)" if _of_word(part[0]) else ""
-    after = r"(?!\w)" if _of_word(part[-1]) else ""
-    before += r"(?<!\d[.,])" if part[0].isdigit() else ""
+    """Finds `part` where it neither begins nor ends within a word, or within a number such as 1.5 or -5."""
+    before = rf"(?<!{_OF_WORD})" if re.match(_OF_WORD, part) else ""
+    after = rf"(?!{_OF_WORD})" if re.match(_OF_WORD, part[-1]) else ""
+    if number := _STARTS_WITH_NUMBER.match(part):
+        sign, point = number.groups()
+        before += r"(?<!\w)" if sign else r"(?<!\d)" + _NO_SIGN if point else r"(?<!\d[.,])" + _NO_SIGN
     after += r"(?![.,]\d)" if part[-1].isdigit() else ""
     return re.compile(before + re.escape(part) + after)
-
-
-def _of_word(character: str) -> bool:
-    return character.isalnum() or character == "_"
 
 
 # --- its words ----------------------------------------------------------------------------------

@@ -51,6 +51,12 @@ class Source:
         for file in self.files:
             yield from _file_rows(file)
 
+    def licence(self) -> str:
+        """What the card of a data set on the hub says, where reading its rows has left the card on this machine; else
+        empty.
+        """
+        return _hub_licence(self.name) if self.name.startswith(HUB) else ""
+
     def digest(self) -> str:
         """sha256 of all bytes; of a data set on the hub, of its rows."""
         found = hashlib.sha256()
@@ -209,17 +215,34 @@ def _parquet(file: Path) -> Iterator[JSON]:
 
 def _hub_rows(name: str) -> Iterator[RawRow]:
     """Of ``hf://owner/name:split`` or ``hf://owner/name/config:split``; the split is train when none is said."""
-    repository, _, split = name.removeprefix(HUB).partition(":")
-    owner, _, rest = repository.partition("/")
-    repository, _, config = rest.partition("/")
+    repository, config, split = _hub_parts(name)
     with needs_extra("train", f"reading {name}"):
         from datasets import load_dataset
     try:
-        rows = load_dataset(f"{owner}/{repository}", config or None, split=split or "train", streaming=True)
+        rows = load_dataset(repository, config or None, split=split or "train", streaming=True)
         for number, row in enumerate(rows, 1):
             yield RawRow(f"{name}:{number}", without_nulls(row))
     except Exception as exc:  # the library raises of many kinds: not found, gated, offline
         raise DataError(f"{name} cannot be read from the hub: {exc}") from exc
+
+
+def _hub_parts(name: str) -> tuple[str, str, str]:
+    """(owner/name, configuration, split); the latter two may be empty."""
+    repository, _, split = name.removeprefix(HUB).partition(":")
+    owner, _, rest = repository.partition("/")
+    repository, _, config = rest.partition("/")
+    return f"{owner}/{repository}", config, split
+
+
+def _hub_licence(name: str) -> str:
+    try:
+        from huggingface_hub import DatasetCard, try_to_load_from_cache
+
+        card = try_to_load_from_cache(_hub_parts(name)[0], "README.md", repo_type="dataset")
+        said = DatasetCard.load(card).data.get("license") if isinstance(card, str) else None
+    except Exception:  # no library, no card, or one that is none: then nothing is stated
+        return ""
+    return ", ".join(str(part) for part in (said if isinstance(said, list) else [said]) if part)[:200]
 
 
 def without_nulls(value: Any) -> Any:

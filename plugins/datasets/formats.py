@@ -7,19 +7,26 @@ prompt.
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agentlora.core.files import loads_strict
-from agentlora.core.texts import brief
 from agentlora.core.types import JSON
+from agentlora.plugins.datasets.answers import alpaca, completion, log, preference
+from agentlora.plugins.datasets.parts import (
+    Converted,
+    every_answer,
+    objects,
+    openai_call,
+    openai_tool,
+    openai_tools,
+    read_calls,
+    read_json,
+    read_jsons,
+    short,
+)
 from agentlora.plugins.datasets.trajectories import OUTCOMES, is_trajectory, messages_of, refuse_failed
-
-Converted = Iterator[JSON]
-"""Rows of OpenAI's format: ``messages`` that end with an answer; ``tools`` and ``rejected`` where there are such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,37 +51,37 @@ ROLES = {
     "observation": "tool", "function_response": "tool", "function": "tool", "function_call": "call",
     "tool_call": "call",
 }  # fmt: skip
-_BLOCK = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 _RESPONSE = re.compile(r"</?tool_response>")
-_TOOLS = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
 
 
 def _sharegpt(row: JSON) -> Converted:
     """ShareGPT's ``conversations`` of ``from`` and ``value``; with Hermes' marks in them, and with ``tools`` as LLaMA-
     Factory has them.
     """
-    tools = _tools(row.get("tools"))
+    tools = openai_tools(row.get("tools"))
     messages: list[JSON] = []
     if isinstance(row.get("system"), str) and row["system"].strip():
         messages.append({"role": "system", "content": row["system"]})
     turns = row["conversations"] if "conversations" in row else row["conversation"]
-    for turn in _list(turns, "conversations"):
+    for turn in objects(turns, "conversations"):
         role = ROLES.get(str(turn.get("from", turn.get("role"))).lower())
-        text = turn.get("value", turn.get("content"))
+        text, before = turn.get("value", turn.get("content")), len(messages)
         if role is None or not isinstance(text, str):
             raise ValueError(
-                f"a turn has 'from' (one of {', '.join(ROLES)}) and a text as 'value'; found {_short(turn)}"
+                f"a turn has 'from' (one of {', '.join(ROLES)}) and a text as 'value'; found {short(turn)}"
             )
         if role == "system":
-            blocks = [
-                block for block in _TOOLS.findall(text) if block.strip()
-            ]  # its instructions name the marks too
-            if blocks:
-                tools, text = tools or _tools(blocks[-1]), _without_tools(text)
+            # its instructions name the marks too
+            if blocks := [block for block in _between(text, "tools")[0] if block.strip()]:
+                tools, text = tools or openai_tools(blocks[-1]), _without_tools(text)
             messages += [{"role": "system", "content": text}] if text.strip() else []
         elif role == "call":
             messages.append(
-                {"role": "assistant", "content": None, "tool_calls": [_call(c) for c in _calls(text)]}
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [openai_call(c) for c in read_calls(text)],
+                }
             )
         elif role == "assistant":
             messages.append(_hermes_answer(text))
@@ -82,8 +89,10 @@ def _sharegpt(row: JSON) -> Converted:
             messages.append({"role": "tool", "content": _RESPONSE.sub("", text).strip()})
         else:
             messages.append({"role": role, "content": text})
+        if "weight" in turn and len(messages) > before:
+            messages[-1]["weight"] = turn["weight"]
     _refuse_failed(row, messages)
-    yield from _every_answer(messages, tools)
+    yield from every_answer(messages, tools)
 
 
 def _refuse_failed(row: JSON, messages: list[JSON]) -> None:
@@ -93,11 +102,24 @@ def _refuse_failed(row: JSON, messages: list[JSON]) -> None:
 
 
 def _hermes_answer(text: str) -> JSON:
-    calls = [_call(_json(block, "a tool call")) for block in _BLOCK.findall(text)]
-    if not calls:
+    blocks, around = _between(text, "tool_call")
+    if "<tool_call>" in around or "</tool_call>" in around:
+        raise ValueError(f"a tool call lacks its <tool_call> or </tool_call>: {short(text)}")
+    if not blocks:
         return {"role": "assistant", "content": text}
-    around = _BLOCK.sub("", text).strip()
-    return {"role": "assistant", "content": around or None, "tool_calls": calls}
+    calls = [openai_call(read_json(block, "a tool call")) for block in blocks]
+    return {"role": "assistant", "content": around.strip() or None, "tool_calls": calls}
+
+
+def _between(text: str, tag: str) -> tuple[list[str], str]:
+    """(what stands between every ``<tag>`` and the next ``</tag>``, the text around them), in one pass."""
+    begin, end = f"<{tag}>", f"</{tag}>"
+    inner, around, at = [], [], 0
+    while (start := text.find(begin, at)) >= 0 and (stop := text.find(end, start)) >= 0:
+        around.append(text[at:start])
+        inner.append(text[start + len(begin) : stop])
+        at = stop + len(end)
+    return inner, "".join([*around, text[at:]])
 
 
 def _without_tools(system: str) -> str:
@@ -111,30 +133,24 @@ def _without_tools(system: str) -> str:
     return " ".join(kept).strip()
 
 
-def _every_answer(messages: list[JSON], tools: list[JSON]) -> Converted:
-    found = False
-    for end, message in enumerate(messages):
-        if message["role"] == "assistant" and any(m["role"] == "user" for m in messages[:end]):
-            found = True
-            yield {"messages": messages[: end + 1]} | ({"tools": tools} if tools else {})
-    if not found:
-        raise ValueError("the conversation has no answer to a user's turn")
-
-
 # --- calls in lists of their own ----------------------------------------------------------------
 
 
 def _xlam(row: JSON) -> Converted:
     """xLAM's ``query``, ``answers`` and ``tools``; the latter two as JSON text."""
-    calls = [_call(call) for call in _list(_json(row["answers"], "answers"), "answers")]
+    calls = [openai_call(call) for call in objects(read_json(row["answers"], "answers"), "answers")]
     answer: JSON = {"role": "assistant", "content": None, "tool_calls": calls}
     if not calls:
         answer = {"role": "assistant", "content": "None of the tools fits this request."}
-    yield {"messages": [{"role": "user", "content": row["query"]}, answer], "tools": _tools(row["tools"])}
+    yield {
+        "messages": [{"role": "user", "content": row["query"]}, answer],
+        "tools": openai_tools(row["tools"]),
+    }
 
 
 _GLAIVE_TURN = re.compile(r"(USER|ASSISTANT|FUNCTION RESPONSE):")
-_GLAIVE_CALL = re.compile(r"<functioncall>\s*(\{.*\})\s*", re.DOTALL)
+_GLAIVE_CALL = "<functioncall>"
+_GLAIVE_ARGUMENTS = re.compile(r"\"arguments\":\s*'")
 
 
 def _glaive(row: JSON) -> Converted:
@@ -142,7 +158,7 @@ def _glaive(row: JSON) -> Converted:
     system = row["system"].removeprefix("SYSTEM:").strip()
     tools: list[JSON] = []
     if "functions" in system and "{" in system:
-        tools = [_tool(tool) for tool in _jsons(system[system.index("{") :])]
+        tools = [openai_tool(tool) for tool in read_jsons(system[system.index("{") :])]
         system = re.split(r"with access to the following functions", system)[0].strip().rstrip(",.") + "."
     messages: list[JSON] = [{"role": "system", "content": system}] if system.strip(".") else []
     parts = _GLAIVE_TURN.split(row["chat"])[1:]
@@ -152,35 +168,43 @@ def _glaive(row: JSON) -> Converted:
             messages.append({"role": "user", "content": text})
         elif who == "FUNCTION RESPONSE":
             messages.append({"role": "tool", "content": text})
-        elif called := _GLAIVE_CALL.search(text):
-            # its arguments are JSON in single quotes
-            body = re.sub(r"(\"arguments\":\s*)'(.*)'(\s*\})$", r"\1\2\3", called[1].strip(), flags=re.DOTALL)
-            call = _call(_json(body, "a function call"))
+        elif _GLAIVE_CALL in text:
+            call = openai_call(read_json(_unquoted(text.partition(_GLAIVE_CALL)[2]), "a function call"))
             messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
         elif text:
             messages.append({"role": "assistant", "content": text})
-    yield from _every_answer(messages, tools)
+    yield from every_answer(messages, tools)
+
+
+def _unquoted(call: str) -> str:
+    """The JSON of Glaive's call, up to its last brace, whose arguments are JSON in single quotes."""
+    call = (call[: call.rfind("}") + 1] or call).strip()
+    quoted = _GLAIVE_ARGUMENTS.search(call)
+    end = call[:-1].rstrip()
+    if quoted is None or not end.endswith("'") or len(end) <= quoted.end():
+        return call
+    return call[: quoted.end() - 1] + end[quoted.end() : -1] + "}"
 
 
 def _toolace(row: JSON) -> Converted:
     """ToolACE's ``system`` with a list of functions in it, and calls as ``[name(key=value)]``."""
     start = row["system"].index("[{")
-    tools = [_tool(tool) for tool in next(_jsons(row["system"][start:]))]
+    tools = [openai_tool(tool) for tool in next(read_jsons(row["system"][start:]))]
     offered = {tool["function"]["name"] for tool in tools}
     dated = [s for s in re.split(r"(?<=[.!?])\s+|\n", row["system"][:start]) if _DATED.search(s)]
     messages: list[JSON] = [{"role": "system", "content": " ".join(dated)}] if dated else []
-    for turn in _list(row["conversations"], "conversations"):
+    for turn in objects(row["conversations"], "conversations"):
         role = ROLES.get(str(turn.get("from")).lower())
         text = turn.get("value")
         if role not in ("user", "assistant", "tool") or not isinstance(text, str):
-            raise ValueError(f"a turn has 'from' and a text as 'value'; found {_short(turn)}")
+            raise ValueError(f"a turn has 'from' and a text as 'value'; found {short(turn)}")
         if role == "assistant" and re.match(r"\s*\[.*\]\s*$", text, re.DOTALL):
             calls = list(_python_calls(text.strip(), offered))
             messages.append({"role": "assistant", "content": None, "tool_calls": calls})
         else:
             messages.append({"role": role, "content": text})
     _refuse_failed(row, messages)
-    yield from _every_answer(messages, tools)
+    yield from every_answer(messages, tools)
 
 
 _DATED = re.compile(r"\b(current time|current date|today)\b", re.IGNORECASE)
@@ -201,9 +225,9 @@ def _python_calls(text: str, offered: set[str]) -> Iterator[JSON]:
                 raise ValueError("not a call with named arguments")
             name = ast.unparse(call.func)
             arguments = {str(k.arg): _with_names(_literal(k.value), names) for k in call.keywords}
-            yield _call({"name": names.get(name, name), "arguments": arguments})
+            yield openai_call({"name": names.get(name, name), "arguments": arguments})
     except (SyntaxError, ValueError, RecursionError, MemoryError) as exc:
-        raise ValueError(f"its calls cannot be read: {_short(text)}") from exc
+        raise ValueError(f"its calls cannot be read: {short(text)}") from exc
 
 
 def _literal(node: ast.expr) -> Any:
@@ -238,226 +262,16 @@ def _with_names(value: Any, names: Mapping[str, str]) -> Any:
     )
 
 
-# --- prompts and answers ------------------------------------------------------------------------
-
-
-def _alpaca(row: JSON) -> Converted:
-    """Alpaca's ``instruction``, ``input`` and ``output``."""
-    asked = "\n\n".join(part for part in (row["instruction"], row.get("input") or "") if part)
-    messages: list[JSON] = [
-        {"role": "user", "content": asked},
-        {"role": "assistant", "content": row["output"]},
-    ]
-    if isinstance(row.get("system"), str) and row["system"]:
-        messages.insert(0, {"role": "system", "content": row["system"]})
-    yield {"messages": messages}
-
-
-def _completion(row: JSON) -> Converted:
-    """TRL's ``prompt`` and ``completion``, as texts or as messages."""
-    if row.get("label") is False:
-        raise ValueError("its answer is labelled as a bad one")
-    yield _with_tools(
-        {"messages": [*_turns(row["prompt"], "user"), *_turns(row["completion"], "assistant")]}, row
-    )
-
-
-def _preference(row: JSON) -> Converted:
-    """TRL's ``chosen`` and ``rejected``, with a ``prompt`` or with all turns in both."""
-    chosen, rejected = _turns(row["chosen"], "assistant"), _turns(row["rejected"], "assistant")
-    prompt = _turns(row["prompt"], "user") if "prompt" in row else chosen[:-1]
-    if "prompt" not in row and chosen[:-1] != rejected[:-1]:
-        raise ValueError("'chosen' and 'rejected' answer different conversations")
-    if chosen[-1].get("role") != "assistant" or rejected[-1].get("role") != "assistant":
-        raise ValueError("'chosen' and 'rejected' end with an answer of the assistant")
-    if chosen[-1] == rejected[-1]:
-        raise ValueError("'chosen' and 'rejected' are the same answer")
-    yield _with_tools({"messages": [*prompt, chosen[-1]], "rejected": rejected[-1]}, row)
-
-
-def _log(row: JSON) -> Converted:
-    """A request to a chat completion API and its response."""
-    request, response = row.get("request", row.get("body")), row.get("response")
-    if isinstance(response, Mapping) and "body" in response:
-        response = response["body"]  # of a batch
-    if not isinstance(request, Mapping) or not isinstance(response, Mapping):
-        raise ValueError("a log has a 'request' and a 'response', both objects")
-    choices = response.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], Mapping):
-        raise ValueError("the response has no choices")
-    if choices[0].get("finish_reason") == "length":
-        raise ValueError("the answer was cut off at the token limit")
-    answer = choices[0].get("message")
-    if not isinstance(answer, Mapping):
-        raise ValueError("the response has no message")
-    kept = {key: answer[key] for key in ("role", "content", "tool_calls") if answer.get(key)}
-    messages = [*_list(request.get("messages"), "messages"), {"role": "assistant", "content": None, **kept}]
-    yield _with_tools({"messages": messages}, dict(request))
-
-
-def _turns(value: Any, role: str) -> list[JSON]:
-    if isinstance(value, str):
-        return [{"role": role, "content": value}]
-    turns = _list(value, "a conversation")
-    if not turns:
-        raise ValueError("a conversation is empty")
-    return turns
-
-
-def _with_tools(converted: JSON, row: JSON) -> JSON:
-    tools = _tools(row.get("tools"))
-    return converted | ({"tools": tools} if tools else {})
-
-
 def _trajectory(row: JSON) -> Converted:
     """What an agent did: see `trajectories`. Tools that are not said are those that it called."""
-    offered = _tools(row.get("tools"))
+    offered = openai_tools(row.get("tools") or row.get("functions"))
     messages, called = messages_of(row, offered)
     weight = {"weight": row["weight"]} if "weight" in row else {}
-    for example in _every_answer(messages, offered or called):
+    for example in every_answer(messages, offered or called):
         yield example | weight
 
 
-# --- their parts --------------------------------------------------------------------------------
-
-
-def _tools(raw: Any) -> list[JSON]:
-    if raw is None or raw in ("", "[]"):
-        return []
-    found = _json(raw, "tools") if isinstance(raw, str) else raw
-    return [_tool(tool) for tool in (found if isinstance(found, list) else [found])]
-
-
-def _tool(raw: Any) -> JSON:
-    """A tool in OpenAI's format, from that or from what others write: parameters without a schema around them, Python's
-    names of types.
-    """
-    if not isinstance(raw, dict):
-        raise ValueError(f"a tool is an object, not {_short(raw)}")
-    function = raw.get("function", raw)
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise ValueError(f"a tool has no name: {_short(raw)}")
-    parameters = function.get("parameters") or {}
-    if not isinstance(parameters, dict):
-        raise ValueError(f"the parameters of {function['name']!r} are an object, not {_short(parameters)}")
-    if parameters and "properties" not in parameters and parameters.get("type") not in ("object", "dict"):
-        parameters = _bare(parameters)
-    about = {"name": function["name"], "description": str(function.get("description") or "")}
-    return {"type": "function", "function": {**about, "parameters": _levelled(parameters)}}
-
-
-_TYPES = {
-    "str": "string", "string": "string", "text": "string", "int": "integer", "integer": "integer", "float": "number",
-    "number": "number", "double": "number", "bool": "boolean", "boolean": "boolean", "list": "array", "array": "array",
-    "tuple": "array", "set": "array", "dict": "object", "object": "object", "any": "",
-}  # fmt: skip
-
-
-def _bare(parameters: JSON) -> JSON:
-    """xLAM's ``{"city": {"type": "str, optional", "default": …}}`` as a schema."""
-    properties: JSON = {}
-    required = []
-    for name, rule in parameters.items():
-        if not isinstance(rule, dict):
-            raise ValueError(f"the parameter {name!r} is an object, not {_short(rule)}")
-        kind = str(rule.get("type", ""))
-        properties[name] = {**rule, "type": re.sub(r",\s*(optional|default)\b.*$", "", kind).strip()}
-        if (
-            not re.search(r"\b(optional|default)\b", kind.lower())
-            and "default" not in rule
-            and rule.get("required") is not False
-        ):
-            required.append(name)
-        properties[name].pop("required", None)
-    return {"type": "object", "properties": properties} | ({"required": required} if required else {})
-
-
-def _levelled(schema: Any) -> Any:
-    """With JSON Schema's names of types."""
-    if isinstance(schema, list):
-        return [_levelled(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    found: JSON = {}
-    for key, value in schema.items():
-        if key == "type" and isinstance(value, str):
-            of_type = _of_type(value)
-            found |= {name: part for name, part in of_type.items() if name == "type" or name not in schema}
-        elif (key == "required" and not isinstance(value, list)) or (
-            key == "default" and value in ("", None)
-        ):
-            continue
-        else:
-            found[key] = (
-                {k: _levelled(v) for k, v in value.items()} if key == "properties" else _levelled(value)
-            )
-    return found
-
-
-def _of_type(text: str) -> JSON:
-    """The schema of a type by a name of JSON Schema's or Python's; empty where it is none of them."""
-    name, bracket, inner = text.strip().partition("[")
-    name, inner = name.strip().lower(), inner.removesuffix("]").strip()
-    if name == "optional" and bracket:
-        return _of_type(inner)
-    if name in ("list", "tuple", "set", "sequence", "iterable") and bracket:
-        items = _of_type(inner) if "," not in inner or "[" in inner else {}
-        return {"type": "array"} | ({"items": items} if items else {})
-    kind = "object" if name in ("dict", "mapping") else _TYPES.get(name, name if name == "null" else "")
-    return {"type": kind} if kind else {}
-
-
-def _calls(text: str) -> list[Any]:
-    found = _json(text, "a call")
-    return found if isinstance(found, list) else [found]
-
-
-def _call(raw: Any) -> JSON:
-    if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
-        raise ValueError(f"a call has no name: {_short(raw)}")
-    arguments = raw.get("arguments", raw.get("parameters"))
-    return {
-        "type": "function",
-        "function": {"name": raw["name"], "arguments": {} if arguments is None else arguments},
-    }
-
-
-def _json(raw: Any, what: str) -> Any:
-    if not isinstance(raw, str):
-        return raw
-    try:
-        return loads_strict(raw)
-    except ValueError:
-        try:
-            return ast.literal_eval(raw.strip())  # written by Python: single quotes, True, None
-        except (ValueError, SyntaxError, MemoryError, RecursionError) as exc:
-            raise ValueError(f"{what}: not JSON: {_short(raw)}") from exc
-
-
-def _jsons(text: str) -> Iterator[Any]:
-    """JSON values that follow each other."""
-    decoder, at = json.JSONDecoder(), 0
-    while at < len(text):
-        try:
-            value, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError) as exc:
-            if at:
-                return
-            raise ValueError(f"its functions are not JSON: {_short(text)}") from exc
-        yield value
-        while at < len(text) and text[at] in " \r\n\t,":
-            at += 1
-
-
-def _list(value: Any, what: str) -> list[JSON]:
-    if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
-        raise ValueError(f"{what!r} is a list of objects, not {_short(value)}")
-    return value
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return repr(brief(text, 80))
+# --- which is which ----------------------------------------------------------------------------
 
 
 def _has(*keys: str) -> Callable[[JSON], bool]:
@@ -474,9 +288,9 @@ FORMATS = (
     Format("sharegpt", lambda row: "conversations" in row or "conversation" in row, _sharegpt),
     Format("xlam", _has("query", "answers", "tools"), _xlam),
     Format("glaive", _has("system", "chat"), _glaive),
-    Format("preference", _has("chosen", "rejected"), _preference),
+    Format("preference", _has("chosen", "rejected"), preference),
     Format("trajectory", is_trajectory, _trajectory),
-    Format("completion", _has("prompt", "completion"), _completion),
-    Format("alpaca", _has("instruction", "output"), _alpaca),
-    Format("log", lambda row: "response" in row and ("request" in row or "body" in row), _log),
+    Format("completion", _has("prompt", "completion"), completion),
+    Format("alpaca", _has("instruction", "output"), alpaca),
+    Format("log", lambda row: "response" in row and ("request" in row or "body" in row), log),
 )

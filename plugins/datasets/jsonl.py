@@ -32,6 +32,7 @@ class JsonlParams(Strict):
     """Training rows are left out that ask so nearly what a row of dev or test asks, and have the same answer; 1: none
     (see `near`)."""
     licence: str = "not stated"
+    """For the data card; of a data set on the hub, what its own card says where nothing is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class _Read:
     digest: str
     divided: Divided
     notes: str
+    rows: int
+    broken: int
     bad: Sequence[str] = ()
     formats: Mapping[str, int] = field(default_factory=dict)
 
@@ -70,9 +73,11 @@ class Jsonl:
         read = self._rows(params, None)
         version = f"sha256:{read.digest}"
         name = params.path if params.path.startswith(HUB) else Path(params.path).name
-        bad = {"quarantined": list(read.bad)} if read.bad else {}
+        bad = {"rows": read.rows, "broken": read.broken, "quarantined": list(read.bad)} if read.bad else {}
+        given = "licence" in params.model_fields_set
+        licence = params.licence if given else find_source(params.path).licence() or params.licence
         return {
-            "sources": [{"name": name, "licence": params.licence, "version": version}],
+            "sources": [{"name": name, "licence": licence, "version": version}],
             "notes": read.notes,
             "formats": dict(read.formats),
             **bad,
@@ -104,7 +109,8 @@ def _read(source: Source, params: JsonlParams, seed: int, answers: bool) -> _Rea
         raise DataError(f"{source.name!r} holds no row. Give --data a file with one JSON object a line.")
     divided = divide(found.examples, params.test_share, params.dev_share, seed)
     nearly = _without_near(divided, params.near_duplicates)
-    return _Read(source.digest(), divided, _notes(divided, found, nearly), found.bad, found.formats)
+    notes = _notes(divided, found, nearly)
+    return _Read(source.digest(), divided, notes, found.read, found.broken, found.bad, found.formats)
 
 
 def _without_near(divided: Divided, least: float) -> int:

@@ -16,8 +16,10 @@ from agentlora.core.files import canonical_json, loads_strict
 from agentlora.core.schema import check_schema, errors
 from agentlora.core.texts import brief
 from agentlora.core.types import JSON, Example, Expected, ToolCall, fields_of
+from agentlora.plugins.datasets.answers import modern_row, openai
 from agentlora.plugins.datasets.files import RawRow
 from agentlora.plugins.datasets.formats import format_of
+from agentlora.plugins.datasets.marks import marks_in
 from agentlora.plugins.datasets.trajectories import Unsuccessful
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -30,11 +32,13 @@ MOST_TOLD = 100
 
 @dataclass(slots=True)
 class Rows:
-    """What was read: `repeated` counts rows that repeat another, `unsuccessful` runs of agents that failed, `formats`
-    examples by format, `broken` rows that are left out; `bad` says what is wrong with the first of these.
+    """What was read: `read` counts rows, `repeated` those that repeat another, `unsuccessful` runs of agents that
+    failed, `formats` examples by format, `broken` rows that are left out; `bad` says what is wrong with the first of
+    these.
     """
 
     examples: Examples = field(default_factory=lambda: Examples(unnamed_records()))
+    read: int = 0
     repeated: int = 0
     unsuccessful: int = 0
     formats: Counter[str] = field(default_factory=Counter)
@@ -58,10 +62,13 @@ def parse_rows(raw: Iterable[RawRow], *, answers: bool = True, strict: bool = Tr
     kept: set[bytes] = set()
     ids: dict[bytes, int] = {}
     for number, row in enumerate(raw, 1):
+        found.read = number
         try:
             name, examples = _examples(row, number, answers)
-            for example in examples:
-                _keep(example, row.where, found, kept, ids)
+            # of all first: a row is taken as a whole or not at all
+            contents = [_content(example, row.where) for example in examples]
+            for example, content in zip(examples, contents, strict=True):
+                _keep(example, content, row.where, found, kept, ids)
                 found.formats[name] += 1
         except Unsuccessful:
             found.unsuccessful += 1
@@ -77,12 +84,12 @@ def parse_rows(raw: Iterable[RawRow], *, answers: bool = True, strict: bool = Tr
     return found
 
 
-def _keep(example: Example, where: str, found: Rows, kept: set[bytes], ids: dict[bytes, int]) -> None:
-    """Args: digests of what was kept, and by that of an id the line that it is in: they are fewer bytes."""
-    try:
-        content = sha256(canonical_json(_content(example), fields_of)).digest()[:16]
-    except (TypeError, ValueError) as exc:
-        raise DataError(f"{where}: it holds what is not JSON: {exc}. Mend or remove the line.") from exc
+def _keep(
+    example: Example, content: bytes, where: str, found: Rows, kept: set[bytes], ids: dict[bytes, int]
+) -> None:
+    """Args: digests of its content and of what was kept, and by that of an id the line that it is in: they are fewer
+    bytes.
+    """
     if content in kept:
         found.repeated += 1
         return
@@ -97,9 +104,16 @@ def _keep(example: Example, where: str, found: Rows, kept: set[bytes], ids: dict
     ids[name] = int(where.rpartition(":")[2])
 
 
-def _content(example: Example) -> list[Any]:
-    """Rows that are alike in this are the same row."""
-    return [example.messages, example.tools, example.expected, example.rejected, example.schema]
+def _content(example: Example, where: str) -> bytes:
+    """A digest: rows that are alike in this are the same row. Raises DataError where what it is of is no text."""
+    said = [example.messages, example.tools, example.expected, example.rejected, example.schema]
+    try:
+        text = canonical_json(said, fields_of)
+    except (TypeError, ValueError) as exc:
+        raise DataError(f"{where}: it holds what is not JSON: {exc}. Mend or remove the line.") from exc
+    if problem := next(marks_in(example, text), None):
+        raise DataError(f"{where}: {problem}. Mend or remove the line.")
+    return sha256(text).digest()[:16]
 
 
 def _examples(raw: RawRow, number: int, answers: bool) -> tuple[str, list[Example]]:
@@ -118,12 +132,14 @@ def _examples(raw: RawRow, number: int, answers: bool) -> tuple[str, list[Exampl
         known = format_of(row)
         if known is None or ("messages" in row and known.name not in ("preference", "trajectory")):
             if not answers and _is_prompt(row):
-                return "prompts", [_check(_prompt(row, number), where)]
-            return "openai", [_check(_openai(row, number), where)]
-        converted = [_converted(part, number, turn) for turn, part in enumerate(known.convert(row), 1)]
+                return "prompts", [_check(_prompt(modern_row(row), number), where)]
+            name, parts = "openai", openai(modern_row(row))
+        else:
+            name, parts = known.name, known.convert(row)
+        converted = [_converted(part, number, turn) for turn, part in enumerate(parts, 1)]
         said = row.get("group")
         group = said if isinstance(said, str) and said else f"row {number}" if len(converted) > 1 else ""
-        return known.name, [_check(replace(e, group=e.group or group), where) for e in converted]
+        return name, [_check(replace(e, group=e.group or group), where) for e in converted]
     except UnicodeDecodeError as exc:
         raise DataError(f"{where}: not UTF-8 text: {exc.reason} at byte {exc.start}.") from exc
     except json.JSONDecodeError as exc:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from agentlora.core.types import JSON
+from agentlora.plugins.datasets.parts import modern
 
 OUTCOMES = ("success", "successful", "succeeded", "is_correct", "passed", "solved", "resolved")
 """True or false."""
@@ -34,11 +35,13 @@ BESIDE = frozenset([*NAMING, *GIVEN, *OBSERVED, "name", "thought", "thoughts", "
                     "status", "error", "timestamp", "time", "duration", "latency", "tokens", "success"])  # fmt: skip
 
 _NAME = re.compile(r"[A-Za-z_][\w.:/-]{0,63}")
+# white space is of one line each: what may go on over lines is looked through anew from every one of them
 _MARK = re.compile(
-    r"^\s*(Question|Thought|Action Input|Action|Observation|Final Answer)(?:\s+\d+)?\s*:[ \t]*", re.M | re.I
+    r"^[^\S\n]*(Question|Thought|Action Input|Action|Observation|Final Answer)(?:\s+\d+)?\s*:[ \t]*",
+    re.M | re.I,
 )
 _BRACKETS = re.compile(r"(?P<name>[A-Za-z_][\w.-]{0,63})\s*\[(?P<argument>.*)\]\s*", re.DOTALL)
-_FENCE = re.compile(r"\s*```(?:json|python)?\s*\n?(.*?)\n?```\s*", re.DOTALL)
+_TELLS = re.compile(r"^[^\S\n]*(Action|Final Answer)(\s+\d+)?\s*:", re.M)
 
 
 class Unsuccessful(ValueError):
@@ -53,7 +56,9 @@ def is_trajectory(row: JSON) -> bool:
     if not isinstance(messages, list) or not messages or not isinstance(messages[-1], Mapping):
         return False
     used_tools = any(
-        isinstance(m, Mapping) and (m.get("tool_calls") or m.get("role") == "tool") for m in messages
+        isinstance(m, Mapping)
+        and (m.get("tool_calls") or m.get("function_call") or m.get("role") in ("tool", "function"))
+        for m in messages
     )
     outcome = any(key in row for key in (*OUTCOMES, "reward", STATUS))
     return outcome and used_tools and messages[-1].get("role") == "assistant"
@@ -88,7 +93,7 @@ def messages_of(row: JSON, tools: Sequence[JSON]) -> tuple[list[JSON], list[JSON
     """
     refuse_failed(row)
     if isinstance(row.get("messages"), list):
-        messages = [dict(message) for message in row["messages"]]
+        messages = [dict(modern(message)) for message in row["messages"]]
         calls = [
             c.get("function", c)
             for m in messages
@@ -129,7 +134,7 @@ def _told_in(row: JSON) -> str | None:
     """The key under which a row holds ReAct's text, or steps that name tools."""
     for key in STEPS:
         value = row.get(key)
-        if isinstance(value, str) and re.search(r"^\s*(Action|Final Answer)(\s+\d+)?\s*:", value, re.M):
+        if isinstance(value, str) and _TELLS.search(value):
             return key
         if isinstance(value, list) and any(map(_names_a_tool, value)):
             return key
@@ -258,6 +263,8 @@ def _step(raw: Any) -> Step:
     if given is None:  # they stand beside the tool's name
         given = {key: value for key, value in inner.items() if key not in BESIDE}
     observed = _first(raw, OBSERVED) if observed is None else observed
+    if observed is None and raw.get("error"):
+        observed = raw["error"]
     if observed is not None and not isinstance(observed, str):
         observed = json.dumps(observed, ensure_ascii=False)
     return name, _read(given), observed
@@ -271,8 +278,9 @@ def _read(text: Any) -> Any:
     """Arguments that are JSON, or were written by Python; else the text."""
     if not isinstance(text, str):
         return text
-    fenced = _FENCE.fullmatch(text)
-    body = fenced[1] if fenced else text
+    body = text.strip()
+    if len(body) >= 6 and body.startswith("```") and body.endswith("```"):
+        body = body[3:-3].removeprefix("json").removeprefix("python")
     for read in (json.loads, ast.literal_eval):
         try:
             found = read(body.strip())

@@ -25,7 +25,7 @@ class AdaLoraParams(Strict):
     """Rank that is left, on average."""
     initial_r: int = Field(24, ge=1, le=512)
     """Rank that every layer begins with."""
-    alpha: float = Field(32, gt=0)
+    alpha: float = Field(32, gt=0, le=10_000)
     dropout: float = Field(0.0, ge=0, lt=1)
     target: str = "all-linear"
     """all-linear, attention, minimal, or layer names separated by commas."""
@@ -52,7 +52,7 @@ class AdaLoraParams(Strict):
 class AdaLora(ByPeft):
     """Adaptive ranks. The export is plain LoRA with a rank of its own for every layer, which vLLM serves."""
 
-    card = MethodCard(serve_on=("vllm", "transformers"), mergeable=True, to_lora="is")
+    card = MethodCard(serve_on=("vllm", "transformers"), mergeable=True, to_lora="is", on_quantized=True)
     Params = AdaLoraParams
 
     def config(self, model: Any, params: AdaLoraParams) -> Any:

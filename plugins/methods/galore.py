@@ -17,7 +17,7 @@ class GaloreParams(Strict):
     """Rank that the gradient of a weight matrix is projected to."""
     update_every: int = Field(200, ge=1)
     """Updates between two choices of the projection."""
-    scale: float = Field(0.25, gt=0)
+    scale: float = Field(0.25, gt=0, le=10_000)
     """Of a projected update (α in the paper)."""
 
 

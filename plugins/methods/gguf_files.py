@@ -73,7 +73,7 @@ def write_adapter(adapter: Path, model_dir: Path, target: Path) -> None:
         from safetensors.torch import load_file
 
     settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    if settings.get("peft_type") != "LORA" or settings.get("use_dora") or settings.get("use_rslora"):
+    if not is_plain(settings):
         raise ConfigError("as a GGUF adapter there is only plain LoRA: export --format gguf-merged.")
     config = _config(model_dir)
     writer = _writer(config, target)
@@ -95,6 +95,13 @@ def write_adapter(adapter: Path, model_dir: Path, target: Path) -> None:
             array = _permuted(f"{module}.weight", array, config) * (own * array.shape[1] / alpha)
         writer.add_tensor(f"{_gguf_name(f'{module}.weight', config)}.lora_{part[0].lower()}", array)
     _close(writer)
+
+
+def is_plain(settings: Mapping[str, Any]) -> bool:
+    """Whether an ``adapter_config.json`` is of plain LoRA, which llama.cpp applies."""
+    return settings.get("peft_type") == "LORA" and not (
+        settings.get("use_dora") or settings.get("use_rslora")
+    )
 
 
 def _config(model_dir: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Ia3Params(Strict):
 class Ia3(ByPeft):
     """The fewest parameters. A scaling has no low rank: merge it, or serve it on transformers."""
 
-    card = MethodCard(serve_on=("transformers",), mergeable=True, to_lora="never")
+    card = MethodCard(serve_on=("transformers",), mergeable=True, to_lora="never", on_quantized=True)
     Params = Ia3Params
 
     def config(self, model: Any, params: Ia3Params) -> Any:

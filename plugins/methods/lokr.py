@@ -16,7 +16,7 @@ class LokrParams(Strict):
     """The update is ``alpha / r · C ⊗ (B·A)``."""
 
     r: int = Field(16, ge=1, le=512)
-    alpha: float = Field(32, gt=0)
+    alpha: float = Field(32, gt=0, le=10_000)
     dropout: float = Field(0.0, ge=0, lt=1)
     """Of ranks, while training."""
     target: str = "all-linear"

@@ -17,7 +17,7 @@ class LoraParams(Strict):
 
     r: int = Field(16, ge=1, le=512)
     """Rank."""
-    alpha: float = Field(32, gt=0)
+    alpha: float = Field(32, gt=0, le=10_000)
     dropout: float = Field(0.0, ge=0, lt=1)
     target: str = "all-linear"
     """all-linear, attention, minimal, or layer names separated by commas."""
@@ -26,7 +26,7 @@ class LoraParams(Strict):
 class Lora(ByPeft):
     """Plain LoRA. What it exports, vLLM serves as it is."""
 
-    card = MethodCard(serve_on=("vllm", "transformers"), mergeable=True, to_lora="is")
+    card = MethodCard(serve_on=("vllm", "transformers"), mergeable=True, to_lora="is", on_quantized=True)
     Params: ClassVar[type[LoraParams]] = LoraParams
 
     def settings(self, params: Any) -> JSON:

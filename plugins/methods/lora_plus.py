@@ -12,7 +12,7 @@ from agentlora.plugins.methods.lora import Lora, LoraParams
 class LoraPlusParams(LoraParams):
     """LoRA's, and the ratio of the two learning rates."""
 
-    lr_ratio: float = Field(4.0, ge=1)
+    lr_ratio: float = Field(4.0, ge=1, le=10_000)
     """B's learning rate over A's. ``training.lr`` is A's. The paper's 16 is for rates a tenth of our default."""
 
 

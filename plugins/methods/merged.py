@@ -15,17 +15,20 @@ from agentlora.plugins.methods.convert import divergence
 MAX_DIVERGENCE = 0.02  # nats a token: what rounding to the base's dtype may cost
 
 
-def load_trained(method: Method, base: Base, adapter: Path) -> Any:
+def load_trained(method: Method, base: Base, adapter: Path, dequantized: bool = False) -> Any:
     """The base with what was trained, float32, ready to answer.
 
+    Args:
+        dequantized: of a base whose weights are stored quantized, the weights that these stand for.
+
     Raises:
-        ConfigError: neither PEFT nor the method loads it.
+        ConfigError: neither PEFT nor the method loads it, or nobody knows how to dequantize the base.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     from agentlora.core.config import TrainingConfig
-    from agentlora.plugins.trainers.loading import attention_for
+    from agentlora.plugins.trainers.loading import attention_for, compute_exactly
 
     if (adapter / METHOD_FILE).is_file():
         if not hasattr(method, "load"):
@@ -38,13 +41,41 @@ def load_trained(method: Method, base: Base, adapter: Path) -> Any:
         dtype=torch.float32,
         attn_implementation=attention_for(base.model_dir, TrainingConfig()),
     )
+    compute_exactly(plain)
+    if dequantized:
+        plain = _dequantized(plain, base)
     return PeftModelForCausalLM.from_pretrained(plain, adapter).eval()
+
+
+def _dequantized(model: Any, base: Base) -> Any:
+    """A model of whole weights, float32, from a quantized one."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(base.model_dir)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    attention = model.config.get_text_config()._attn_implementation
+    # a model that was dequantized cannot be saved (transformers 5.19): its weights go into one that never was quantized
+    whole = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+    whole.generation_config = model.generation_config
+    try:
+        weights = model.dequantize(dtype=torch.float32).state_dict()
+        whole.load_state_dict(weights, assign=True)
+        whole.tie_weights()
+        return whole
+    except (NotImplementedError, RuntimeError, ValueError, AttributeError, ImportError) as exc:
+        raise ConfigError(
+            f"base model {base.name!r} is stored quantized in a way that cannot be turned back into whole weights here "
+            f"({exc}), so nothing can be merged into it: use the adapter with its base."
+        ) from exc
 
 
 def write_merged(
     method: Method, base: Base, adapter: Path, output: Path, asked: Sequence[tuple[Sequence[int], int]]
 ) -> float:
     """Write the merged model with tokenizer and chat template into `output`, in the dtype that the base is stored in.
+    One that is stored quantized becomes the weights that it stands for.
 
     Args:
         output: does not exist, and exists whole or not at all afterwards.
@@ -65,6 +96,8 @@ def write_merged(
         )
     model = load_trained(method, base, adapter)
     before = [_logits(model, *row) for row in asked]
+    if getattr(model, "hf_quantizer", None) is not None:  # nothing can be added to its weights as they are
+        model = load_trained(method, base, adapter, dequantized=True)
     merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
     stored = getattr(AutoConfig.from_pretrained(base.model_dir), "dtype", None) or torch.float32
     with directory_atomic(output) as temporary:

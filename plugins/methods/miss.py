@@ -9,7 +9,7 @@ from pydantic import Field
 from agentlora.core.config import Strict
 from agentlora.core.types import MethodCard
 from agentlora.plugins.methods.by_peft import ByPeft
-from agentlora.plugins.methods.targets import target_modules
+from agentlora.plugins.methods.targets import refuse_high_rank, target_modules
 
 
 class MissParams(Strict):
@@ -24,15 +24,18 @@ class MissParams(Strict):
 class Miss(ByPeft):
     """Less memory than LoRA at its rank. Its update has rank `r`, so that it is exactly a LoRA of that rank."""
 
-    card = MethodCard(serve_on=("transformers",), mergeable=True, to_lora="exact")
+    card = MethodCard(serve_on=("transformers",), mergeable=True, to_lora="exact", on_quantized=True)
     Params = MissParams
 
     def config(self, model: Any, params: MissParams) -> Any:
+        """Raises ConfigError when a layer has fewer inputs than `r`."""
         from peft import MissConfig
 
+        targets = target_modules(model, params.target)
+        refuse_high_rank(model, targets, params.r, lambda inputs, _: inputs)
         return MissConfig(
             r=params.r,
             miss_dropout=params.dropout,
-            target_modules=target_modules(model, params.target),
+            target_modules=targets,
             task_type="CAUSAL_LM",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from agentlora.core.types import JSON
 from agentlora.plugins.methods.lora import Lora, LoraParams
+from agentlora.plugins.methods.targets import refuse_high_rank, target_modules
 
 
 class PissaParams(LoraParams):
@@ -26,10 +28,16 @@ class Pissa(Lora):
     the difference to where it began: plain LoRA of twice the rank, on the base as it was.
     """
 
+    card = replace(Lora.card, on_quantized=False)
     Params = PissaParams
 
     def settings(self, params: Any) -> JSON:
         return {"init_lora_weights": f"pissa_niter_{params.iterations}"}
+
+    def config(self, model: Any, params: Any) -> Any:
+        """Raises ConfigError when a layer has fewer components than are wanted."""
+        refuse_high_rank(model, target_modules(model, params.target), params.r, min)
+        return super().config(model, params)
 
     def apply(self, model: Any, params: Any) -> Any:
         applied = super().apply(model, params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -11,7 +12,7 @@ from agentlora.core.errors import ConfigError
 from agentlora.core.types import MethodCard
 from agentlora.plugins.methods.by_peft import ByPeft
 
-_CARD = MethodCard(serve_on=("transformers",), mergeable=False, to_lora="never")
+_CARD = MethodCard(serve_on=("transformers",), mergeable=False, to_lora="never", on_quantized=True)
 
 
 class VirtualTokenParams(Strict):
@@ -34,9 +35,11 @@ class PromptTuning(ByPeft):
 
 
 class PrefixTuning(ByPeft):
-    """Keys and values before the prompt's, in every layer (Li and Liang 2021, arXiv 2101.00190)."""
+    """Keys and values before the prompt's, in every layer (Li and Liang 2021, arXiv 2101.00190). They
+    reach the layers as a cache, which a layer that is computed twice does not get.
+    """
 
-    card = _CARD
+    card = replace(_CARD, checkpointing=False)
     Params = VirtualTokenParams
 
     def config(self, model: Any, params: VirtualTokenParams) -> Any:

@@ -13,7 +13,7 @@ from agentlora.plugins.methods.lora import Lora, LoraParams
 class RsLoraParams(LoraParams):
     """The update is ``alpha / √r · B·A``."""
 
-    alpha: float = Field(8, gt=0)
+    alpha: float = Field(8, gt=0, le=10_000)
     """At rank 16 the same scale as LoRA's default, 2."""
 
 

@@ -29,7 +29,7 @@ class VeraParams(Strict):
 class Vera(ByPeft):
     """Very few trained parameters. Its update has rank `r`, so that it is exactly a LoRA of that rank."""
 
-    card = MethodCard(serve_on=("transformers",), mergeable=True, to_lora="exact")
+    card = MethodCard(serve_on=("transformers",), mergeable=True, to_lora="exact", on_quantized=True)
     Params = VeraParams
 
     def config(self, model: Any, params: VeraParams) -> Any:

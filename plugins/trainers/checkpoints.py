@@ -2,12 +2,15 @@
 the interrupted one was, or stops and says what differs.
 
 A checkpoint's proof is written with the forward pass after it: digests of its files, of the adapter's parameters
-and of the optimizer's state, and that pass's token ids and loss. What has no proof, or other bytes, is torn.
+and of the optimizer's state, that pass's token ids and loss, and what the training is made of: its settings and its
+data. What has no proof, or other bytes, is torn.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,26 +18,73 @@ from typing import Any
 from agentlora.core.errors import AgentLoraError, TrainError
 from agentlora.core.files import read_json, sha256_file, write_json
 from agentlora.core.processes import process_index
+from agentlora.core.provenance import redact
+from agentlora.core.run import Run
 from agentlora.core.types import JSON
 
 PROOF = "proof.json"
+DATA = "data/train.jsonl"
 # Of the loss. A GPU's sums are not always in the same order.
 TOLERANCE = {"cpu": 1e-6, "cuda": 1e-3}
 
 
 def last_whole(directory: Path) -> Path | None:
     """The newest checkpoint in `directory` that has a proof and the bytes that it names."""
-    numbered = [(int(path.name.rpartition("-")[2]), path) for path in directory.glob("checkpoint-*[0-9]")]
+    found = ((re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in directory.glob("checkpoint-*"))
+    numbered = [(int(name[1]), path) for name, path in found if name]
     return next((path for _, path in sorted(numbered, reverse=True) if is_whole(path)), None)
 
 
 def is_whole(checkpoint: Path) -> bool:
     """Whether every file that the proof names is there with the bytes that it had."""
     try:
-        files = read_json(checkpoint / PROOF)["files"]
-        return bool(files) and all(sha256_file(checkpoint / name) == digest for name, digest in files.items())
+        proof = read_json(checkpoint / PROOF)
+        files = proof["files"]
+        says_all = math.isfinite(proof["loss"]) and min(proof["micro_batch_size"], proof["threads"]) > 0
+        return (
+            says_all
+            and bool(files)
+            and all(sha256_file(checkpoint / name) == digest for name, digest in files.items())
+        )
     except (OSError, AgentLoraError, KeyError, AttributeError, TypeError):
         return False
+
+
+def made_of(run: Run) -> JSON:
+    """What decides what a run's training learns: its settings by their full names, and the digest of its data."""
+    config = run.config.model_dump(mode="json", include={"method", "trainer", "training", "seed"})
+    data = run.directory / DATA
+    digest = sha256_file(data) if data.is_file() else None
+    return {**redact(dict(_flat(config))), DATA: digest}
+
+
+def refuse_changed(checkpoint: Path, now: JSON) -> None:
+    """Raises TrainError where `now` (see `made_of`) is not what it was when the checkpoint was saved; with what
+    differs. One that does not say, of an older version, is not held to it.
+    """
+    before = read_json(checkpoint / PROOF).get("made_of")
+    if not before:
+        return
+    # a setting that a later version brings has its default; a method's and a trainer's are stored as they were given
+    keys = {*before, *(key for key in now if key.startswith(("method.params.", "trainer.params.")))}
+    differing = [
+        f"{DATA} was changed" if key == DATA else f"{key} is {now.get(key)!r} and was {before.get(key)!r}"
+        for key in sorted(keys)
+        if now.get(key) != before.get(key) and not (key == DATA and before[key] is None)
+    ]
+    if differing:
+        raise TrainError(
+            f"the training cannot go on from {checkpoint.name}, which another one saved: {'; '.join(differing)}. Bring "
+            "that back, or start anew with `agentlora train`."
+        )
+
+
+def _flat(settings: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield path + key, value
 
 
 class Prover:
@@ -42,13 +92,15 @@ class Prover:
 
     Args:
         resumed_from: the checkpoint that the training goes on from, if it is resumed.
+        made_of: see there; what is told to the proofs.
 
     Attributes:
         micro_batch_size: examples a forward pass; of a resumed training, what it was. Kept in the proof: chosen by
             free memory, it might be another one now.
     """
 
-    def __init__(self, resumed_from: Path | None = None) -> None:
+    def __init__(self, resumed_from: Path | None = None, made_of: JSON | None = None) -> None:
+        self._made_of = made_of or {}
         self._expected: JSON | None = read_json(resumed_from / PROOF) if resumed_from else None
         self._saved: tuple[Path, JSON] | None = None
         self.micro_batch_size: int | None = None
@@ -97,7 +149,8 @@ class Prover:
         if self._saved:
             (checkpoint, proof), self._saved = self._saved, None
             how = {"micro_batch_size": self.micro_batch_size, "threads": torch.get_num_threads()}
-            write_json(checkpoint / PROOF, {**proof, "ids": digest, "loss": value, **how})
+            of_run = {"made_of": self._made_of}
+            write_json(checkpoint / PROOF, {**proof, "ids": digest, "loss": value, **how, **of_run})
 
 
 _INEXACT = (

@@ -10,7 +10,7 @@ from typing import Any
 
 from agentlora.core.files import directory_atomic, write_json
 from agentlora.core.run import Run
-from agentlora.core.types import METHOD_FILE, Base, Example, Method
+from agentlora.core.types import JSON, METHOD_FILE, Base, Example, Method
 from agentlora.plugins.trainers.rows import Row, encode
 
 CONVERSION_PROMPTS = 16
@@ -47,7 +47,21 @@ def export_trained(
 
 
 def convert(run: Run, base: Base, model: Any, rows: Sequence[Row], directory: Path) -> None:
-    """Write what was trained as plain LoRA, and into ``run.json`` how far that answers from what was trained.
+    """Write what was trained as plain LoRA, and into ``run.json`` how far that answers from what was trained. See
+    `as_lora`.
+    """
+    facts = as_lora(base, model, rows, directory, run.config.convert_rank)
+    run.add_facts(conversion=facts)
+    run.note(
+        "train",
+        "converted",
+        message=f"as LoRA of rank {facts['rank']}; {facts['divergence']:.2g} nats a token from what was trained",
+    )
+
+
+def as_lora(base: Base, model: Any, rows: Sequence[Row], directory: Path, rank: int | None) -> JSON:
+    """Write what was trained as plain LoRA of `rank` (None: the least that is exact); returns the `Conversion` and the
+    ``divergence`` of its answers.
 
     `rows` are asked, an even sample of them; `model` is a base model without adapter afterwards.
     """
@@ -69,16 +83,10 @@ def convert(run: Run, base: Base, model: Any, rows: Sequence[Row], directory: Pa
     asked = rows[:: max(1, len(rows) // CONVERSION_PROMPTS)][:CONVERSION_PROMPTS]
     before = logits(model)
     if isinstance(model, PeftModel):
-        converted = to_lora(merged_updates(model), directory, run.config.convert_rank)
+        converted = to_lora(merged_updates(model), directory, rank)
         of_base = model.unload()
     else:
         of_base = AutoModelForCausalLM.from_pretrained(base.model_dir, dtype=torch.float32).to(model.device)
-        converted = to_lora(weight_updates(model, of_base), directory, run.config.convert_rank)
+        converted = to_lora(weight_updates(model, of_base), directory, rank)
     after = logits(PeftModel.from_pretrained(of_base, directory))
-    facts = {**asdict(converted), "divergence": divergence(before, after)}
-    run.add_facts(conversion=facts)
-    run.note(
-        "train",
-        "converted",
-        message=f"as LoRA of rank {converted.rank}; {facts['divergence']:.2g} nats a token from what was trained",
-    )
+    return {**asdict(converted), "divergence": divergence(before, after)}

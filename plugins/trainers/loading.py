@@ -9,19 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agentlora.core.config import TrainingConfig
+from agentlora.core.config import RunConfig, TrainingConfig
 from agentlora.core.errors import ConfigError
 from agentlora.core.files import read_json
 from agentlora.core.libraries import best_dtype
 from agentlora.core.types import JSON, Base, Method
 
 
-def load_model(base: Base, method: Method, params: Any, training: TrainingConfig) -> Any:
+def load_model(
+    base: Base, method: Method, params: Any, training: TrainingConfig, called: str = "this one"
+) -> Any:
     """The base as a causal LM in the dtype of the configuration, frozen by the method later.
 
     Raises:
-        ConfigError: the method quantizes a base that is quantized already, or the weights are not those of its
-            configuration.
+        ConfigError: the base is quantized already and the method, which is `called` so, cannot take that, or the
+            weights are not those of its configuration.
     """
     import torch
     from safetensors import SafetensorError
@@ -30,7 +32,7 @@ def load_model(base: Base, method: Method, params: Any, training: TrainingConfig
     logging.disable_progress_bar()
     dtype = getattr(torch, best_dtype() if training.dtype == "auto" else training.dtype)
     of_method = method.load_kwargs(params)
-    refuse_quantized_twice(base, of_method)
+    refuse_quantized(base.name, base.model_dir, called, method, of_method)
     kwargs = {
         "dtype": dtype,
         "use_safetensors": True,
@@ -49,11 +51,17 @@ def load_model(base: Base, method: Method, params: Any, training: TrainingConfig
         raise ConfigError(
             _damaged(base, f"its files lack {len(lacking)} of its weights, {lacking[0]!r} among them")
         )
+    compute_exactly(model)
+    return model
+
+
+def compute_exactly(model: Any) -> None:
+    """Keep quantized layers from an operator for answers that has no gradient, rounds to bfloat16 and stores their
+    weights in another order, which whoever dequantizes them does not know (bitsandbytes 0.50 on a CPU).
+    """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            # once it has answered, such a layer computes with an operator that has no gradient (bitsandbytes 0.50)
             module.support_avx512bf16_for_cpu = False
-    return model
 
 
 def _damaged(base: Base, why: str) -> str:
@@ -80,14 +88,56 @@ def refuse_unknown_architecture(base: Base) -> None:
         )
 
 
-def refuse_quantized_twice(base: Base, of_method: JSON) -> None:
-    """Raises ConfigError when the method quantizes a base that is quantized already."""
-    if "quantization_config" in of_method and "quantization_config" in read_json(
-        base.model_dir / "config.json"
-    ):
+def refuse_impossible(model_dir: Path, config: RunConfig, method: Method, of_method: JSON) -> None:
+    """Raises ConfigError where base, method and settings cannot go together, whatever the weights and the data.
+
+    Args:
+        of_method: the method's `load_kwargs`.
+    """
+    refuse_quantized(config.model, model_dir, config.method.name, method, of_method)
+    if config.convert and is_quantized(model_dir):
         raise ConfigError(
-            f"base model {base.name!r} is quantized already, and the method would quantize it again: train with "
+            f"base model {config.model!r} is quantized already, and --convert compares weights in full precision. "
+            "Train with --method lora, which needs no conversion, or on the base in full precision."
+        )
+    if config.training.gradient_checkpointing and not method.card.checkpointing:
+        raise ConfigError(
+            f"training.gradient_checkpointing: method {config.method.name!r} cannot be trained so: a layer that is "
+            "computed twice lacks what the method gives it. Leave --gradient-checkpointing out; a smaller "
+            "training.micro_batch_size saves memory too."
+        )
+
+
+def is_quantized(model_dir: Path) -> bool:
+    """Whether the weights of a model directory are stored quantized."""
+    return bool(read_json(model_dir / "config.json").get("quantization_config"))
+
+
+def stored_bits(model_dir: Path) -> int | None:
+    """To how many bits the weights of a model directory are quantized; None where they are not, or nobody says."""
+    settings = read_json(model_dir / "config.json").get("quantization_config") or {}
+    for key, bits in (("load_in_4bit", 4), ("load_in_8bit", 8)):
+        if settings.get(key):
+            return bits
+    said = settings.get("bits")
+    return said if isinstance(said, int) else None
+
+
+def refuse_quantized(name: str, model_dir: Path, called: str, method: Method, of_method: JSON) -> None:
+    """Raises ConfigError when a base is quantized already, and the method, which is `called` so, quantizes it again or
+    needs its weights in full precision.
+    """
+    if not is_quantized(model_dir):
+        return
+    if "quantization_config" in of_method:
+        raise ConfigError(
+            f"base model {name!r} is quantized already, and the method would quantize it again: train with "
             "--method lora, or on the base in full precision."
+        )
+    if not method.card.on_quantized:
+        raise ConfigError(
+            f"base model {name!r} is quantized already, and method {called!r} needs weights in full precision: train "
+            "with --method lora, or on the base in full precision (--method qlora quantizes it while it trains)."
         )
 
 

@@ -17,7 +17,7 @@ from agentlora.core.libraries import best_dtype
 from agentlora.core.types import JSON, Method
 from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
 from agentlora.plugins.trainers.layout import computed_tokens, items_in_all, lay_out, pad, training_passes
-from agentlora.plugins.trainers.loading import attention_for
+from agentlora.plugins.trainers.loading import attention_for, is_quantized, stored_bits
 from agentlora.plugins.trainers.memory import activation_bytes, heaviest, micro_batch_of
 from agentlora.plugins.trainers.rows import Item, Pair, Row, flat
 
@@ -101,7 +101,7 @@ def predict(
     trained = [p for p in model.parameters() if p.requires_grad]
     memory = {
         "process": resident_bytes() if process is None else process,
-        **_weights(model, method.load_kwargs(params)),
+        **_weights(model, _bits(method.load_kwargs(params).get("quantization_config")) or _stored(model_dir)),
     }
     found = simulated(model_dir, method, params, training, worst, sharing, arguments)
     if found is None:
@@ -173,7 +173,7 @@ def simulated(
             partial(_optimizer, method, params, arguments),
             partial(torch.autocast, "cpu", torch.bfloat16, enabled=dtype == torch.bfloat16),
             speed,
-            fused="quantization_config" not in method.load_kwargs(params),
+            fused="quantization_config" not in method.load_kwargs(params) and not is_quantized(model_dir),
         )
 
     layers = config.num_hidden_layers
@@ -273,11 +273,12 @@ def _states_of_8bit(model: Any) -> int:
     return total
 
 
-def _weights(model: Any, of_method: JSON) -> dict[str, int]:
-    """Bytes of the frozen weights (quantized, where the method does that), of the trained ones and their gradients."""
+def _weights(model: Any, bits: float) -> dict[str, int]:
+    """Bytes of the frozen weights (of linear layers with so many `bits`, where that is not 0), of the trained ones and
+    their gradients.
+    """
     import torch
 
-    bits = _bits(of_method.get("quantization_config"))
     head = model.get_output_embeddings()
     quantized = {
         id(module.weight): int(module.weight.numel() * bits / 8)
@@ -300,6 +301,12 @@ def _bits(quantization: Any) -> float:
     if quantization.load_in_8bit:
         return 8.0
     return 4 + (0.127 if quantization.bnb_4bit_use_double_quant else 0.5)
+
+
+def _stored(model_dir: Path) -> float:
+    """The same of a base that is stored quantized, with constants of 64 weights a block below eight bits."""
+    bits = stored_bits(model_dir) or 0
+    return bits + 0.5 if 0 < bits < 8 else float(bits)
 
 
 def _per_module(model: Any) -> dict[str, int]:

@@ -6,19 +6,18 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from agentlora.core import journal
 from agentlora.core.errors import TrainError
 from agentlora.core.files import write_atomic
 from agentlora.core.findings import Finding
 from agentlora.core.run import Run
 from agentlora.plugins.trainers.dev_loss import DevLoss
 from agentlora.plugins.trainers.loss_plot import loss_plot
-from agentlora.plugins.trainers.watch import LOOKS, GradientWatch, Watch
+from agentlora.plugins.trainers.watch import LOOKS, GradientWatch, Watch, refuse_broken_gradient
 
 
 class StepLog:
@@ -51,7 +50,9 @@ class StepLog:
             "trainable_percent": round(100 * trainable / total, 4),
         }
         # what was done after the checkpoint is done again
-        self.rows = [row for row in _rows(run.metrics_file) if row.get("step", 0) in range(1, resumed_at + 1)]
+        self.rows = [
+            row for row in journal.read(run.metrics_file) if row.get("step", 0) in range(1, resumed_at + 1)
+        ]
         write_atomic(run.metrics_file, "".join(json.dumps(row) + "\n" for row in [head, *self.rows]))
 
     def start(self, total_steps: int) -> None:
@@ -141,6 +142,8 @@ class StepLog:
                     log.warn(found)
 
             def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+                if logs and "grad_norm" in logs:
+                    refuse_broken_gradient(log.run.config, float(logs["grad_norm"]), state.global_step)
                 if logs and "loss" in logs:
                     log.step(state.global_step, logs["loss"], logs.get("learning_rate", 0.0))
                     # before a checkpoint is written, so that what is resumed has the rows of its looks
@@ -161,10 +164,3 @@ class StepLog:
             file.write(json.dumps(row) + "\n")
         self.run.tell("step", "train", {**row, "total_steps": self.total_steps})
         self._watch.see(row)
-
-
-def _rows(metrics: Path) -> Iterator[dict[str, Any]]:
-    """The rows that are whole: a killed training can leave half of one."""
-    for line in metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else ():
-        with suppress(ValueError):
-            yield json.loads(line)

@@ -23,7 +23,7 @@ from agentlora.core.libraries import prepare_libraries, stop_ids
 from agentlora.core.processes import process_count
 from agentlora.core.run import Run
 from agentlora.core.types import Base, Example, Expected, Method
-from agentlora.plugins.trainers.checkpoints import Prover, last_whole
+from agentlora.plugins.trainers.checkpoints import Prover, last_whole, made_of, refuse_changed
 from agentlora.plugins.trainers.difficulty import difficulty
 from agentlora.plugins.trainers.exporting import export_trained
 from agentlora.plugins.trainers.loading import (
@@ -37,6 +37,7 @@ from agentlora.plugins.trainers.progress import StepLog
 from agentlora.plugins.trainers.rows import row_of
 from agentlora.plugins.trainers.sft import OPTIMIZERS, SFT, begin_with_second
 from agentlora.plugins.trainers.starting import start
+from agentlora.plugins.trainers.watch import broken_loss
 
 HOOKS = ("optimizer", "penalty", "on_optimizer_step", "state")  # of a method, in an update
 
@@ -149,10 +150,7 @@ class Session:
                 loss = super().training_step(model, inputs, *args, **kwargs)
                 prover.after_pass(asked.to(loss.device), loss)
                 if not torch.isfinite(loss):
-                    raise TrainError(
-                        f"the loss became {loss.item()} at update {self.state.global_step + 1}. Lower --lr "
-                        f"(now {run.config.training.lr:g})."
-                    )
+                    raise broken_loss(run.config, loss.item(), self.state.global_step + 1)
                 return loss
 
             def _save_checkpoint(self, model: Any, trial: Any) -> None:
@@ -216,21 +214,25 @@ class Rollouts(ABC):
 
         config, training = run.config, run.config.training
         set_seed(config.seed)
+        parts, checkpoint = made_of(run), last_whole(run.checkpoints_dir)
+        if checkpoint:
+            refuse_changed(checkpoint, parts)
         params = parse(self.Params, config.trainer.params, "trainer.params")
         beside = self.beside(run, base, params)
         tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
         prompts = _prompts(run, examples, tokenizer, base)
         method_params = parse(method.Params, config.method.params, "method.params")
-        model = method.apply(load_model(base, method, method_params, training), method_params)
+        loaded = load_model(base, method, method_params, training, config.method.name)
+        model = method.apply(loaded, method_params)
         # an answer ends where the engines end it
         model.generation_config.eos_token_id = stop_ids(model, tokenizer)
-        checkpoint = last_whole(run.checkpoints_dir)
         if not checkpoint:
             start(model, config, method)
         done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
         if checkpoint:
             run.note("train", "resumed", message=f"going on after update {done}", step=done)
-        log, prover = StepLog(run, config.method.name, *count_parameters(model), done), Prover(checkpoint)
+        log = StepLog(run, config.method.name, *count_parameters(model), done)
+        prover = Prover(checkpoint, parts)
         passes = training.grad_accum or training.batch_size // (training.micro_batch_size or 1)
         prover.micro_batch_size = training.batch_size // passes
         session = Session(

@@ -123,6 +123,11 @@ def flat(items: Iterable[Item]) -> list[Row]:
     return [row for item in items for row in item.rows]
 
 
+def no_longer(items: Iterable[Item], max_len: int) -> list[Item]:
+    """Those whose sequences have at most `max_len` tokens."""
+    return [item for item in items if max(len(row.ids) for row in flat([item])) <= max_len]
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded(Generic[T]):
     """What will be trained, and how many examples were dropped for which reason."""

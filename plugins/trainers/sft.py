@@ -10,14 +10,14 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 from agentlora.core.config import RunConfig, Strict, TrainingConfig, parse
-from agentlora.core.errors import ConfigError, TrainError, needs_extra
+from agentlora.core.errors import ConfigError, needs_extra
 from agentlora.core.libraries import prepare_libraries
 from agentlora.core.oom import memory_explained
 from agentlora.core.processes import from_first, process_count, process_index
 from agentlora.core.run import Run
 from agentlora.core.types import Base, Example, Method
 from agentlora.plugins.trainers.account import accounted
-from agentlora.plugins.trainers.checkpoints import Prover, last_whole
+from agentlora.plugins.trainers.checkpoints import Prover, last_whole, made_of, refuse_changed
 from agentlora.plugins.trainers.dev_loss import DevLoss, dev_sample, steps_between
 from agentlora.plugins.trainers.exporting import export_trained
 from agentlora.plugins.trainers.layout import IGNORE, computed_tokens, items_in_all, training_passes
@@ -27,7 +27,7 @@ from agentlora.plugins.trainers.loading import (
     count_parameters,
     drops_out,
     load_model,
-    refuse_quantized_twice,
+    refuse_impossible,
     refuse_unknown_architecture,
     refuse_without_gpu,
     train_in_float32,
@@ -42,9 +42,10 @@ from agentlora.plugins.trainers.prediction import (
     resident_bytes,
 )
 from agentlora.plugins.trainers.progress import StepLog
-from agentlora.plugins.trainers.rows import Encoded, Item, flat
+from agentlora.plugins.trainers.rows import Encoded, Item, flat, no_longer
 from agentlora.plugins.trainers.sharing import shares_prefixes
 from agentlora.plugins.trainers.starting import start, weights_to_start_from
+from agentlora.plugins.trainers.watch import broken_loss
 
 OPTIMIZERS = {  # by transformers' names
     "adamw-8bit": "adamw_8bit",
@@ -88,7 +89,7 @@ class SFT:
         params = parse(method.Params, config.method.params, "method.params")
         with needs_extra("train", "training"):
             refuse_unknown_architecture(base)
-            refuse_quantized_twice(base, method.load_kwargs(params))
+            refuse_impossible(base.model_dir, config, method, method.load_kwargs(params))
             refuse_without_gpu(config.training)
             if config.training.start_from:
                 weights_to_start_from(config, method)
@@ -122,15 +123,19 @@ class SFT:
             from transformers import AutoTokenizer, set_seed
 
         set_seed(run.config.seed)
-        training = run.config.training
+        training, parts = run.config.training, made_of(run)
+        checkpoint = last_whole(run.checkpoints_dir)
+        if checkpoint:
+            refuse_changed(checkpoint, parts)
         tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
         objective = self.objective(parse(self.Params, run.config.trainer.params, "trainer.params"))
         encoded = objective.encode(examples, tokenizer, base.chat_template, training.max_len)
         dev: Sequence[Item] = dev_sample(run, tokenizer, base, objective)
-        run.note("train", "data", message=encoded.summary(), too_long=encoded.too_long)
+        told = {"too_long": encoded.too_long, "longest": encoded.longest}
+        run.note("train", "data", message=encoded.summary(), **told)
         params = parse(method.Params, run.config.method.params, "method.params")
         process = resident_bytes()
-        model = load_model(base, method, params, training)
+        model = load_model(base, method, params, training, run.config.method.name)
         if training.start_from:  # what is compared with where a training starts is compared with that
             model = method.apply(model, params)
             start(model, run.config, method)
@@ -140,14 +145,13 @@ class SFT:
         if not training.start_from:
             model = method.apply(model, params)
         trainable, total = count_parameters(model)
-        checkpoint = last_whole(run.checkpoints_dir)
         done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
         if checkpoint:
             run.note("train", "resumed", message=f"going on after update {done}", step=done)
         elif run.metrics_file.is_file():
             run.note("train", "anew", message="no whole checkpoint is left; training from the beginning")
         log = StepLog(run, run.config.method.name, trainable, total, done, objective.unit)
-        prover = Prover(checkpoint)
+        prover = Prover(checkpoint, parts)
         trainer, sharing = _make_trainer(
             run, model, tokenizer, objective, items, dev, log, prover, method, params
         )
@@ -159,7 +163,7 @@ class SFT:
                 run.config.model_copy(update={"training": settings}),
                 method,
                 params,
-                items,
+                items if settings.max_len == training.max_len else no_longer(items, settings.max_len),
                 sharing=sharing,
                 micro_batch=micro_batch or prover.micro_batch_size,
                 process=process,
@@ -171,6 +175,8 @@ class SFT:
             lambda: prover.micro_batch_size,
             lambda settings, micro_batch: predicted(settings, micro_batch).memory,
             usable_memory_bytes,
+            min(encoded.longest, training.max_len),
+            method.card.checkpointing,
         )
         try:
             with explained, accounted(run, predicted), casting_left_to_autocast(model), fused_lora(model):
@@ -306,10 +312,7 @@ def _make_trainer(
             loss = super().training_step(model, inputs, *args, **kwargs)
             prover.after_pass(ids, loss)
             if not torch.isfinite(loss):
-                raise TrainError(
-                    f"the loss became {loss.item()} at update {self.state.global_step + 1}. Lower --lr "
-                    f"(now {training.lr:g}) or raise --set training.warmup_ratio."
-                )
+                raise broken_loss(run.config, loss.item(), self.state.global_step + 1)
             return loss
 
         def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:

@@ -52,10 +52,19 @@ class Simulated:
         return max(self.kept, self.late - self.logits)
 
     def deeper(self, further: Simulated, times: float) -> Simulated:
-        """What a model has that is deeper than this one by `times` what that of `further` is."""
+        """What a model has that is deeper than this one by `times` what that of `further` is.
+
+        The most may be had at another moment in the one than in the other: it grows as a whole, and logits, which no
+        layer adds to, are those of `further`.
+        """
         ours, theirs = astuple(self), astuple(further)
         grown = Simulated(*(type(b)(a + times * (b - a)) for a, b in zip(ours, theirs, strict=True)))
-        return replace(grown, late=further.late)  # by then the layers have given back what they kept
+        return replace(
+            grown,
+            kept=max(further.kept, grown.kept + grown.logits - further.logits),
+            logits=further.logits,
+            late=further.late,  # by then the layers have given back what they kept
+        )
 
 
 class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from agentlora.core import journal
+from agentlora.core.config import RunConfig
 from agentlora.core.errors import TrainError
 from agentlora.core.findings import STAYS, Finding, flat, judged_at, no_gradient, overfitting, spikes
 from agentlora.core.run import Run
@@ -58,6 +60,46 @@ class Watch:
         yield from spikes(config, training, since=len(training) - STAYS)
         if row["step"] == self._judged_at:
             yield from flat(config, training)
+
+
+def broken_loss(config: RunConfig, loss: float, update: int) -> TrainError:
+    """What is told of a loss that is not finite. Before the first update no step has been made: no rate is at fault."""
+    if update > 1:
+        return TrainError(
+            f"the loss became {loss} at update {update}. Lower --lr (now {config.training.lr:g}) or raise --set "
+            "training.warmup_ratio."
+        )
+    return TrainError(
+        f"the loss is {loss} before the first update, so that the learning rate is not at fault. Change "
+        f"{_of_the_start(config)}."
+    )
+
+
+def refuse_broken_gradient(config: RunConfig, norm: float, update: int) -> None:
+    """Raises TrainError where the norm of an update's gradient is not finite: clipped to `training.max_grad_norm`,
+    all of it is zero or not a number.
+    """
+    if math.isfinite(norm):
+        return
+    change = f"--lr to less (now {config.training.lr:g})" if update > 1 else _of_the_start(config)
+    raise TrainError(
+        f"the gradient's norm became {norm} at update {update}: nothing can be learnt from it. Change {change}."
+    )
+
+
+def _of_the_start(config: RunConfig) -> str:
+    """What can be wrong before anything was learnt."""
+    causes = []
+    for setting in ("alpha", "scale", "d_initial"):
+        if value := config.method.params.get(setting):
+            causes.append(
+                f"method.params.{setting} to less (now {value:g}), which scales what the method adds"
+            )
+    if config.training.start_from:
+        causes.append("training.start_from, whose adapter may be broken")
+    if config.training.dtype != "float32":
+        causes.append("training.dtype=float32, which holds larger numbers exactly")
+    return ", or ".join(causes) or "--model: its weights may be broken"
 
 
 class GradientWatch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +14,12 @@ from agentlora.core.texts import brief
 from agentlora.core.types import JSON, Example
 from agentlora.plugins.trainers.rows import Row, row_and_prompt, row_of, texts_of
 
-LOOKED_AT = 200  # examples of a training, evenly
+LOOKED_AT = 200  # examples of a training whose tokens are looked at, evenly; the texts of all are
 TOLD = 3  # of those that are wrong
+# some tokenizers call these special too; they begin and end no turn, and answers are written with them
+PARTS = frozenset(
+    f"<{end}{tag}>" for tag in ("tool_call", "tool_response", "tools", "think") for end in ("", "/")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +52,41 @@ class Look:
 Parser = Callable[[str], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Who reads what was trained: the tokenizer, the server's parser, and the tokens that it stops at."""
+
+    tokenizer: Any
+    parse: Parser
+    stops: frozenset[int]
+
+    def said(self, trained: Sequence[int]) -> str:
+        """The text of an answer's tokens, without the one that ends it."""
+        ended = trained and trained[-1] in self.stops
+        return str(self.tokenizer.decode(list(trained[:-1] if ended else trained)))
+
+
 def look(
-    example: Example, tokenizer: Any, chat_template: str, max_len: int, parse: Parser, pairs: bool = False
+    example: Example,
+    tokenizer: Any,
+    chat_template: str,
+    max_len: int,
+    parse: Parser,
+    pairs: bool = False,
+    stops: Iterable[int] = (),
 ) -> Look:
-    """`example` as the trainer makes tokens of it; with `pairs`, one that learns from rejected answers too. Raises what
-    `row_of` does.
+    """`example` as the trainer makes tokens of it. Raises what `row_of` does.
+
+    Args:
+        pairs: whether the trainer learns from rejected answers too.
+        stops: tokens that the server stops at beside the tokenizer's ``eos_token`` (see `core.libraries.stops_of`).
     """
     prompt, row = row_and_prompt(example, tokenizer, chat_template)
     worse = _rejected_row(example, tokenizer, chat_template) if pairs else None
-    problems = [*_problems(example, prompt, row, tokenizer, parse)]
+    reader = _reader(tokenizer, parse, stops)
+    problems = [*_marks(example, turn_marks(tokenizer)), *_problems(example, prompt, row, reader)]
     if worse:
-        problems += _problems_of_rejected(example, row, worse, tokenizer, parse)
+        problems += _problems_of_rejected(example, row, worse, reader)
     rejected = len(worse.ids) - worse.start if worse else 0
     return Look(
         example,
@@ -83,18 +111,32 @@ def pieces_of(example: Example, tokenizer: Any, chat_template: str, pairs: bool 
     return found
 
 
+def _reader(tokenizer: Any, parse: Parser, stops: Iterable[int]) -> _Reader:
+    own = tokenizer.eos_token_id
+    return _Reader(tokenizer, parse, frozenset([*stops, *([] if own is None else [own])]))
+
+
 def refuse_wrong_rows(
-    examples: Sequence[Example], tokenizer: Any, chat_template: str, parse: Parser, pairs: bool = False
+    examples: Sequence[Example],
+    tokenizer: Any,
+    chat_template: str,
+    parse: Parser,
+    pairs: bool = False,
+    stops: Iterable[int] = (),
 ) -> None:
-    """Look at some of the examples before they are trained on; `pairs` as in `look`.
+    """Look at examples before they are trained on: at the texts of all, and at the tokens of some. `pairs` and `stops`
+    as in `look`.
 
     Raises:
         DataError: one of them is not what it should be; says which, and why.
     """
-    wrong = []
-    for number in range(min(LOOKED_AT, len(examples))):
-        example = examples[number * len(examples) // min(LOOKED_AT, len(examples))]
-        found = look(example, tokenizer, chat_template, 0, parse, pairs).problems
+    wrong, marks, many, stops = [], turn_marks(tokenizer), min(LOOKED_AT, len(examples)), [*stops]
+    closely = {number * len(examples) // many for number in range(many)}
+    for number, example in enumerate(examples):
+        if number in closely:
+            found = look(example, tokenizer, chat_template, 0, parse, pairs, stops).problems
+        else:
+            found = (*_marks(example, marks), *_calls_in_text(example, parse))
         wrong += [f"{example.id}: {found[0]}"] if found else []
     if wrong:
         more = f" (and {len(wrong) - TOLD} more of those looked at)" if len(wrong) > TOLD else ""
@@ -104,15 +146,62 @@ def refuse_wrong_rows(
         )
 
 
+def turn_marks(tokenizer: Any) -> re.Pattern[str] | None:
+    """The special tokens of a tokenizer, which begin and end turns and texts; None where it has none."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    found = {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)} - PARTS
+    marks = sorted(mark for mark in found if mark and mark.strip())
+    return re.compile("|".join(map(re.escape, marks))) if marks else None
+
+
+def _marks(example: Example, marks: re.Pattern[str] | None) -> Iterator[str]:
+    """Texts of an example that become the marks between turns, as tokens."""
+    for whose, text in _texts(example) if marks else ():
+        if marks and (found := marks.search(text)):
+            yield (
+                f"{whose} has {found[0]!r} in it, which is a special token of the model and no text: it would begin or "
+                "end a turn there. Leave it out or write it otherwise"
+            )
+
+
+def _texts(example: Example) -> Iterator[tuple[str, str]]:
+    """(whose, text) of all that is rendered."""
+    for message in example.messages:
+        said = message.get("content")
+        yield f"a message of the {message.get('role')}", said if isinstance(said, str) else _as_json(said)
+        if message.get("tool_calls"):
+            yield "an earlier call", _as_json(message["tool_calls"])
+    yield "a tool", _as_json(example.tools)
+    for whose, answer in (("the answer", example.expected), ("the rejected answer", example.rejected)):
+        if answer is not None:
+            calls = [[call.name, call.arguments] for call in answer.calls]
+            yield whose, f"{answer.text or ''} {_as_json([calls, answer.value])}"
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _calls_in_text(example: Example, parse: Parser) -> Iterator[str]:
+    """What the server reads as calls, or as their ends, in the text of an answer or of a call, looking at no token."""
+    text = example.expected.text
+    if text and not example.expected.calls and "<tool_call>" in text:
+        answer = parse(text)
+        if answer.calls or answer.malformed:
+            yield f"the server reads a call in the text of its answer: {_short(text)}"
+    for call in example.expected.calls:
+        given = _as_json(call.arguments)
+        if "<tool_call>" in given or "</tool_call>" in given:
+            yield f"the server ends the call of {call.name!r} within its arguments: {_short(given)}"
+
+
 def _rejected_row(example: Example, tokenizer: Any, chat_template: str) -> Row | None:
     if example.rejected is None:
         return None
     return row_of(replace(example, expected=example.rejected), tokenizer, chat_template)
 
 
-def _problems_of_rejected(
-    example: Example, row: Row, worse: Row, tokenizer: Any, parse: Parser
-) -> Iterator[str]:
+def _problems_of_rejected(example: Example, row: Row, worse: Row, reader: _Reader) -> Iterator[str]:
     """What is wrong with the tokens of a rejected answer, whose prompt is that of the better one. What it says may be
     wrong, and a call in its text unreadable: that is what it is rejected for.
     """
@@ -120,22 +209,22 @@ def _problems_of_rejected(
         yield "the rejected answer is the expected one: there is nothing to prefer"
         return
     trained, expected = worse.ids[worse.start :], example.rejected
-    found = [*_end(trained, tokenizer)]
+    found = [*_end(trained, reader)]
     if expected is not None and expected.text is not None and not expected.calls:
-        text = tokenizer.decode(_before_end(trained, tokenizer))
+        text = reader.said(trained)
         if _plain(text) != _plain(expected.text):
             found.append(f"read back, its text is {_short(text)}, not {_short(expected.text)}")
     elif expected is not None:
-        found += _round_trip(replace(example, expected=expected), trained, tokenizer, parse)
+        found += _round_trip(replace(example, expected=expected), trained, reader)
     yield from (f"rejected answer: {problem}" for problem in found)
 
 
-def _problems(example: Example, prompt: str, row: Row, tokenizer: Any, parse: Parser) -> Iterator[str]:
+def _problems(example: Example, prompt: str, row: Row, reader: _Reader) -> Iterator[str]:
     """What is wrong with the tokens of an example."""
     trained = row.ids[row.start :]
     yield from _tools(example, prompt)
-    yield from _end(trained, tokenizer)
-    yield from _round_trip(example, trained, tokenizer, parse)
+    yield from _end(trained, reader)
+    yield from _round_trip(example, trained, reader)
 
 
 def _tools(example: Example, prompt: str) -> Iterator[str]:
@@ -149,17 +238,25 @@ def _tools(example: Example, prompt: str) -> Iterator[str]:
                 yield f"the parameter {name!r} of {function['name']!r} is not rendered"
 
 
-def _end(trained: Sequence[int], tokenizer: Any) -> Iterator[str]:
+def _end(trained: Sequence[int], reader: _Reader) -> Iterator[str]:
     if not trained:
         yield "no token of it is trained"
-    elif trained[-1] not in _ends(tokenizer):
-        last = tokenizer.decode(list(trained[-1:]))
-        yield f"the answer ends in {last!r}, which is no end token: the model would never stop"
+    elif trained[-1] not in reader.stops:
+        last = reader.tokenizer.decode(list(trained[-1:]))
+        known = (
+            " and ".join(repr(reader.tokenizer.decode([token])) for token in sorted(reader.stops))
+            or "nothing"
+        )
+        yield (
+            f"the answer ends in {last!r}, which is no end token: a server stops at {known}, so that the model would "
+            "never stop. Where the template is right, the model's generation_config.json lacks the token in "
+            "eos_token_id"
+        )
 
 
-def _round_trip(example: Example, trained: Sequence[int], tokenizer: Any, parse: Parser) -> Iterator[str]:
+def _round_trip(example: Example, trained: Sequence[int], reader: _Reader) -> Iterator[str]:
     """Trained tokens, decoded and read as the server will, are the expected answer and nothing else."""
-    text, expected = tokenizer.decode(_before_end(trained, tokenizer)), example.expected
+    text, expected = reader.said(trained), example.expected
     if not expected.calls and expected.text is None:
         try:
             found = json.loads(_plain(text))
@@ -168,7 +265,7 @@ def _round_trip(example: Example, trained: Sequence[int], tokenizer: Any, parse:
         if not _same(found, expected.value):
             yield f"read back, the answer is {_short(text)}, not the expected value"
         return
-    answer = parse(text)
+    answer = reader.parse(text)
     said = [(call.name, dict(call.arguments)) for call in answer.calls]
     meant = [(call.name, dict(call.arguments)) for call in expected.calls]
     for (_, arguments), (_, wanted) in zip(said, meant, strict=False):
@@ -181,15 +278,6 @@ def _round_trip(example: Example, trained: Sequence[int], tokenizer: Any, parse:
         yield f"read back, its calls are {_short(json.dumps(said, ensure_ascii=False))}, not the expected ones"
     elif _plain(expected.text or "") != _plain(answer.text):
         yield f"read back, its text is {_short(answer.text)}, not {_short(expected.text or '')}"
-
-
-def _before_end(trained: Sequence[int], tokenizer: Any) -> list[int]:
-    return list(trained[:-1]) if trained and trained[-1] in _ends(tokenizer) else list(trained)
-
-
-def _ends(tokenizer: Any) -> set[int]:
-    """Tokens that can end an answer: those that no text is tokenized to."""
-    return {*tokenizer.all_special_ids, *getattr(tokenizer, "added_tokens_decoder", ())}
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -52,6 +52,7 @@ def is_end(schema: Any) -> bool:
 
 
 def kind_of(schema: Mapping[str, Any]) -> str | None:
+    """The one type of a schema's values, by what it says or by its keywords; None where it is not known."""
     if isinstance(schema.get("type"), str):
         return str(schema["type"])
     for key in ("oneOf", "anyOf"):

@@ -58,7 +58,8 @@ def read_pairs(path: Path, schema: JSON, seed: int, *, strict: bool = False) -> 
         lines = path.expanduser().read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     except (OSError, ValueError, RuntimeError) as exc:
         raise DataError(f"cannot read {str(path)!r}: {getattr(exc, 'strerror', None) or exc}") from exc
-    found, wrong = Pairs(), list[str]()
+    found = Pairs()
+    wrong: list[str] = []
     rows: dict[str, tuple[Split, Pair]] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -140,8 +141,10 @@ def _content(message: JSON) -> str:
     """Raises ValueError where it is no text."""
     content = message.get("content")
     if isinstance(content, list):
-        parts = [part.get("text") if isinstance(part, dict) else None for part in content]
-        content = "".join(parts) if all(isinstance(part, str) for part in parts) else None
+        parts = [
+            part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
+        ]
+        content = "".join(parts) if len(parts) == len(content) else None
     if not isinstance(content, str) or not content.strip():
         raise ValueError(f"the {message['role']}'s message holds no text")
     return content

@@ -112,16 +112,21 @@ class Sampler:
         self, schema: Any, path: tuple[str, ...], required: bool, rng: random.Random, chosen: bool = False
     ) -> Node | None:
         """A part, or None where it has no value that can be said. `chosen`: it is one of several alternatives."""
-        try:
-            node = self._any(schema, path, required, rng, chosen)
-        except (*MALFORMED, ArithmeticError) as exc:  # one part's loss, not all of the schema's
-            self._note(path, f"nothing could be drawn for it ({type(exc).__name__}: {exc})")
-            return None
+        node = self._drawn_safely(schema, path, required, rng, chosen)
         if node is None and (name := named(path)) not in self._judged:
             self._judged.add(name)
             if why := contradiction(schema):
                 self.unsaid[name] = f"nothing fits it: {why}"
         return node
+
+    def _drawn_safely(
+        self, schema: Any, path: tuple[str, ...], required: bool, rng: random.Random, chosen: bool
+    ) -> Node | None:
+        try:
+            return self._any(schema, path, required, rng, chosen)
+        except (*MALFORMED, ArithmeticError) as exc:  # one part's loss, not all of the schema's
+            self._note(path, f"nothing could be drawn for it ({type(exc).__name__}: {exc})")
+            return None
 
     def _any(
         self, schema: Any, path: tuple[str, ...], required: bool, rng: random.Random, chosen: bool
@@ -210,7 +215,7 @@ class Sampler:
             return Leaf(path, "", None, schema)
         for part in rng.sample(others, len(others)):
             whole = both(rest, part) | {key: part[key] for key in ("title", "description") if key in part}
-            node = self._node(whole, path, required, rng, chosen=len(others) > 1)
+            node = self._drawn_safely(whole, path, required, rng, len(others) > 1)
             if node is not None:
                 return node
         return Leaf(path, "", None, schema) if nothing and required else None

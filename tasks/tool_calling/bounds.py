@@ -12,8 +12,11 @@ from agentlora.core import schema as json_schema
 
 MOST_LOOKED_AT = 200  # values of an enumeration
 SPREAD = 1000  # steps that numbers are drawn from
-_PLACES = (("minLength", "maxLength"), ("minItems", "maxItems"), ("minProperties", "maxProperties"))
-_KINDS = {"string": _PLACES[0], "array": _PLACES[1], "object": _PLACES[2]}
+_LENGTHS = {
+    "string": ("minLength", "maxLength"),
+    "array": ("minItems", "maxItems"),
+    "object": ("minProperties", "maxProperties"),
+}
 
 
 def contradiction(schema: Any) -> str:
@@ -58,9 +61,9 @@ def _of_kind(kind: str, schema: Mapping[str, Any]) -> _Found | None:
     if kind in ("integer", "number"):
         why = _no_number(schema, kind == "integer")
         return ((), why) if why else None
-    if kind not in _KINDS:
+    if kind not in _LENGTHS:
         return None
-    least, most = _KINDS[kind]
+    least, most = _LENGTHS[kind]
     if schema.get(least, 0) > schema.get(most, math.inf):
         return (), f"its {least} {schema[least]} is above its {most} {schema[most]}"
     for name, part in _needed(kind, schema):

@@ -24,6 +24,7 @@ from agentlora.core.types import JSON, Example, Split
 from agentlora.tasks.tool_calling import groups, handwritten
 from agentlora.tasks.tool_calling.composed import compose_tools
 from agentlora.tasks.tool_calling.groups import RequestParams
+from agentlora.tasks.tool_calling.rewording import Rewording
 from agentlora.tasks.tool_calling.styles import restyle
 from agentlora.tasks.tool_calling.toolspec import ToolSpec, load_catalogue
 
@@ -60,6 +61,10 @@ class ToolRequests:
             yield from groups.examples(pool, count, params, seed, restyle if split == "train" else None)
         if split != "train":
             yield from handwritten.examples(split, params.test_handwritten)
+
+    def rewords(self, params: ToolRequestParams, seed: int) -> Rewording:
+        """See `agentlora.core.types.DatasetBuilder`."""
+        return Rewording(params)
 
     def card(self, params: ToolRequestParams) -> JSON:
         """Sources, licences and versions."""

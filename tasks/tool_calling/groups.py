@@ -182,7 +182,7 @@ def _group(
         for _ in range(20):  # few tools with few values can repeat a request
             text, turns, expected, case = _request(pool, offered, params, rng)
             taken = pool.takes is None or all(map(pool.takes, _calls(turns, expected)))
-            if taken and text not in seen and _fits(text, turns, expected, pool.split, params):
+            if taken and text not in seen and fits(text, turns, expected, pool.split, params):
                 break
         if not taken:
             continue  # rather one example less than a wrong one
@@ -322,7 +322,8 @@ def _calls(turns: Turns, expected: Expected) -> list[ToolCall]:
     return [*(ToolCall(call["name"], call["arguments"]) for call in made), *expected.calls]
 
 
-def _fits(text: str, turns: Turns, expected: Expected, split: Split, params: RequestParams) -> bool:
+def fits(text: str, turns: Turns, expected: Expected, split: Split, params: RequestParams) -> bool:
+    """Whether a request and its answer are as long as `params` allow in a split."""
     blocks = sum(len(str(dict(call.arguments))) + len(call.name) + 40 for call in expected.calls)
     answer = len(expected.text or "") + blocks
     most = params.request_chars_max if split == "train" else params.answer_chars_max

@@ -35,7 +35,7 @@ TASK = Task(
                     "test_examples": 48,
                     "test_handwritten": 28,
                     "test_new_phrasings": 12,
-                }
+                },
             },
             "training": {"max_len": 400, "batch_size": 48, "lr": 3.2e-3, "save_steps": 25},
             "eval": {"probes": 300},

@@ -32,6 +32,7 @@ from agentlora.tasks.tool_calling.importing.services import SOURCES
 from agentlora.tasks.tool_calling.importing.source import import_tools
 from agentlora.tasks.tool_calling.importing.types import MALFORMED, Imported, ImportedTool, LeftOut
 from agentlora.tasks.tool_calling.repeats import repeatable
+from agentlora.tasks.tool_calling.rewording import Rewording
 from agentlora.tasks.tool_calling.styles import restyle, words_of
 from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec, load_catalogue, render
 from agentlora.tasks.tool_calling.user_phrasing import VERBS, as_names, operation_of, requests_for
@@ -161,6 +162,11 @@ class UserTools:
             offered = [pruned.tool for pruned in read.pruned]
             whole = {tool.name: tool.parameters for tool in read.imported.tools}
             yield from written_requests(Path(params.requests), params, split, seed, offered, whole)
+
+    def rewords(self, params: UserToolParams, seed: int) -> Rewording:
+        """See `agentlora.core.types.DatasetBuilder`."""
+        specs = _specs(params.read(), "train", seed).items()
+        return Rewording(params, {name: spec for name, spec in specs if isinstance(spec, ToolSpec)})
 
     def card(self, params: UserToolParams) -> JSON:
         """Where the tools are from, and what was left out or pruned of them."""

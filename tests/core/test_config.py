@@ -85,6 +85,18 @@ def test_plugins_settings_are_checked_before_anything_runs() -> None:
         resolve_config(plugins, "tool-calling", {"preset": "dmeo"})
 
 
+def test_a_policy_that_the_gate_could_not_judge_by_is_refused_before_the_training() -> None:
+    plugins = default_plugins()
+    for gate, said in (
+        ({"rules": {"headline": {"margin": 2}}}, r"0\.02 is two points\."),
+        ({"floors": {"exact_match": 30}}, r"gate\.floors\.exact_match: .* Did you mean 0\.3\?"),
+        ({"rules": {"exact_mach": {}}}, r"Did you mean 'exact_match'\?"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            resolve_config(plugins, "tool-calling", {"gate": gate})
+    resolve_config(plugins, "tool-calling", {"gate": {"rules": {"headline": {"margin": 0.02}}}})
+
+
 def test_every_mistake_is_told_in_one_go() -> None:
     wrong = {
         "preset": "dmeo",

@@ -97,6 +97,11 @@ def test_a_gradient_that_was_missed_is_kept_in_the_journal() -> None:
     ("reason", "problem", "change"),
     [
         ("TrainError: the loss became nan at update 4.", "unstable", "training.lr=0.0003"),
+        (
+            "TrainError: the loss is nan before the first update. Change method.params.alpha to less (now 9000).",
+            "unstable",
+            "method.params.alpha to less",
+        ),
         ("TrainError: memory ran out during training", "out of memory", "training.micro_batch_size=8"),
         ("TrainError: no token is left", "failed", "what the reason names"),
         ("KeyboardInterrupt: ", "interrupted", "agentlora runs resume"),
@@ -117,6 +122,14 @@ def test_a_lack_of_memory_asks_for_the_next_pass_that_divides_an_update(micro: i
     found = only(findings([2.0] * 4, "train failed", layout, event))
     wanted = f"training.micro_batch_size={smaller}" if smaller else "training.max_len=512"
     assert found.change.startswith(wanted)
+
+
+def test_the_length_that_examples_have_is_halved_and_not_the_one_they_may_have() -> None:
+    layout = {"event": "layout", "stage": "train", "micro_batch_size": 1}
+    data = {"event": "data", "stage": "train", "too_long": 0, "longest": 220}
+    event = {"event": "failed", "stage": "train", "reason": "TrainError: memory ran out during training"}
+    found = only(findings([2.0] * 4, "train failed", data, layout, event))
+    assert found.change.startswith("training.max_len=110 (now 1024; the longest example has 220 tokens")
 
 
 def test_a_killed_training_and_long_examples_are_named() -> None:

@@ -11,11 +11,12 @@ from test_evaluating import run  # noqa: F401 - a fixture
 from agentlora.core.config import EvalConfig, RunConfig, parse
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.evaluating import evaluate
-from agentlora.core.evaluators import evaluators_of, own_evaluator, validated, with_evaluators, wrong_gold
+from agentlora.core.evaluators import evaluators_of, own_evaluator, with_evaluators
 from agentlora.core.manager import default_plugins
 from agentlora.core.resolving import resolve_config
 from agentlora.core.run import Run
 from agentlora.core.types import Example, Expected, Output, Score
+from agentlora.eval.gold import validated, wrong_gold
 from agentlora.eval.judging import _sources
 from agentlora.eval.scorers import ToolCallEvaluator
 from agentlora.eval.scorers.texts import Regex

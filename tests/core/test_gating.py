@@ -230,12 +230,45 @@ def test_what_is_served_on_another_base_is_told_and_not_passed_over(run: Run, pu
     assert "could not be compared" in " ".join(refused.output.split())
 
 
+def test_a_summary_of_a_ci_job_is_added_to_and_another_file_written_anew(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated(run, {own(run): COUNT})
+    summary, other = tmp_path / "summary.md", tmp_path / "other.md"
+    summary.write_bytes("# Prüfung\nno end of line".encode())
+    other.write_text("old")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    words = ["eval", str(run.directory), "--gate", "--recorded", "--markdown"]
+
+    def added(file: str) -> str:
+        CliRunner().invoke(cli, [*words, file])
+        return summary.read_text(encoding="utf-8")
+
+    once = added(str(summary))
+    assert once.startswith("# Prüfung\nno end of line\n\n## distillation: the gate")
+    assert once.count("# Evaluation: distillation") == 1
+    monkeypatch.chdir(tmp_path)
+    twice = added("summary.md")  # the same file by another name
+    assert twice.startswith(once.rstrip() + "\n\n## distillation: the gate")
+    assert twice.count("# Evaluation: distillation") == 2
+    assert added(str(other)) == twice
+    assert other.read_text().startswith("## distillation: the gate")
+    summary.unlink()  # a runner makes it, and need not have yet
+    assert added(str(summary)).startswith("## distillation: the gate")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "")
+    assert added(str(summary)).count("# Evaluation: distillation") == 1
+
+
 def test_a_policy_that_names_no_metric_is_refused_before_anything_is_asked(run: Run, tmp_path: Path) -> None:
     policy = tmp_path / "policy.yaml"
     policy.write_text("rules: {agrement: {margin: 0.1}}")
     words = ["eval", str(run.directory), "--gate", "--policy", str(policy)]
     refused = CliRunner().invoke(cli, words)
     assert "Did you mean 'agreement'?" in str(refused.exception)
+    policy.write_text("rules: {headline: {margin: 2}}\nfloors: {agreement: 30}")
+    refused = CliRunner().invoke(cli, words)
+    assert "0.02 is two points" in str(refused.exception)
+    assert "Did you mean 0.3?" in str(refused.exception)
     policy.write_text("rules: {headline: {margn: 0.1}}")
     refused = CliRunner().invoke(cli, words)
     assert "gate.rules.headline.margn: unknown key. Did you mean 'margin'?" in str(refused.exception)

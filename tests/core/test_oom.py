@@ -7,7 +7,7 @@ import torch
 
 from agentlora.core.config import TrainingConfig, parse
 from agentlora.core.errors import TrainError
-from agentlora.core.oom import memory_explained, nearest_that_fits
+from agentlora.core.oom import memory_explained, nearest_that_fits, that_needs_less
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,10 @@ def needs(training: TrainingConfig, micro: int) -> dict[str, int]:
         (6, r"training\.micro_batch_size=4 \(now 8\), which is predicted to need 5\.00 GB"),
         (4, r"training\.micro_batch_size=2 \(now 8\), which is predicted to need 3\.00 GB"),
         (1.8, r"training\.micro_batch_size=2 \(now 8\) and --gradient-checkpointing, .* need 1\.50 GB"),
-        (1, r"training\.max_len=512 \(now 1024\), or .* --model: single examples .* need 1\.25 GB"),
+        (
+            1,
+            r"to a smaller --model: no setting is enough, and this one is predicted to need 1\.25 GB at least",
+        ),
     ],
 )
 def test_the_nearest_settings_that_fit_are_named(limit: float, change: str) -> None:
@@ -81,10 +84,31 @@ def test_the_nearest_settings_that_fit_are_named(limit: float, change: str) -> N
 def test_checkpointing_comes_before_nothing_and_once() -> None:
     training = parse(TrainingConfig, {"batch_size": 1})
     assert nearest_that_fits(training, 1, needs, int(1.3e9)).startswith("--gradient-checkpointing, which")
-    lean = parse(TrainingConfig, {"batch_size": 1, "gradient_checkpointing": True})
-    assert (
-        nearest_that_fits(lean, 1, needs, 1) == "training.max_len=512 (now 1024), or choose a smaller --model"
+    assert "to a smaller --model" in nearest_that_fits(training, 1, needs, int(1.3e9), checkpointing=False)
+
+
+def test_shorter_examples_are_advised_where_that_helps_alone() -> None:
+    """Half of what the longest has, and not of what it might have."""
+
+    def by_length(training: TrainingConfig, micro: int) -> dict[str, int]:
+        return {"activations": micro * min(training.max_len, 220) * 10**7}
+
+    lean = parse(TrainingConfig, {"batch_size": 2, "gradient_checkpointing": True})
+    said = nearest_that_fits(lean, 2, by_length, int(1.2e9), longest=220)
+    assert said.startswith(
+        "training.micro_batch_size=1 (now 2) and training.max_len=110 (now 1024; the longest "
     )
+    assert said.endswith("which is predicted to need 1.10 GB")
+    assert "no setting is enough" in nearest_that_fits(lean, 2, by_length, int(1e9), longest=220)
+    assert "no setting is enough" in nearest_that_fits(lean, 2, by_length, int(1.2e9))
+    assert that_needs_less(lean, 1, 220).startswith(
+        "training.max_len=110 (now 1024; the longest example has 220"
+    )
+
+
+def test_a_method_that_cannot_checkpoint_is_not_told_to() -> None:
+    assert "checkpointing" in that_needs_less(TrainingConfig(), 4)
+    assert "checkpointing" not in that_needs_less(TrainingConfig(), 4, checkpointing=False)
 
 
 def test_a_prediction_that_fails_leaves_the_plain_message() -> None:

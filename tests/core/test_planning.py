@@ -1,4 +1,4 @@
-"""`agentlora plan`: what it predicts is what happens, at any size, and each rule of advice speaks when it should."""
+"""`agentlora plan`: what it predicts is what happens, at any size. Its advice: test_advice.py."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ import torch
 from click.testing import CliRunner
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from agentlora.core.advice import RULES, Advice, Facts, advice
 from agentlora.core.cli import cli
-from agentlora.core.config import RunConfig, TrainingConfig, parse
+from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import ConfigError
 from agentlora.core.manager import default_plugins
 from agentlora.core.resolving import resolve_config
-from agentlora.core.types import MethodCard
 from agentlora.plugins.bases.resolve import resolve_base
 from agentlora.plugins.trainers import speed
 from agentlora.plugins.trainers.layout import lay_out
@@ -120,6 +118,25 @@ def test_what_pairs_ask_beside_their_updates_takes_its_time(
     assert longer > epoch
 
 
+def test_a_large_model_with_checkpointing_is_followed_from_a_shallow_one_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where few layers have their peak in the logits and many in what is computed twice."""
+    from agentlora.plugins.trainers import prediction
+
+    directory = write_config(tmp_path, **{**LLAMA_8B, "num_hidden_layers": 10})
+    settings = {"dtype": "bfloat16", "gradient_checkpointing": True, "micro_batch_size": 1}
+    found = of(directory, **settings)
+    monkeypatch.setattr(prediction, "DEEP", 10)
+    whole = of(directory, **settings)
+    passes = [sum(one.memory[part] for part in ("activations", "logits")) for one in (found, whole)]
+    assert min(found.memory.values()) >= 0
+    assert (
+        found.memory["logits"] <= 3 * 4 * 5 * 128256 * 4
+    )  # of the 5 tokens that are trained in each of 4 rows
+    assert passes[0] == pytest.approx(passes[1], rel=0.35)
+
+
 def test_checkpointing_keeps_less_and_takes_longer(tmp_path: Path) -> None:
     directory = write_config(tmp_path, **{**LLAMA_8B, "num_hidden_layers": 12})
     plain = of(directory, dtype="bfloat16", micro_batch_size=4)
@@ -198,94 +215,6 @@ def test_where_a_model_cannot_be_simulated_a_formula_stands_in(
     assert found.memory["activations"] > exact.memory["activations"] / 3
 
 
-# --- advice ---
-
-
-def facts(**changes: Any) -> Facts:
-    training = changes.pop("training", {})
-    base = Facts(
-        card=MethodCard(serve_on=("vllm",)),
-        method={"r": 16, "alpha": 32, "dropout": 0.0, "target": "all-linear"},
-        training=parse(TrainingConfig, {"lr": 1e-3, **training}),
-        examples=5000,
-        too_long=0,
-        longest=400,
-        updates=300,
-        trainable=4_000_000,
-        parameters=135_000_000,
-        memory={"process": 10**9, "weights": 270_000_000, "activations": 10**9},
-        free=8 * 10**9,
-        micro_batch=8,
-        stored_dtype="bfloat16",
-        dtype="bfloat16",
-        fast_dtype="bfloat16",
-    )
-    return replace(base, **changes)
-
-
-def method(**settings: Any) -> dict[str, Any]:
-    return {"method": {**facts().method, **settings}}
-
-
-def test_a_sound_configuration_gets_no_advice() -> None:
-    assert advice(facts()) == []
-    assert advice(facts(**method(alpha=8), by_root=True)) == []
-
-
-SPEAKS: list[tuple[str, dict[str, Any], str]] = [
-    ("truncation", {"too_long": 37, "examples": 4000, "longest": 1100}, "--max-len 1152"),
-    ("memory", {"free": 10**9}, "micro_batch_size=4"),
-    ("memory", {"free": 10**9, "micro_batch": 1}, "--gradient-checkpointing"),
-    ("memory", {"free": 10**9, "micro_batch": 1, "training": {"gradient_checkpointing": True}}, "--max-len 512"),
-    (
-        "memory",
-        {"free": 10**9, "micro_batch": 1, "training": {"gradient_checkpointing": True},
-         "memory": {"weights": 16 * 10**9, "activations": 10**9}},
-        "--method qlora",
-    ),
-    ("gradient checkpointing", {"training": {"gradient_checkpointing": True}}, "leave"),
-    ("alpha / rank", method(alpha=128), "--alpha 32"),
-    ("alpha / rank", method(alpha=8), "--alpha 32"),
-    ("alpha / rank", {**method(alpha=32), "by_root": True}, "--alpha 8"),
-    ("rank", {**method(r=64, alpha=64), "examples": 500, "updates": 31}, "--rank 8"),
-    ("rank", {**method(r=8, alpha=16), "examples": 20_000, "free": 4 * 10**9}, "--rank 32"),
-    ("trained share", {"trainable": 10_000_000}, "--rank 8"),
-    ("dropout", {"examples": 500, "updates": 100}, "--dropout 0.1"),
-    ("dropout", {**method(dropout=0.2), "examples": 5000}, "--dropout 0.05"),
-    ("dropout", {**method(dropout=0.1), "examples": 20_000, "free": 4 * 10**9}, "--dropout 0"),
-    ("learning rate", {"training": {"lr": 2e-5}}, "--lr 2e-04"),
-    ("learning rate", {"method": {}, "trainable": 135_000_000, "training": {"lr": 1e-3}}, "--lr 1e-04"),
-    ("batch size", {"training": {"batch_size": 64}}, "--batch-size 16"),
-    ("updates", {"updates": 12}, "--epochs"),
-    ("target", method(target="minimal"), "--target all-linear"),
-    ("full fine-tuning", {"examples": 20_000}, "--method full"),
-    ("quantized base", {"card": MethodCard(serve_on=("vllm",), quantized_base=True)}, "--method lora"),
-    ("dtype", {"dtype": "float32"}, "--dtype auto"),
-    ("dtype", {"dtype": "float32", "fast_dtype": "float32", "free": 2 * 10**9}, "--dtype bfloat16"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("about", "changes", "change"), SPEAKS)
-def test_each_rule_speaks_when_it_should(about: str, changes: dict[str, Any], change: str) -> None:
-    found = advice(facts(**changes))
-    assert [row.about for row in found] == [about]
-    assert change in found[0].change
-    assert found[0].why
-    assert found[0].source
-
-
-def test_no_rule_is_without_a_case() -> None:
-    speaking = {
-        id(rule) for _, changes, _ in SPEAKS for rule in RULES if rule.seen(facts(**changes)) is not None
-    }
-    assert speaking == {id(rule) for rule in RULES}
-
-
-def test_what_is_urgent_comes_first() -> None:
-    found: list[Advice] = advice(facts(free=10**9, updates=5))
-    assert [row.about for row in found] == ["memory", "updates"]
-
-
 # --- the command ---
 
 
@@ -349,6 +278,58 @@ def test_weights_that_are_not_the_configurations_are_never_made_up(
         plugin = default_plugins().get("peft_methods", "lora")
         with pytest.raises(ConfigError, match=r"do not fit its config\.json"):
             load_model(base, plugin, parse(plugin.Params, {}), config().training)
+
+
+REFUSED_EARLY: list[tuple[str, list[str], str]] = [
+    ("pissa", ["--rank", "33"], "takes at most 32: choose --rank 32"),  # keys have 32 outputs, and 64 inputs
+    ("miss", ["--rank", "65"], "takes at most 64: choose --rank 64"),
+    ("prefix-tuning", ["--gradient-checkpointing"], "Leave --gradient-checkpointing out"),
+    ("lora", ["--target", "all-linear,q_proj"], "'all-linear' is a group of layers and stands alone"),
+    ("lora", ["--alpha", "1e38"], "method.params.alpha"),
+    ("rslora", ["--alpha", "1e308"], "method.params.alpha"),
+    ("lora-plus", ["--set", "method.params.lr_ratio=1e300"], "method.params.lr_ratio"),
+]
+
+
+@pytest.mark.parametrize(("name", "words", "said"), REFUSED_EARLY)
+@pytest.mark.parametrize("command", ["plan", "train"])
+def test_what_would_fail_late_is_refused_before_a_model_loads(
+    command: str, name: str, words: list[str], said: str, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    given = [command, "tool-calling", "--model", str(tiny_model_dir), "--method", name, "--serve-on", "none",
+             "--set", "data.params.examples=40", *words]  # fmt: skip
+    output = tmp_path / "run"
+    done = CliRunner().invoke(cli, [*given, *(["--output", str(output)] if command == "train" else [])])
+    assert isinstance(done.exception, ConfigError), done.output
+    assert said in str(done.exception)
+    assert not output.exists()
+
+
+def test_the_largest_ranks_that_fit_are_taken(tiny_model_dir: Path) -> None:
+    for name, rank in (("pissa", 32), ("miss", 64), ("loha", 512), ("lokr", 512), ("vera", 512)):
+        plugin = default_plugins().get("peft_methods", name)
+        assert meta_model(tiny_model_dir, plugin, parse(plugin.Params, {"r": rank}), config().training)
+
+
+@pytest.mark.parametrize("name", ["full", "galore", "pissa", "bottleneck", "loha", "lokr", "dora", "qlora"])
+def test_what_needs_whole_weights_is_refused_on_a_quantized_base(
+    name: str, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    stored = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    directory = copy_of(tiny_model_dir, tmp_path / "quantized", quantization_config=stored)
+    for command in ("plan", "train"):
+        words = [command, "tool-calling", "--model", str(directory), "--method", name, "--serve-on", "none"]
+        done = CliRunner().invoke(cli, words)
+        assert isinstance(done.exception, ConfigError)
+        assert "is quantized already" in str(done.exception)
+        assert "--method lora" in str(done.exception)
+
+
+def test_a_conversion_on_a_quantized_base_is_refused(tiny_model_dir: Path, tmp_path: Path) -> None:
+    stored = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    directory = copy_of(tiny_model_dir, tmp_path / "quantized", quantization_config=stored)
+    words = ["train", "tool-calling", "--model", str(directory), "--method", "miss", "--convert"]
+    assert "--convert compares weights in full precision" in str(CliRunner().invoke(cli, words).exception)
 
 
 def test_a_quantized_base_is_not_quantized_again(tiny_model_dir: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from agentlora.core.data import build_data
 from agentlora.core.errors import ConfigError, DataError, GateRefused, TrainError, boundary
 from agentlora.core.evaluating import take
 from agentlora.core.examples import read_examples
-from agentlora.core.provenance import REDACTED, device, redact, redact_argv
+from agentlora.core.provenance import REDACTED, device, redact, redact_argv, redact_text
 from agentlora.core.run import create_run, list_runs, open_run
 from agentlora.core.types import Example, Expected, RunEvent, ToolCall
 
@@ -89,6 +89,19 @@ def test_a_training_that_did_not_end_is_running_or_interrupted(tmp_path: Path) -
     assert run.status() == "train finished"
     (run.directory / "journal.jsonl").write_text(lines)  # as a killed process leaves it
     assert run.status() == "train interrupted"
+
+
+def test_what_is_made_of_a_run_aside_leaves_its_status(tmp_path: Path) -> None:
+    run = create_run(CONFIG, tmp_path / "run")
+    with run.stage("train"):
+        pass
+    for stage in ("export", "merge"):
+        with pytest.raises(RuntimeError), run.stage(stage):
+            raise RuntimeError("no room")
+        assert run.status() == "train finished"
+    with run.stage("eval"):
+        pass
+    assert run.status() == "eval finished"
 
 
 def test_a_journal_that_cannot_be_written_stops_no_work(
@@ -179,6 +192,78 @@ def test_keys_of_no_secrets(key: str) -> None:
 )
 def test_secrets_by_their_shape(text: str, kept: str) -> None:
     assert redact(text) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("mcp:python s.py --token hunter2", f"mcp:python s.py --token {REDACTED}"),
+        ("mcp:python s.py --token hunter2 --port 80", f"mcp:python s.py --token {REDACTED} --port 80"),
+        ("s.py --api-key=hunter2 x", f"s.py --api-key={REDACTED} x"),
+        ("s.py -password 'hunter 2' x", f"s.py -password '{REDACTED}' x"),
+        ('s.py --client-secret "hunter 2"', f's.py --client-secret "{REDACTED}"'),
+        ("s.py --env TOKEN=hunter2 x", f"s.py --env TOKEN={REDACTED} x"),
+        ("mcp:API_KEY=hunter2 python s.py", f"mcp:API_KEY={REDACTED} python s.py"),
+        ("GH_TOKEN=hunter2 DEBUG=1 s", f"GH_TOKEN={REDACTED} DEBUG=1 s"),
+        ("PGPASSWORD='hunter 2'\"x\" psql", f"PGPASSWORD={REDACTED} psql"),
+        ("mcp:http://h/mcp?api_key=hunter2", f"mcp:http://h/mcp?api_key={REDACTED}"),
+        ("http://h/?a=1&access_token=hunter2&b=2#c", f"http://h/?a=1&access_token={REDACTED}&b=2#c"),
+        ("http://h/?key=hunter2&b=2", f"http://h/?key={REDACTED}&b=2"),
+        ("https://h/b?sv=1&sig=hunter2%3D", f"https://h/b?sv=1&sig={REDACTED}"),
+        ("mcp:http://me:hunter2@h/mcp", f"mcp:http://me:{REDACTED}@h/mcp"),
+        ("curl -u me:hunter2 h", f"curl -u me:{REDACTED} h"),
+        ("curl -H 'Authorization: Bearer hunter2' h", f"curl -H 'Authorization: Bearer {REDACTED}' h"),
+        ("X-Api-Key: hunter2", f"X-Api-Key: {REDACTED}"),
+        ("sent Bearer hunter2hunter2hunter2", f"sent Bearer {REDACTED}"),
+        ('{"api_key": "hunter2", "n": 1}', f'{{"api_key": "{REDACTED}", "n": 1}}'),
+        ("{'token': 'hunter2'}", f"{{'token': '{REDACTED}'}}"),
+        ("data.params.token=hunter2", f"data.params.token={REDACTED}"),
+        ("x=1;password=hunter2", f"x=1;password={REDACTED}"),
+    ],
+)
+def test_secrets_in_commands_and_addresses_are_cut_out(text: str, kept: str) -> None:
+    assert redact_text(text) == kept
+    assert redact_text(kept) == kept
+    assert "hunter" not in str(redact({"tools": [text], "argv": redact_argv([text])}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "eval.max_new_tokens=64 and --max-tokens 64, with tokens=12,345.",
+        "--token and --api-key are options; pass --token to the server.",
+        "s.py --token --port 80",
+        "API_KEY=$KEY python s.py --token <your-token> --password '' --no-auth /srv",
+        "eos_token=<|im_end|> pad_token=x",
+        "PWD=/home/ann/x python s.py",
+        "if token == 3 and token=='x'",
+        "author=ann monkey=1 tokenizer=bpe keyboard=us",
+        "the password: at least 8 characters",
+        "mailto:ann@example.org skill@sha256:0123 image:tag@sha256:0123 user@host",
+        "http://h/?monkey=1&page=2 auth=none password=null",
+        '{"token": {"type": "string"}, "tokens": 3}',
+        "Bearer tokens are sent in a header: Content-Type: text/plain",
+        "uv run -u mcp-server x",
+    ],
+)
+def test_texts_without_secrets_stay_as_they_are(text: str) -> None:
+    assert redact_text(text) == text
+
+
+def test_long_texts_are_looked_through_once() -> None:
+    for part in (
+        "a-",
+        "token",
+        "token=",
+        "--token ",
+        "'token",
+        "-",
+        "token='",
+        "?key",
+        "x-token:",
+        "bearer ",
+    ):
+        redact_text(part * 30_000)
 
 
 def test_the_shells_directories_are_no_passwords(monkeypatch: pytest.MonkeyPatch) -> None:

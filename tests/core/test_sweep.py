@@ -27,10 +27,18 @@ def test_every_combination_once_in_order() -> None:
     assert found[1][1] == {"method": {"params": {"r": 8}}, "training": {"lr": 2e-3}}
 
 
+def test_values_with_commas_end_in_semicolons() -> None:
+    found = combinations(["method.params.target=q_proj,v_proj;all-linear"], KEYS)
+    assert [layer["method"]["params"]["target"] for _, layer in found] == ["q_proj,v_proj", "all-linear"]
+    (one,) = combinations(["method.params.target=q_proj,v_proj;"], KEYS)
+    assert one[1] == {"method": {"params": {"target": "q_proj,v_proj"}}}
+
+
 @pytest.mark.parametrize(
     ("grids", "why"),
     [
         (["rank"], "write key=value,value"),
+        (["rank=8;;16"], "values with commas end in semicolons"),
         (["rank=8,"], "write key=value,value"),
         (["rank=8,16", "method.params.r=4"], "method.params.r has a grid already"),
         (["rank=" + ",".join(map(str, range(65)))], "65 combinations, and a sweep trains at most 64"),

@@ -77,13 +77,13 @@ def test_prompts_are_answered_once_and_what_was_asked_is_told(tmp_path: Path) ->
 
 def test_a_teacher_that_fails_is_asked_again_and_then_done_without(tmp_path: Path) -> None:
     path = prompts(tmp_path / "p.jsonl", 20)
-    with fake_teacher(429, 500, "rubbish", "hang") as teacher:
-        # one request may meet all three failures that pass, if the others are slow to start
-        soon = {"teacher": {"options": {"timeout_s": HANGS - 2, "retries": 3}}}
+    with fake_teacher(429, 500, "rubbish", "hang", "refusal") as teacher:
+        # one request may meet all four failures that pass, if the others are slow to start
+        soon = {"teacher": {"options": {"timeout_s": HANGS - 2, "retries": 4}}}
         run = taught_run(path, teacher.url, tmp_path / "run", soon)
     kept = sum(len(run.examples(split)) for split in ("train", "dev", "test"))
     card = json.loads((run.directory / "data" / "card.json").read_text())
-    assert kept == 19  # rubbish is no chat completion; the others were asked again
+    assert kept == 19  # what its filter cut off is not asked again; the others were
     assert card["teacher"]["dropped"] == {"no answer": 1}
     with fake_teacher() as teacher:  # what failed is asked again, what was answered is not
         teacher_url = teacher.url
@@ -131,6 +131,13 @@ class Echo:
     def generate(self, requests: Any) -> list[Output]:
         self.asked += len(requests)
         return [Output(r.id, "yes", prompt_tokens=90, output_tokens=10) for r in requests]
+
+
+def test_counts_below_nothing_do_not_make_room_in_the_budget() -> None:
+    request, account = GenerateRequest("a", ({"role": "user", "content": "é" * 70},)), Account()
+    account.add(request, Output("a", "x" * 35, prompt_tokens=-(10**9), output_tokens=-5), known=False)
+    assert (account.prompt_tokens, account.output_tokens) == (41, 10)  # by their bytes
+    assert account.room(Limits(tokens=51)) == 0
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
 
 import pytest
@@ -22,7 +25,7 @@ from agentlora.core.types import EngineSpec, GenerateRequest, Output
 from agentlora.eval.cache import answerer
 from agentlora.eval.calls import parse_answer
 from agentlora.eval.conditions import Condition, default_conditions, to_request
-from agentlora.eval.engines import grammars
+from agentlora.eval.engines import grammars, openai_compat
 from agentlora.eval.engines.batching import halved
 from agentlora.eval.engines.hf import TransformersEngine, TransformersFactory
 from agentlora.eval.engines.openai_compat import OpenAIEngine, OpenAIFactory
@@ -541,11 +544,96 @@ def test_what_cannot_be_mended_is_an_error_that_hides_the_key(
         (200, {}, "[" * 100_000),
         (200, {}, {"choices": [{"message": {"content": [1]}}]}),
     ]
-    with connect(endpoint, api_key_env="MY_KEY", concurrency=1) as engine:
+    with connect(endpoint, api_key_env="MY_KEY", concurrency=1, retries=0) as engine:
         errors = [str(o.error) for o in engine.generate([say(str(i), "Hi") for i in range(5)])]
     assert errors[0] == "HTTP 401: wrong key ***"
     assert all("no chat completion" in e for e in errors[1:])
     assert len(endpoint.seen) == 5
+
+
+def test_rubbish_is_asked_again_and_a_filtered_answer_is_not(endpoint: Endpoint) -> None:
+    again = {"retry-after": "0"}
+    good, filtered = completion({"content": "ok"}), completion({"content": ""}, "content_filter")
+    endpoint.replies = [
+        (200, again, "<html>bad gateway</html>"),
+        (200, again, {"choices": [7]}),
+        (200, {}, good),
+    ]
+    endpoint.replies += [(200, {}, filtered)]
+    with connect(endpoint, retries=2) as engine:
+        assert engine.generate([say("a", "Hi")])[0].text == "ok"
+        assert "content filter" in str(engine.generate([say("b", "Hi")])[0].error)
+    assert len(endpoint.seen) == 4
+    endpoint.replies = [(200, again, "<html>")] * 2
+    with connect(endpoint, retries=1) as engine:
+        error = str(engine.generate([say("a", "Hi")])[0].error)
+    assert "no chat completion" in error
+    assert "2 attempts" in error
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"prompt_tokens": "many", "completion_tokens": 7}, (0, 7)),
+        ({"prompt_tokens": -1e9, "completion_tokens": -3}, (0, 0)),
+        ({"prompt_tokens": 10**400, "completion_tokens": 1.5}, (0, 0)),
+        ({"prompt_tokens": True, "completion_tokens": 4.0}, (0, 4)),
+        ("many", (0, 0)),
+    ],
+)
+def test_usage_that_is_no_count_costs_no_answer(
+    endpoint: Endpoint, usage: Any, tokens: tuple[int, int]
+) -> None:
+    endpoint.replies = [(200, {}, {**completion({"content": "ok"}), "usage": usage})]
+    with connect(endpoint, retries=0) as engine:
+        (output,) = engine.generate([say("a", "Hi")])
+    assert output.text == "ok"
+    assert (output.prompt_tokens, output.output_tokens) == tokens
+
+
+@contextmanager
+def dribbling(head: bytes, blank: bytes, blanks: int, pause_s: float) -> Iterator[str]:
+    """The address of a server that answers with `head`, `blank` again and again, and at last a chat completion."""
+
+    class Dribbles(StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            with suppress(OSError):  # who asked is gone
+                self.wfile.write(head)
+                for _ in range(blanks):
+                    self.wfile.write(blank)
+                    time.sleep(pause_s)
+                end = b"" if b"\r\n\r\n" in head else b"x\r\n\r\n"
+                self.wfile.write(end + json.dumps(completion({"content": "ok"})).encode())
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Dribbles) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+        server.shutdown()
+
+
+OK = b"HTTP/1.1 200 OK\r\nconnection: close\r\n"
+
+
+@pytest.mark.parametrize(("head", "blank"), [(OK + b"\r\n", b" "), (OK + b"x-slow: ", b"x")])
+def test_an_answer_that_dribbles_has_to_be_there_in_time(head: bytes, blank: bytes) -> None:
+    with dribbling(head, blank, 80, 0.05) as url:
+        options = {"base_url": url, "model": "m", "timeout_s": 0.3, "retries": 1}
+        with OpenAIFactory().open(EngineSpec(Path(), "", options=options)) as engine:
+            error = str(engine.generate([say("a", "Hi")])[0].error)
+    assert "no whole answer within 0.3 s" in error
+    assert "2 attempts" in error
+
+
+def test_an_answer_without_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_compat, "MOST_BYTES", 10_000)
+    for blanks, said in ((20, "more than 10,000 bytes"), (5, None)):
+        with dribbling(OK + b"\r\n", b" " * 1000, blanks, 0) as url:
+            options = {"base_url": url, "model": "m", "timeout_s": 30, "retries": 0}
+            with OpenAIFactory().open(EngineSpec(Path(), "", options=options)) as engine:
+                (output,) = engine.generate([say("a", "Hi")])
+        assert said in (output.error or "") if said else output.text == "ok"
 
 
 def test_neither_errors_nor_answers_hold_a_secret(

@@ -13,12 +13,15 @@ import pytest
 import yaml
 
 from agentlora.core.config import parse
+from agentlora.core.errors import ConfigError
 from agentlora.core.manager import default_plugins
 from agentlora.core.types import Example, Expected, Output, Score, ToolCall
 from agentlora.eval.calls import render_calls
 
 FOLDER = Path(__file__).with_name("cases")
 LEAST = 50
+VERDICTS = ("right", "valid", "match", "same")
+FIGURES = ("latency", "cost", "perplexity", "judge")
 Case = dict[str, Any]
 
 
@@ -72,8 +75,8 @@ def check(case: Case, score: Score, wanted: dict[str, Any]) -> None:
 # --- tool calls ---------------------------------------------------------------------------------
 
 
-def _tools() -> Iterator[dict[str, Any]]:
-    for name, properties in sheet("tool_calls")["tools"].items():
+def _tools(of: str = "tool_calls") -> Iterator[dict[str, Any]]:
+    for name, properties in sheet(of)["tools"].items():
         parameters = {
             "type": "object",
             "properties": properties,
@@ -120,11 +123,30 @@ def test_json_schema(case: Case) -> None:
 # --- texts --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", cases("texts"))
-def test_texts(case: Case) -> None:
-    example = Example("x", (), Expected(text=case.get("wanted")), accepts=case.get("accepts"))
+def check_text(evaluator: str, case: Case) -> None:
+    if "refused" in case:
+        with pytest.raises(ConfigError, match=case["refused"]):
+            judge(evaluator, case, Example("x", (), Expected()), "")
+        return
+    text = written(case["wanted"]) if case.get("wanted") is not None else None
+    example = Example("x", (), Expected(text=text), accepts=case.get("accepts"))
     wanted = {"match": case.get("match"), **({"share": case["share"]} if "share" in case else {})}
-    check(case, judge(case["by"], case, example, written(case["answer"])), wanted)
+    check(case, judge(evaluator, case, example, written(case["answer"])), wanted)
+
+
+@pytest.mark.parametrize("case", cases("exact"))
+def test_exact(case: Case) -> None:
+    check_text("exact", case)
+
+
+@pytest.mark.parametrize("case", cases("regex"))
+def test_regex(case: Case) -> None:
+    check_text("regex", case)
+
+
+@pytest.mark.parametrize("case", cases("contains"))
+def test_contains(case: Case) -> None:
+    check_text("contains", case)
 
 
 @pytest.mark.parametrize("case", cases("text_agreement"))
@@ -132,6 +154,24 @@ def test_text_agreement(case: Case) -> None:
     example = Example("x", (), Expected(text=case["wanted"]), accepts=case.get("accepts"))
     score = judge("text-agreement", case, example, written(case["answer"]))
     check(case, score, {"same": case.get("same"), "words": case.get("words")})
+
+
+# --- each by its kind ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", cases("agreement"))
+def test_agreement(case: Case) -> None:
+    calls, text, value = _calls(case.get("calls", [])), case.get("wanted"), case.get("value")
+    offered = tuple(_tools("agreement")) if case.get("tools", bool(calls)) else ()
+    schema = None if value is None else sheet("agreement")["schema"]
+    expected = Expected(calls=calls, text=text, value=value)
+    example = Example("x", (), expected, tools=offered, schema=schema, accepts=case.get("accepts"))
+    made = render_calls(_calls(case.get("made", [])))
+    said = json.dumps(case["said"]) if "said" in case else written(case.get("text", ""))
+    score = judge("agreement", case, example, made + said)
+    check(case, score, {"same": case.get("same"), "agreement": case.get("agreement")})
+    if "unscored" not in case:
+        assert score.metrics["schema_valid"] == case.get("fits"), score
 
 
 # --- the sheets themselves ----------------------------------------------------------------------
@@ -145,14 +185,18 @@ def test_a_sheet_has_fifty_different_cases_with_reasons_of_both_kinds(name: str)
     assert len(set(bare)) == len(bare)
     assert all(len(case["because"].split()) >= 3 for case in found)
     verdict: Callable[[Case], Any] = lambda case: next(  # noqa: E731
-        (case[key] for key in ("right", "valid", "match", "same") if key in case), "unscored" in case and None
+        (case[key] for key in VERDICTS if key in case), "unscored" in case and None
     )
     verdicts = [verdict(case) for case in found]
+    if name in FIGURES:  # there is no right or wrong in them
+        verdicts = [not {"unscored", "errored", "refused"} & {*case} for case in found]
     assert min(verdicts.count(True), verdicts.count(False)) >= LEAST / 5
     assert any("unscored" in case for case in found)
-    assert any(isinstance(case.get("text", case.get("answer")), dict) for case in found)
+    long = [case.get(key) for case in found for key in ("text", "answer", "wanted", "says", "tokens")]
+    assert any(isinstance(text, dict) and "times" in text for text in long)
 
 
-def test_the_texts_have_cases_of_each_evaluator() -> None:
-    names = [case["by"] for case in sheet("texts")["cases"]]
-    assert all(names.count(name) >= 20 for name in ("exact", "regex", "contains"))
+def test_every_evaluator_has_a_sheet() -> None:
+    sheets = {path.stem.replace("_", "-") for path in FOLDER.glob("*.yaml")}
+    # what the evaluator bfcl says is held against the checker of the data itself: test_bfcl.py
+    assert sheets == {*default_plugins().catalog.names("evaluators")} - {"bfcl"}

@@ -1,8 +1,9 @@
 """A real HTTP server that speaks OpenAI's chat API and answers by rule: a teacher without a model.
 
 With tools, it calls the first one, each required text filled with the last word of the request. Without, it says the
-request backwards. `plans` are responses that come before: a status (429, 500), ``rubbish`` or ``hang``, one for
-each request. A request that holds ``odd`` is answered with a call that does not fit its tool.
+request backwards. `plans` are responses that come before: a status (429, 500), ``rubbish``, ``refusal`` (an answer
+that a content filter cut off) or ``hang``, one for each request. A request that holds ``odd`` is answered with a call
+that does not fit its tool.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,12 +23,15 @@ HANGS = 10.0  # seconds
 
 @dataclass
 class FakeTeacher:
-    """`asked`: the bodies of all requests, those that were refused too."""
+    """`asked`: the bodies of all requests, those that were refused too. `says`: what it answers where there are no
+    tools, if not the request backwards.
+    """
 
     url: str = ""
     plans: list[int | str] = field(default_factory=list)
     asked: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    says: Callable[[str], str] | None = None
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
         """The chat completion to a request."""
@@ -46,7 +50,7 @@ class FakeTeacher:
                 }
             ]
         else:
-            message["content"] = " ".join(reversed(text.split()))
+            message["content"] = self.says(text) if self.says else " ".join(reversed(text.split()))
         usage = {"prompt_tokens": 20, "completion_tokens": 5}
         return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
 
@@ -62,7 +66,10 @@ def fake_teacher(*plans: int | str) -> Iterator[FakeTeacher]:
             plan = teacher.plans.pop(0) if teacher.plans else 200
         if plan == "hang":
             time.sleep(HANGS)
-        content = b"<html>no json" if plan == "rubbish" else json.dumps(teacher.answer(body)).encode()
+        answer = teacher.answer(body)
+        if plan == "refusal":
+            answer["choices"][0]["finish_reason"] = "content_filter"
+        content = b"<html>no json" if plan == "rubbish" else json.dumps(answer).encode()
         return plan if isinstance(plan, int) else 200, content
 
     with json_server(answer) as url:

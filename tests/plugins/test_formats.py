@@ -27,6 +27,18 @@ OPENAI_TOOL = {
 PLAIN_TOOL = {**WEATHER, "parameters": OPENAI_TOOL["function"]["parameters"]}  # type: ignore[index]
 OSLO = ToolCall("get_weather", {"city": "Oslo"})
 
+UNCLOSED = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}'
+CLOSED = f"{UNCLOSED}</tool_call>"
+
+
+def user(text: str) -> dict[str, Any]:
+    return {"role": "user", "content": text}
+
+
+def says(text: str | None, **more: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": text, **more}
+
+
 XLAM = {
     "query": "Weather in Oslo?",
     "answers": '[{"name": "get_weather", "arguments": {"city": "Oslo"}}]',
@@ -160,6 +172,109 @@ def test_parts_are_where_they_belong(tmp_path: Path) -> None:
     assert glaive[0].messages[0]["content"] == "You are a helpful assistant."
 
 
+WHOLE = [user("What is A?"), says("B"), user("and C?")]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "What is A?", "chosen": [*WHOLE, says("D")], "rejected": [*WHOLE, says("E")]},
+        {"prompt": WHOLE[:1], "chosen": [*WHOLE[1:], says("D")], "rejected": [*WHOLE[1:], says("E")]},
+        {"prompt": WHOLE, "chosen": [*WHOLE, says("D")], "rejected": "E"},
+        {"prompt": "What is A?", "chosen": [*WHOLE, says("D", score=3)], "rejected": [*WHOLE[1:], says("E")]},
+        {"chosen": [*WHOLE, says("D")], "rejected": [*WHOLE, says("E")]},
+    ],
+)
+def test_pairs_keep_all_turns_that_both_answer(tmp_path: Path, row: Any) -> None:
+    (found,) = examples_of(write(tmp_path / "rows.jsonl", row), strict=True)
+    assert [(m["role"], m["content"]) for m in found.messages] == [(m["role"], m["content"]) for m in WHOLE]
+    assert (found.expected.text, found.rejected) == ("D", Expected(text="E"))
+
+
+@pytest.mark.parametrize("told_by", ["prompt", "chosen"])
+def test_pairs_keep_the_system_turn_that_either_part_has(tmp_path: Path, told_by: str) -> None:
+    system = {"role": "system", "content": "Be brief."}
+    prompt = [system, user("Hi")] if told_by == "prompt" else "Hi"
+    whole = [user("Hi")] if told_by == "prompt" else [system, user("Hi")]
+    row = {"prompt": prompt, "chosen": [*whole, says("Ho")], "rejected": [*whole, says("No")]}
+    (found,) = examples_of(write(tmp_path / "rows.jsonl", row), strict=True)
+    assert list(found.messages) == [system, user("Hi")]
+
+
+def test_every_answer_of_a_conversation_is_trained_but_those_of_weight_0(tmp_path: Path) -> None:
+    turns = [user("1"), says("one"), user("2"), says("two", weight=0), user("3"), says("three", weight=1)]
+    names = {"user": "human", "assistant": "gpt"}
+    sharegpt = [{"from": names[m["role"]], "value": m["content"], **{k: m[k] for k in m if k == "weight"}}
+                for m in turns]  # fmt: skip
+    for row in ({"messages": turns}, {"prompt": "1", "completion": turns[1:]}, {"conversations": sharegpt}):
+        found = examples_of(write(tmp_path / "rows.jsonl", row), strict=True)
+        assert [e.expected.text for e in found] == ["one", "three"]
+        assert [m["content"] for m in found[1].messages] == ["1", "one", "2", "two", "3"]
+        assert not any("weight" in m for e in found for m in e.messages)
+        assert len({e.group for e in found}) == 1
+    (last,) = examples_of(
+        write(tmp_path / "p.jsonl", {"prompt": turns[:3], "completion": turns[5:]}), strict=True
+    )
+    assert last.expected.text == "three"  # answers in a prompt are part of it
+
+
+def test_a_conversation_too_long_to_be_taken_apart_is_told(tmp_path: Path) -> None:
+    turns = [user("1"), says("2")] * 20_000
+    with pytest.raises(DataError, match=r"40,000 turns .* is too long to train 20,000 answers"):
+        examples_of(write(tmp_path / "rows.jsonl", {"messages": turns}), strict=True)
+
+
+OLD = [
+    user("Weather in Oslo?"),
+    says(None, function_call={"name": "get_weather", "arguments": '{"city": "Oslo"}'}),
+    {"role": "function", "name": "get_weather", "content": "clear"},
+    says("It is clear."),
+]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": OLD, "functions": [PLAIN_TOOL]},
+        {"messages": OLD, "functions": [PLAIN_TOOL], "success": True},
+        {"prompt": OLD[:1], "completion": OLD[1:], "functions": [PLAIN_TOOL]},
+        {
+            "request": {"messages": OLD[:3], "functions": [PLAIN_TOOL]},
+            "response": {"choices": [{"message": OLD[3]}]},
+        },
+    ],
+)
+def test_openais_older_functions_are_tools(tmp_path: Path, row: Any) -> None:
+    *first, last = examples_of(write(tmp_path / "rows.jsonl", row), strict=True)
+    assert [e.expected.calls for e in first] == ([] if "request" in row else [(OSLO,)])
+    assert list(last.tools) == [OPENAI_TOOL]
+    assert [m["role"] for m in last.messages] == ["user", "assistant", "tool"]
+    assert last.messages[1]["tool_calls"][0]["function"] == {
+        "name": "get_weather",
+        "arguments": {"city": "Oslo"},
+    }
+    assert not any("function_call" in m for m in last.messages)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"conversations": [{"from": "human", "value": "x"}, {"from": "gpt", "value": "<tool_call>" * 10**6}]},
+        {"conversations": [{"from": "system", "value": "<tools>" * 10**6}, *SHAREGPT["conversations"][:1]]},
+        {"trajectory": "\n" * 10**6, "question": "x"},
+        {"trajectory": "Action: a" + "\n" * 10**6, "question": "x"},
+        {"trajectory": "Action: a\nAction Input: ```" + "\n" * 10**6 + "x", "question": "x"},
+        {**GLAIVE, "chat": "USER: x ASSISTANT: " + "<functioncall> {" * 10**6},
+        {**GLAIVE, "chat": "USER: x ASSISTANT: <functioncall> " + "\"arguments\": '" * 10**6 + "}"},
+        {**XLAM, "tools": json.dumps([{**WEATHER, "parameters": {"a": {"type": ", optional" * 10**5 + "\n"}}}])},
+    ],
+)  # fmt: skip
+def test_what_is_looked_for_in_long_texts_is_looked_for_once(tmp_path: Path, row: Any) -> None:
+    """Megabytes that took hours where every mark looked for its end through all that follows."""
+    path = write(tmp_path / "rows.jsonl", {"messages": [user("x"), says("y")]}, row)
+    assert len(examples_of(path)) in (1, 2, 3)
+
+
 def test_names_of_types_and_values_are_read(tmp_path: Path) -> None:
     kinds = {"a": "List[Union[int, float]]", "b": "Tuple[int, int]", "c": "Dict[str, Any], optional",
              "d": "Optional[str]", "e": "Callable[[float], float]", "f": "List[str], default []",
@@ -251,6 +366,28 @@ def test_rows_that_ask_nearly_the_same_stay_in_one_split(tmp_path: Path) -> None
         ({**GLAIVE, "system": None}, "not what its format asks for"),
         ({"instruction": 7, "output": "x"}, "not what its format asks for"),
         ({**PREFERENCE, "chosen": [{"content": "x"}]}, "end with an answer"),
+        ({"chosen": "Human: Hi Assistant: Ho", "rejected": "Human: Hi Assistant: No"}, "without a 'prompt'"),
+        ({**PREFERENCE, "chosen": [user("Other?"), says("x")]}, "'chosen' begins neither with its 'prompt'"),
+        ({**PREFERENCE, "rejected": [user("Other?"), says("x")]}, "'rejected' begins neither with its 'prompt'"),
+        ({"prompt": "A?", "chosen": [says("B"), user("C?"), says("D")], "rejected": [says("X"), user("C?"), says("E")]},
+         "differ before their last turn"),
+        ({"prompt": "A?", "chosen": [says("B"), user("C?"), says("D")], "rejected": "E"}, "differ before their last"),
+        ({**HERMES, "conversations": [*HERMES["conversations"][:2], {"from": "gpt", "value": UNCLOSED}]},
+         "lacks its <tool_call> or </tool_call>"),
+        ({**HERMES, "conversations": [*HERMES["conversations"][:2], {"from": "gpt", "value": CLOSED + UNCLOSED}]},
+         "lacks its <tool_call> or </tool_call>"),
+        ({**HERMES, "conversations": [*HERMES["conversations"][:2], {"from": "gpt", "value": "{}</tool_call>"}]},
+         "lacks its <tool_call> or </tool_call>"),
+        ({**XLAM, "answers": XLAM["answers"].replace("Oslo", "<tool_call>")}, "has a mark of calls in its arguments"),
+        ({"messages": [user("x"), says(UNCLOSED)]}, "which a server reads as a call"),
+        ({"messages": [user("x"), says("y<|im_end|>")]}, "its text has '<|im_end|>' in it"),
+        ({"messages": [user("x<|eot_id|>"), says("y")]}, "its text has '<|eot_id|>' in it"),
+        ({"messages": [user("x"), says("y"), user("x"), says("y<end_of_turn>")]}, "its text has '<end_of_turn>' in it"),
+        ({"messages": [user("x"), says("y", weight=0)]}, "every answer of the conversation has the weight 0"),
+        ({**LOG, "response": {"choices": [{"finish_reason": "content_filter", "message": says("Wea")}]}}, "the filter"),
+        ({"custom_id": "1", "body": LOG["request"], "response": {"status_code": 500, "body": LOG["response"]}},
+         "failed with status 500"),
+        ({"body": LOG["request"], "response": {"body": LOG["response"]}, "error": {"code": "x"}}, "has an 'error'"),
     ],
 )  # fmt: skip
 def test_a_broken_row_is_left_out_and_told_or_refused(tmp_path: Path, row: Any, why: str) -> None:
@@ -332,6 +469,35 @@ def test_an_empty_folder_and_a_missing_file_are_told(tmp_path: Path) -> None:
         examples_of(tmp_path)
     with pytest.raises(DataError, match="No such file"):
         examples_of(tmp_path / "none.jsonl")
+
+
+def test_the_licence_of_a_data_set_on_the_hub_is_what_its_card_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    from huggingface_hub import constants
+
+    rows = [{"instruction": f"{n}?", "output": "x"} for n in range(3)]
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: iter(rows))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    folder = tmp_path / "datasets--ann--talk"
+    card = folder / "snapshots" / "abc" / "README.md"
+
+    def licence(**settings: str) -> Any:
+        params = JsonlParams(path="hf://ann/talk/small:train", dev_share=0, test_share=0, **settings)
+        return Jsonl().card(params)["sources"][0]["licence"]
+
+    assert licence() == "not stated"
+    card.parent.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc")
+    card.write_text("---\nlicense: cc-by-4.0\n---\nTalk.\n")
+    assert licence() == "cc-by-4.0"
+    assert licence(licence="mine") == "mine"
+    card.write_text("---\nlicense: [mit, apache-2.0]\n---\n")
+    assert licence() == "mit, apache-2.0"
+    card.write_text("---\n: [\n---\n")
+    assert licence() == "not stated"
 
 
 def test_strict_is_an_option() -> None:

@@ -170,6 +170,56 @@ def test_the_data_stage_takes_an_ordinary_file(tmp_path: Path) -> None:
     assert all(card["counts"].values())
 
 
+@pytest.mark.parametrize(
+    ("broken", "said"), [(1, "1 of 41 rows is"), (3, "3 of 43 rows are"), (1200, "1,200 of 1,240")]
+)
+def test_how_many_rows_are_broken_is_said_when_data_is_built(tmp_path: Path, broken: int, said: str) -> None:
+    from agentlora.core.config import RunConfig
+    from agentlora.core.data import build_data
+    from agentlora.core.manager import load_plugins
+    from agentlora.core.run import create_run
+
+    file = write(tmp_path, [row(i) for i in range(40)])
+    file.write_text(file.read_text().strip() + "\n{" * broken)
+    data = {"builder": "jsonl", "params": {"path": str(file)}}
+    run = create_run(RunConfig(task="tool-calling", data=data), tmp_path / "run")  # type: ignore[arg-type]
+    card = build_data(run, load_plugins())
+    assert (card["rows"], card["broken"]) == (40 + broken, broken)
+    lines = (tmp_path / "run" / "journal.jsonl").read_text().splitlines()
+    (told,) = (json.loads(line)["message"] for line in lines if "quarantined" in line)
+    out = tmp_path / "out"
+    command = ["data", "build", "tool-calling", "--data", str(file), "--output", str(out)]
+    shown = CliRunner().invoke(cli, command)
+    assert shown.exit_code == 0, shown.output
+    for text, card_file in ((told, run.directory / "data" / "card.json"), (shown.stderr, out / "card.json")):
+        assert f"warning: {said}" in text
+        assert "broken and left out; the first: " in text
+        assert f"{file}:41: broken JSON" in text
+        assert (f"All of them: {card_file}" in text) == (broken == 3)
+        assert (f"More of them: {card_file}" in text) == (broken == 1200)  # a hundred are kept
+
+
+def test_data_that_a_secret_led_to_is_not_looked_for_without_it(tmp_path: Path) -> None:
+    from agentlora.core.config import RunConfig
+    from agentlora.core.data import build_data
+    from agentlora.core.manager import load_plugins
+    from agentlora.core.run import create_run, open_run
+
+    data = {"params": {"tools": "mcp:python s.py --token hunter2"}}
+    create_run(RunConfig(task="tool-calling", data=data), tmp_path / "run")  # type: ignore[arg-type]
+    assert "hunter2" not in (tmp_path / "run" / "run.json").read_text()
+    with pytest.raises(ConfigError, match=r"data\.params\.tools of run 'run' .* had a secret"):
+        build_data(open_run(str(tmp_path / "run")), load_plugins())
+
+
+def test_nothing_is_said_of_rows_that_are_whole(tmp_path: Path) -> None:
+    file, out = write(tmp_path, [row(i) for i in range(40)]), tmp_path / "out"
+    shown = CliRunner().invoke(
+        cli, ["data", "build", "tool-calling", "--data", str(file), "--output", str(out)]
+    )
+    assert (shown.exit_code, shown.stderr) == (0, "")
+
+
 def test_an_evaluator_that_does_not_agree_with_the_data_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +256,9 @@ def test_text_parts_are_joined_and_arguments_parsed(tmp_path: Path) -> None:
     raw["expected"]["calls"][0]["arguments"] = '{"a": 7}'
     talk = row(2)
     talk["messages"] += [{"role": "tool", "content": "7"}, {"role": "assistant", "content": "Seven."}]
-    first, second = sorted(build(write(tmp_path, [raw, talk]))["train"], key=lambda e: e.id)
+    found = [e for split in build(write(tmp_path, [raw, talk])).values() for e in split]
+    first, called, second = sorted(found, key=lambda e: e.id)
+    assert called.expected.calls == (ToolCall("f", {"a": 1}),)
     assert first.messages[0]["content"] == "call it"
     assert first.expected.calls == (ToolCall("f", {"a": 7}),)
     assert second.messages[2]["tool_calls"][0]["function"]["arguments"] == {"a": 1}

@@ -42,6 +42,7 @@ NATIVE = {
     "mistral_v3": (MISTRAL, True), "mistral_v7_spm": (MISTRAL, True), "mistral_v7": (MISTRAL, True),
     "mistral_v11": (MISTRAL, True), "mistral_v13": (MISTRAL, True),
 }  # fmt: skip
+ENDS = {CHATML: "<|im_end|>", LLAMA: "<|eot_id|>", GEMMA: "<end_of_turn>", PHI: "<|end|>", MISTRAL: "</s>"}
 HERMES = ("qwen2_5", "qwen3", "qwen3_instruct_2507")
 TOOL = {
     "type": "function",
@@ -76,8 +77,7 @@ def tokenizer_of(name: str, tiny_model_dir: Path) -> Any:
     tokenizer.add_special_tokens({"additional_special_tokens": list(special)})
     if special in (LLAMA, GEMMA, MISTRAL):
         tokenizer.bos_token = special[0]
-    if special == MISTRAL:
-        tokenizer.eos_token = "</s>"
+    tokenizer.eos_token = ENDS[special]
     return tokenizer
 
 

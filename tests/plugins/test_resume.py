@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -265,6 +266,73 @@ def test_what_is_not_as_it_was_is_refused(key: str, value: object, what: str, in
         resume(interrupted, default_plugins())
     assert not interrupted.adapter_dir.exists()
     assert (interrupted.checkpoints_dir / "checkpoint-6" / "optimizer.pt").read_bytes() == before
+
+
+def edit_settings(run: Run, part: str = "training", **settings: object) -> None:
+    told = json.loads((run.directory / "run.json").read_text())
+    told["config"][part] |= settings
+    (run.directory / "run.json").write_text(json.dumps(told))
+
+
+def edit_data(run: Run) -> None:
+    """The last row alone, which the next update need not have."""
+    *rows, last = (run.directory / "data" / "train.jsonl").read_text().splitlines(keepends=True)
+    (run.directory / "data" / "train.jsonl").write_text("".join([*rows, last.replace("light", "lamp")]))
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (edit_data, r"data/train\.jsonl was changed\. Bring that back"),
+        (lambda run: edit_settings(run, lr=0.05), r"training\.lr is 0\.05 and was 0\.005"),
+        (
+            lambda run: edit_settings(run, max_steps=20, weight_decay=0.5),
+            r"training\.max_steps is 20 and was 9; training\.weight_decay is 0\.5 and was 0\.0",
+        ),
+        (lambda run: edit_settings(run, grad_accum=2), r"training\.grad_accum is 2 and was None"),
+        (
+            lambda run: edit_settings(run, "method", params={"r": 4, "dropout": 0.1, "alpha": 64}),
+            r"method\.params\.alpha is 64 and was None",
+        ),
+    ],
+    ids=["data", "rate", "two settings", "one that was not set", "one of the method's"],
+)
+def test_other_data_or_settings_are_refused(
+    edit: Callable[[Run], None], said: str, interrupted: Run, whole: Run
+) -> None:
+    edit(interrupted)
+    with pytest.raises(
+        TrainError, match=f"cannot go on from checkpoint-6, which another one saved: .*{said}"
+    ):
+        resume(open_run(str(interrupted.directory)), default_plugins())
+    assert not interrupted.adapter_dir.exists()
+
+
+def test_a_checkpoint_that_says_nothing_of_its_settings_goes_on(interrupted: Run) -> None:
+    """As older versions wrote it."""
+    proof = interrupted.checkpoints_dir / "checkpoint-6" / PROOF
+    said = json.loads(proof.read_text())
+    assert said["made_of"]["method.params.r"] == 4
+    del said["made_of"]
+    proof.write_text(json.dumps(said))
+    edit_settings(interrupted, max_steps=8)
+    resume(open_run(str(interrupted.directory)), default_plugins())
+    assert [row["step"] for row in rows(interrupted)[1:]] == list(range(1, 9))
+
+
+def test_what_else_lies_there_stops_no_resumption(interrupted: Run, whole: Run) -> None:
+    (interrupted.checkpoints_dir / "checkpoint-best1").mkdir()
+    with interrupted.metrics_file.open("ab") as file:
+        file.write(b"\0" * 100 + b"\xff\n[7]\n")  # as a disk that failed leaves it
+    resume(interrupted, default_plugins())
+    assert_same_end(interrupted, whole)
+
+
+@pytest.mark.parametrize(("key", "value"), [("micro_batch_size", None), ("loss", None), ("threads", "four")])
+def test_a_proof_that_lacks_something_is_none(key: str, value: object, interrupted: Run) -> None:
+    proof = interrupted.checkpoints_dir / "checkpoint-6" / PROOF
+    proof.write_text(json.dumps(json.loads(proof.read_text()) | {key: value}))
+    assert last_whole(interrupted.checkpoints_dir) == interrupted.checkpoints_dir / "checkpoint-4"
 
 
 def test_another_base_is_refused(interrupted: Run, tmp_path: Path) -> None:

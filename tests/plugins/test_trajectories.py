@@ -146,6 +146,15 @@ def test_steps_with_nulls_a_finish_and_nothing_observed() -> None:
     assert first.messages[0]["content"] == "Find\n\nx and z"
 
 
+def test_a_step_that_failed_has_its_error_as_its_result() -> None:
+    steps = [{"tool": "search", "tool_input": {"words": "x"}, "error": "boom"},
+             {"tool": "search", "tool_input": {"words": "y"}, "error": {"code": 7}},
+             {"tool": "search", "tool_input": {"words": "z"}, "error": "late", "observation": "found"}]  # fmt: skip
+    last = examples({"question": "q", "steps": steps, "answer": "a"})[-1]
+    results = [m["content"] for m in last.messages if m["role"] == "tool"]
+    assert results == ["boom", '{"code": 7}', "found"]
+
+
 def test_what_is_no_run_stays_what_it_is() -> None:
     talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
     for more in ({"score": 0.3}, {"reward": -1.2}, {"status": "draft"}):

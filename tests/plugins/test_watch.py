@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from agentlora.core.manager import default_plugins
 from agentlora.core.run import Run, create_run
 from agentlora.core.types import Example, RunEvent
 from agentlora.plugins.bases.resolve import resolve_base
-from agentlora.plugins.methods.lora import Lora
+from agentlora.plugins.methods.lora import Lora, LoraParams
 from agentlora.plugins.trainers.rows import encode
-from agentlora.plugins.trainers.watch import GradientWatch, Watch
+from agentlora.plugins.trainers.watch import GradientWatch, Watch, broken_loss, refuse_broken_gradient
 
 
 def new_run(directory: Path, tiny: Path | None = None, **training: Any) -> tuple[Run, list[RunEvent]]:
@@ -129,6 +130,42 @@ def test_no_gradient_at_all_ends_the_training() -> None:
     assert watch.look() is None  # the first update may have none
     with pytest.raises(TrainError, match="nothing would be learnt: 2 of 2 trained tensors got no gradient"):
         watch.look()
+
+
+class Unbounded(LoraParams):
+    """A scale that no configuration may have."""
+
+    alpha: float = 1e38
+
+
+def test_a_scale_that_overflows_is_named_and_not_the_layers(
+    tiny_model_dir: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    """Clipping makes zeros of its gradient, which then looks like none."""
+
+    class Scaled(Lora):
+        Params = Unbounded
+
+    run, _ = new_run(tmp_path / "run", tiny_model_dir, max_steps=3, eval_steps=0)
+    run.config.method.params["alpha"] = 1e38
+    with pytest.raises(TrainError, match=r"norm became inf at update 1.*method\.params\.alpha to less"):
+        fit(run, Scaled(), examples)
+
+
+def test_what_is_broken_from_the_start_is_no_matter_of_the_rate() -> None:
+    settings = {"task": "x", "training": {"lr": 0.1}}
+    plain = parse(RunConfig, settings)
+    scaled = parse(RunConfig, {**settings, "method": {"params": {"alpha": 9000}}})
+    assert "Lower --lr (now 0.1)" in str(broken_loss(plain, math.nan, 2))
+    first = str(broken_loss(scaled, math.nan, 1))
+    assert "the learning rate is not at fault. Change method.params.alpha to less (now 9000)" in first
+    assert "--lr" not in first
+    assert "--model" in str(
+        broken_loss(parse(RunConfig, {"task": "x", "training": {"dtype": "float32"}}), math.nan, 1)
+    )
+    refuse_broken_gradient(scaled, 3.5, 1)
+    with pytest.raises(TrainError, match=r"became nan at update 7: .*Change --lr to less \(now 0\.1\)"):
+        refuse_broken_gradient(scaled, math.nan, 7)
 
 
 def test_gradients_that_are_kept_elsewhere_are_not_judged() -> None:

@@ -307,6 +307,56 @@ def test_a_rule_that_could_not_be_judged_is_refused(raw: dict[str, Any], said: s
         check_policy(parse(GateConfig, raw), TASK, ("exact", "false_calls"))
 
 
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (
+            {"rules": {"headline": {"margin": 2}}},
+            r"gate\.rules\.headline\.margin: exact is a share: 0\.02 is two points\..* Did you mean 0\.02\?",
+        ),
+        ({"rules": {"general": {"margin": 1}}}, r"general\.margin: general is a share.*Did you mean 0\.01\?"),
+        ({"rules": {"false_calls": {"margin": -1}}}, r"false_calls\.margin: .* this is -1\."),
+        (
+            {"floors": {"exact": 30}},
+            r"gate\.floors\.exact: exact is a share: 0\.3 is 30 %.*Did you mean 0\.3\?",
+        ),
+        ({"floors": {"false_calls": -0.1}}, r"A floor lies from 0 to 1, and this is -0\.1\."),
+        ({"floors": {"exact": 300}}, r"this is 300\.$"),
+    ],
+)
+def test_points_are_not_taken_for_shares(raw: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        check_policy(parse(GateConfig, raw), TASK, ("exact", "false_calls"))
+
+
+def test_a_share_has_all_of_its_range_and_another_metric_no_bounds() -> None:
+    edges: dict[str, Any] = {
+        "rules": {"headline": {"margin": -0.99}, "false_calls": {"margin": 0.99}},
+        "floors": {"exact": 1, "false_calls": 0},
+    }
+    check_policy(parse(GateConfig, edges), TASK, ("exact", "false_calls"))
+    slow: dict[str, Any] = {"rules": {"seconds": {"margin": 2}}, "floors": {"seconds": 30}}
+    metrics = ("exact", "false_calls", "seconds")
+    check_policy(parse(GateConfig, slow), TASK, metrics, ("seconds", "general"))
+    with pytest.raises(ConfigError, match=r"seconds is a share(.|\n)*seconds is a share"):  # all at once
+        check_policy(parse(GateConfig, slow), TASK, metrics)
+    with pytest.raises(ConfigError, match="general is a share"):  # whatever the evaluator calls its own
+        check_policy(parse(GateConfig, {"rules": {"general": {"margin": 2}}}), TASK, metrics, ("general",))
+
+
+@pytest.mark.parametrize(
+    ("said", "where"),
+    [
+        ({"guards": {"false_calls": 2}}, r"guards\['false_calls'\]"),
+        ({"floor": {"exact": 30}}, r"floor\['exact'\]"),
+    ],
+)
+def test_nor_are_those_of_a_task(said: dict[str, Any], where: str) -> None:
+    task = replace(TASK, **said)
+    with pytest.raises(ConfigError, match=f"task 'calls', {where}: .* is a share"):
+        check_policy(GateConfig(), task, ("exact", "false_calls"))
+
+
 def test_probes_are_asked_once_whatever_the_seeds() -> None:
     probes = ProbesRecord(
         n=600, available=2000, digest="d", base=figure(0.6), adapter=figure(0.59),

@@ -228,6 +228,17 @@ def test_an_optional_part_that_nothing_fits_is_never_filled_and_said(tmp_path: P
     ]
 
 
+def test_one_of_several_schemas_that_nothing_fits_gives_way_to_the_others(tmp_path: Path) -> None:
+    hidden = {"type": "string", "format": "password"}
+    schema = of(
+        {"topic": TEXT, "a": {"anyOf": [NEITHER, {"type": "boolean"}]}, "b": {"anyOf": [NEITHER, hidden]}}
+    )
+    values, never = built(schema, tmp_path)
+    assert {type(value["a"]) for value in values if "a" in value} == {bool}
+    assert [row.partition(":")[0] for row in never] == ["b"]
+    assert "nothing fits it" not in never[0]
+
+
 def test_a_required_number_is_filled_where_floats_run_over(tmp_path: Path) -> None:
     schema = of(
         {"topic": TEXT, "balance": {"type": "integer", "minimum": -1e308, "maximum": 1, "multipleOf": 0.01}},

@@ -413,12 +413,12 @@ def test_pairs_are_documents(tmp_path: Path) -> None:
     ]
     path = tmp_path / "pairs.jsonl"
     path.write_text(json.dumps(rows[0]))
-    assert read_pairs(path, wanted.schema, 0)["test"][0].value == {"item": ["mug"]}
+    assert read_pairs(path, wanted.schema, 0).splits["test"][0].value == {"item": ["mug"]}
     built = build(str(tmp_path / "booking.elements"), "test", pairs=str(path), test_examples=0)
     assert [e.expected.text for e in built] == ["<order><item>mug</item></order>"]
     path.write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(DataError) as raised:
-        read_pairs(path, wanted.schema, 0)
+        read_pairs(path, wanted.schema, 0, strict=True)
     for said in ("line 2: its value does not fit", "line 3: its value is the text of an XML document",
                  "line 4: it is no well-formed XML", "line 5: its value does not fit"):  # fmt: skip
         assert said in str(raised.value)

@@ -1,0 +1,87 @@
+"""`agentlora convert`: a finished run's adapter becomes plain LoRA, or stays as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from agentlora.core.cli import cli
+from agentlora.core.errors import ConfigError
+from agentlora.core.evaluating import adapter_digest
+from agentlora.core.manager import default_plugins
+from agentlora.core.pipeline import train
+from agentlora.core.resolving import resolve_config
+from agentlora.core.run import Run, create_run, open_run
+from agentlora.core.types import Example
+from agentlora.registry.servable import vllm_problems
+
+
+def trained(method: str, tiny: Path, examples: list[Example], directory: Path) -> Run:
+    layers = {
+        "model": str(tiny),
+        "training": {"lr": 2e-2, "batch_size": 8, "max_steps": 8, "dtype": "float32", "eval_steps": 0},
+        "method": {"name": method, "params": {} if method == "full" else {"r": 4}},
+        "serve_on": "transformers",
+    }
+    run = create_run(resolve_config(default_plugins(), "tool-calling", layers), directory)
+    run.write_examples("train", examples)
+    run.write_examples("dev", examples[:4])
+    train(run, default_plugins())
+    return run
+
+
+@pytest.fixture(scope="module")
+def dora(tiny_model_dir: Path, examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained("dora", tiny_model_dir, examples, tmp_path_factory.mktemp("dora") / "run").directory
+
+
+def adapter_config(directory: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((directory / "adapter_config.json").read_text())
+    return found
+
+
+def test_a_finished_run_becomes_lora_with_its_error(dora: Path, tmp_path: Path) -> None:
+    run = open_run(str(shutil.copytree(dora, tmp_path / "run")))
+    before = adapter_digest(run)
+    assert vllm_problems(adapter_config(run.adapter_dir)) != []
+    done = CliRunner().invoke(cli, ["convert", str(run.directory), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0
+    told = json.loads(done.stdout)
+    assert told["divergence"] < 1e-6
+    again = open_run(str(run.directory))
+    assert again.facts()["conversion"] == told
+    assert again.facts()["adapter_digest"] == adapter_digest(again) != before
+    assert (again.config.convert, again.config.serve_on) == (True, "vllm")
+    assert again.status() == "convert finished"
+    assert vllm_problems(adapter_config(again.adapter_dir)) == []
+    assert adapter_config(again.directory / "adapter-as-trained")["use_dora"] is True
+    assert (again.adapter_dir / "chat_template.jinja").is_file()
+    twice = CliRunner().invoke(cli, ["convert", str(run.directory)])
+    assert "is plain LoRA already: it was converted" in str(twice.exception)
+
+
+def test_what_would_lose_too_much_stays_as_it_was(dora: Path, tmp_path: Path) -> None:
+    run = open_run(str(shutil.copytree(dora, tmp_path / "run")))
+    before = adapter_digest(run)
+    done = CliRunner().invoke(cli, ["convert", str(run.directory), "--rank", "1"])
+    assert isinstance(done.exception, ConfigError)
+    assert "at most 0.02 may be lost: choose a higher --rank" in str(done.exception)
+    again = open_run(str(run.directory))
+    assert adapter_digest(again) == before
+    assert not again.config.convert
+    assert "conversion" not in again.facts()
+    assert not (again.directory / "adapter-as-trained").exists()
+    assert [path.name for path in again.directory.glob(".*")] == []
+    assert again.status() == "train finished"
+
+
+def test_what_is_lora_already_is_refused(
+    tiny_model_dir: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    run = trained("lora", tiny_model_dir, examples, tmp_path / "run")
+    done = CliRunner().invoke(cli, ["convert", str(run.directory)])
+    assert "is plain LoRA already" in str(done.exception)
