@@ -34,26 +34,52 @@ def data() -> None:
 @click.option(
     "--only", multiple=True, metavar="NAME", help="Take these tools only; patterns such as issues_* too."
 )
+@click.option(
+    "--mcp-header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="Of requests to an MCP server; ${NAME} is looked up in the environment.",
+)
+@click.option(
+    "--mcp-env",
+    "env",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Variables of an MCP server's command, likewise.",
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Write the tools to a JSON file.")
 @show_json
-def import_(source: str, tool_tokens: int, only: tuple[str, ...], output: Path | None, as_json: bool) -> None:
+def import_(
+    source: str,
+    tool_tokens: int,
+    only: tuple[str, ...],
+    headers: tuple[str, ...],
+    env: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+) -> None:
     """Show the tools of SOURCE as `train tool-calling --tools SOURCE` takes them, and what it cannot take.
 
     \b
     SOURCE is one of
-      FILE.json, FILE.yaml     an OpenAPI 3 document, or functions in OpenAI's format
+      FILE.json, FILE.yaml     an OpenAPI 3 document, or functions in OpenAI's format;
+                               a discovery document of Google, a service-2.json of botocore
       DIRECTORY                of such functions
       FILE.py, PACKAGE.MODULE  Python functions with type hints; read, never run
       mcp:COMMAND, mcp:URL     an MCP server, asked for its tools
       botocore:SERVICE         an API of Amazon; google:SERVICE likewise
     """
+    from agentlora.core.config import parse
     from agentlora.core.files import write_json
-    from agentlora.tasks.tool_calling.user_tools import never_given, read_tools, unspoken
+    from agentlora.tasks.tool_calling.user_tools import UserToolParams, never_given, over_budget, unspoken
 
-    read = read_tools(source, tool_tokens, only)
+    lists = {"only": list(only), "mcp_headers": list(headers), "mcp_env": list(env)}
+    read = parse(UserToolParams, {"tools": source, "tool_tokens": tool_tokens, **lists}, "data.params").read()
     unsaid = unspoken(read, 0)
     untrained = {row.what for row in unsaid}
     left_out = [*read.imported.left_out, *unsaid, *never_given(read)]
+    large = over_budget(read)
     tools = [pruned.tool.openai() for pruned in read.pruned if pruned.tool.name not in untrained]
     if output:
         write_json(output, tools)
@@ -70,6 +96,7 @@ def import_(source: str, tool_tokens: int, only: tuple[str, ...], output: Path |
                 for pruned in read.pruned
                 for cut in pruned.cuts
             ],
+            "over_budget": [{"what": row.what, "why": row.why} for row in large],
         }
         click.echo(json.dumps(report, indent=2, ensure_ascii=False))
         return
@@ -77,9 +104,9 @@ def import_(source: str, tool_tokens: int, only: tuple[str, ...], output: Path |
     from rich.text import Text
 
     console = Console()
-    for part in _shown(source, read, left_out, tool_tokens):
+    for part in _shown(source, read, left_out, large):
         console.print(part)
-    settings = [f"--set data.params.only={json.dumps(only)}"] if only else []
+    settings = [f"--set data.params.{key}={json.dumps(values)}" for key, values in lists.items() if values]
     settings += [f"--set data.params.tool_tokens={tool_tokens}"] if tool_tokens != BUDGET else []
     quoted = " ".join(shlex.quote(word) for setting in settings for word in setting.split(" ", 1))
     console.print(
@@ -368,7 +395,7 @@ def _looks_shown(shown: list[Any], summary: str) -> list[Any]:
     return parts
 
 
-def _shown(source: str, read: Any, left_out: list[Any], budget: int) -> list[Any]:
+def _shown(source: str, read: Any, left_out: list[Any], large: list[Any]) -> list[Any]:
     from rich.table import Table
     from rich.text import Text
 
@@ -378,7 +405,7 @@ def _shown(source: str, read: Any, left_out: list[Any], budget: int) -> list[Any
     for column, width in zip(table.columns, (24, 6, 6, 10), strict=True):
         column.no_wrap, column.min_width = True, width
     for pruned in read.pruned:
-        size = Text(f"{pruned.tokens:,}", style="" if pruned.tokens <= budget else "yellow")
+        size = Text(f"{pruned.tokens:,}", style="" if pruned.tokens <= read.budget else "yellow")
         before = "" if pruned.before == pruned.tokens else f"{pruned.before:,}"
         table.add_row(
             pruned.tool.name,
@@ -393,7 +420,8 @@ def _shown(source: str, read: Any, left_out: list[Any], budget: int) -> list[Any
     ]
     cuts = [f"{cut.tool}: {cut.rule}: {cut.what}" for pruned in read.pruned for cut in pruned.cuts]
     for title, rows in (
-        (f"Pruned to {budget} tokens a tool", cuts),
+        (f"Pruned to {read.budget} tokens a tool", cuts),
+        ("Over budget", [f"{row.what}: {row.why}" for row in large]),
         ("Left out", [f"{row.what}: {row.why}" for row in left_out]),
     ):
         if rows:

@@ -121,19 +121,20 @@ def _google_age(path: Path) -> tuple[bool, int, str]:
 
 def read_operations(source: ApiSource, service: str, path: Path) -> Iterator[Operation]:
     """The speakable operations of one description file that are documented, in the file's order. Raises DataError."""
-    for found in all_operations(source, service, path):
+    for found in all_operations(source, service, described(path)):
         if isinstance(found, Operation) and found.noun and _documented(found.description):
             yield found
 
 
-def all_operations(source: ApiSource, service: str, path: Path) -> Iterator[Operation | Refused]:
-    """All operations of one description file, in the file's order, however they are described. One whose name is a
-    verb alone (``Publish``) has an empty `noun`. Raises DataError.
+def all_operations(source: ApiSource, service: str, described: JSON) -> Iterator[Operation | Refused]:
+    """All operations of one description, in its order, however they are described. One whose name is a verb alone
+    (``Publish``) has an empty `noun`.
     """
-    yield from (_botocore if source == "botocore" else _google)(service, _described(path))
+    return (_botocore if source == "botocore" else _google)(service, described)
 
 
-def _described(path: Path) -> JSON:
+def described(path: Path) -> JSON:
+    """A description file of a package. Raises DataError."""
     raw = path.read_bytes()
     try:
         found: JSON = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)

@@ -125,6 +125,7 @@ class Pool:
     alike: Callable[[ToolSpec, ToolSpec], bool] | None = (
         None  # whether a request for one might mean the other
     )
+    takes: Callable[[ToolCall], bool] | None = None  # whether a call is one that may be expected
 
     def near(self, tool: ToolSpec) -> list[ToolSpec]:
         return [other for other in self.tools if other.domain == tool.domain and other.name != tool.name]
@@ -141,6 +142,8 @@ def examples(
 
     Args:
         guise: what a tool looks like in one group, if not as it is.
+
+    There are fewer where twenty drawings in a row have a call that `pool` does not take.
     """
     per_group = params.requests_per_toolset if pool.split == "train" else params.held_out_per_toolset
     rng = random.Random(f"{seed}/{pool.split}/{pool.slice}")
@@ -178,8 +181,11 @@ def _group(
     for index in range(size):
         for _ in range(20):  # few tools with few values can repeat a request
             text, turns, expected, case = _request(pool, offered, params, rng)
-            if text not in seen and fits(text, turns, expected, pool.split, params):
+            taken = pool.takes is None or all(map(pool.takes, _calls(turns, expected)))
+            if taken and text not in seen and fits(text, turns, expected, pool.split, params):
                 break
+        if not taken:
+            continue  # rather one example less than a wrong one
         seen.add(text)
         yield Example(
             id=f"{group}-{index}",
@@ -308,6 +314,12 @@ def _unfitting(pool: Pool, offered: Sequence[ToolSpec], near_share: float, rng: 
             text, _ = render(tool, rng.choice(tool.phrasings), rng)
             return text
     return handwritten.chat_prompt(pool.split, rng)
+
+
+def _calls(turns: Turns, expected: Expected) -> list[ToolCall]:
+    """The calls that were made already, and those that are expected."""
+    made = [call["function"] for turn in turns for call in turn.get("tool_calls", ())]
+    return [*(ToolCall(call["name"], call["arguments"]) for call in made), *expected.calls]
 
 
 def fits(text: str, turns: Turns, expected: Expected, split: Split, params: RequestParams) -> bool:

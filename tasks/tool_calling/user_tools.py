@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import fnmatch
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from agentlora.core import schema as json_schema
 from agentlora.core.errors import ConfigError, DataError, nearest
 from agentlora.core.files import sha256_json
-from agentlora.core.types import JSON, Example, Split
+from agentlora.core.types import JSON, Example, Split, ToolCall
 from agentlora.tasks.tool_calling import api_frames as frames
 from agentlora.tasks.tool_calling import groups
 from agentlora.tasks.tool_calling.api_sources import singular
 from agentlora.tasks.tool_calling.bounds import contradiction
 from agentlora.tasks.tool_calling.builder import CATALOGUE, for_training
 from agentlora.tasks.tool_calling.conversions import conversions_of
+from agentlora.tasks.tool_calling.importing.mcp import named_values
 from agentlora.tasks.tool_calling.importing.pruning import Pruned, prune
 from agentlora.tasks.tool_calling.importing.services import SOURCES
 from agentlora.tasks.tool_calling.importing.source import import_tools
@@ -32,14 +34,18 @@ from agentlora.tasks.tool_calling.importing.types import MALFORMED, Imported, Im
 from agentlora.tasks.tool_calling.repeats import repeatable
 from agentlora.tasks.tool_calling.rewording import Rewording
 from agentlora.tasks.tool_calling.styles import restyle, words_of
-from agentlora.tasks.tool_calling.toolspec import ToolSpec, load_catalogue
+from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec, load_catalogue, render
 from agentlora.tasks.tool_calling.user_phrasing import VERBS, as_names, operation_of, requests_for
-from agentlora.tasks.tool_calling.user_values import parameter, values_for, with_stated_format
+from agentlora.tasks.tool_calling.user_values import parameter, valid_entries, values_for, with_stated_format
 from agentlora.tasks.tool_calling.written import written_requests
 
 # case → the setting that says how much of it there is
 FURTHER = {"same_tool": "same_tool_share", "unit": "units_share", "date": "dates_share", "number": "numbers_share",
            "synonym": "synonyms_share", "yes_no": "yes_no_share"}  # fmt: skip
+
+# keywords of a tool's schema that are about each parameter by itself
+_OF_EACH = {"type", "properties", "required", "additionalProperties", "title", "description", "examples"}
+DRAWINGS = 10  # of values, to find a call that fits
 
 
 class UserToolParams(groups.RequestParams):
@@ -49,6 +55,11 @@ class UserToolParams(groups.RequestParams):
     """Where the tools are: an OpenAPI document, a file or folder of functions, a Python file or module, ``mcp:…`` …"""
     only: list[str] = Field([])
     """Of a larger source, the tools to take: names, or patterns such as ``issues_*``; all when empty."""
+    mcp_headers: list[str] = Field([])
+    """``Name: value`` headers of requests to an MCP server. Name secrets by environment variables: ``Authorization:
+    Bearer ${MY_TOKEN}``; they are looked up when it is asked for its tools, and written nowhere."""
+    mcp_env: list[str] = Field([])
+    """``NAME=value`` variables of an MCP server that is a command, likewise: ``API_KEY=${API_KEY}``."""
     requests: str = ""
     """A YAML file of requests that somebody wrote by hand, for dev and test (tasks/tool_calling/written.py)."""
     tool_tokens: int = Field(250, ge=30)
@@ -82,6 +93,21 @@ class UserToolParams(groups.RequestParams):
     yes_no_share: float = Field(0.02, ge=0, le=1)
     """How many say a yes-or-no parameter in plain words ("open to everyone" for ``private: false``)."""
 
+    @model_validator(mode="after")  # not of a field, whose value is told where it is wrong
+    def _no_secrets(self) -> Self:
+        for key, mark in (("mcp_headers", ":"), ("mcp_env", "=")):
+            try:
+                named_values(getattr(self, key), mark)
+            except ValueError as exc:
+                raise ValueError(f"{key}: {exc}") from None
+        return self
+
+    def read(self) -> Read:
+        """The tools. Raises as `read_tools`."""
+        return read_tools(
+            self.tools, self.tool_tokens, tuple(self.only), tuple(self.mcp_headers), tuple(self.mcp_env)
+        )
+
     def parts(self) -> tuple[tuple[str, ...], ...]:
         """See `RequestParams`."""
         *others, cases = super().parts()
@@ -104,14 +130,12 @@ class UserTools:
 
     def check(self, params: UserToolParams) -> None:
         """Raises as `read_tools`."""
-        read_tools(params.tools, params.tool_tokens, tuple(params.only))
+        params.read()
 
     def build(self, split: Split, params: UserToolParams, seed: int) -> Iterator[Example]:
         """See `agentlora.core.types.DatasetBuilder`."""
-        read = read_tools(params.tools, params.tool_tokens, tuple(params.only))
-        asked = [
-            tool for pruned in read.pruned if isinstance(tool := spec_of(pruned.tool, split, seed), ToolSpec)
-        ]
+        read = params.read()
+        asked = [tool for tool in _specs(read, split, seed).values() if isinstance(tool, ToolSpec)]
         if not asked:
             reasons = "".join(f"\n  {row.what}: {row.why}" for row in unspoken(read, seed)[:5])
             raise DataError(f"{params.tools} has no tool that requests can be written for.{reasons}")
@@ -123,6 +147,7 @@ class UserTools:
             invented=groups.INVENTED,
             beyond=_strangers(asked, split),
             alike=alike,
+            takes=_taken(read),
         )
         count = {"train": params.examples, "dev": params.dev_examples, "test": params.test_examples}[split]
         everyday = 0
@@ -135,17 +160,17 @@ class UserTools:
         yield from groups.examples(pool, count - everyday, params, seed)
         if split != "train" and params.requests:
             offered = [pruned.tool for pruned in read.pruned]
-            yield from written_requests(Path(params.requests), params, split, seed, offered)
+            whole = {tool.name: tool.parameters for tool in read.imported.tools}
+            yield from written_requests(Path(params.requests), params, split, seed, offered, whole)
 
     def rewords(self, params: UserToolParams, seed: int) -> Rewording:
         """See `agentlora.core.types.DatasetBuilder`."""
-        read = read_tools(params.tools, params.tool_tokens, tuple(params.only))
-        specs = (spec_of(pruned.tool, "train", seed) for pruned in read.pruned)
-        return Rewording(params, {spec.name: spec for spec in specs if isinstance(spec, ToolSpec)})
+        specs = _specs(params.read(), "train", seed).items()
+        return Rewording(params, {name: spec for name, spec in specs if isinstance(spec, ToolSpec)})
 
     def card(self, params: UserToolParams) -> JSON:
         """Where the tools are from, and what was left out or pruned of them."""
-        read = read_tools(params.tools, params.tool_tokens, tuple(params.only))
+        read = params.read()
         source = read.imported
         left_out = [*source.left_out, *unspoken(read, 0), *never_given(read)]
         where = _published(params.tools)
@@ -161,6 +186,7 @@ class UserTools:
             "pruned": [
                 f"{cut.tool}: {cut.rule}: {cut.what}" for pruned in read.pruned for cut in pruned.cuts
             ],
+            "over_budget": [f"{row.what}: {row.why}" for row in over_budget(read)],
         }
 
 
@@ -176,27 +202,37 @@ def _published(source: str) -> str:
 
 @dataclass(frozen=True)
 class Read:
-    """A source as it is trained on. `digest`: of the pruned tools."""
+    """A source as it is trained on. `imported`: its tools as the source has them; `pruned`: the same ones within
+    their `budget` of tokens; `digest`: of these.
+    """
 
     imported: Imported
     pruned: tuple[Pruned, ...]
     digest: str
+    budget: int
 
 
 @lru_cache(maxsize=4)
-def read_tools(source: str, tool_tokens: int, only: tuple[str, ...] = ()) -> Read:
+def read_tools(
+    source: str,
+    tool_tokens: int,
+    only: tuple[str, ...] = (),
+    headers: tuple[str, ...] = (),
+    environment: tuple[str, ...] = (),
+) -> Read:
     """The tools of a source, each within its budget.
 
     Args:
         only: names or patterns (``issues_*``) of those that are taken; all when empty.
+        headers, environment: for an MCP server, see `import_tools`.
 
     Raises:
-        ConfigError: no source is given, or one of `only` is no tool of it.
+        ConfigError: no source is given, one of `only` is no tool of it, or what an MCP server needs is not there.
         DataError, MissingExtra: see `import_tools`.
     """
     if not source:
         raise ConfigError("data.params.tools says where the tools are, and it is empty. Give --tools.")
-    imported = import_tools(source)
+    imported = import_tools(source, headers, environment)
     names = [tool.name for tool in imported.tools]
     for pattern in only:
         if not fnmatch.filter(names, pattern):
@@ -207,13 +243,23 @@ def read_tools(source: str, tool_tokens: int, only: tuple[str, ...] = ()) -> Rea
         left_out = tuple(row for row in imported.left_out if row.what in about)
         imported = replace(imported, tools=tuple(taken), left_out=left_out)
     pruned = tuple(prune(tool, tool_tokens) for tool in imported.tools)
-    return Read(imported, pruned, sha256_json([p.tool.openai() for p in pruned])[:12])
+    return Read(imported, pruned, sha256_json([p.tool.openai() for p in pruned])[:12], tool_tokens)
 
 
 def unspoken(read: Read, seed: int) -> list[LeftOut]:
     """The tools that nobody can ask for in a sentence, each with its reason."""
-    found = ((pruned.tool.name, spec_of(pruned.tool, "train", seed)) for pruned in read.pruned)
+    found = _specs(read, "train", seed).items()
     return [LeftOut(name, f"not trained on: {why}") for name, why in found if isinstance(why, str)]
+
+
+def over_budget(read: Read) -> list[LeftOut]:
+    """The tools that take more than their budget however much of them is cut, each with its tokens."""
+    why = "it cannot be brought under its budget of {:,} tokens: {:,} are left, and no rule cuts more"
+    return [
+        LeftOut(pruned.tool.name, why.format(read.budget, pruned.tokens))
+        for pruned in read.pruned
+        if pruned.tokens > read.budget
+    ]
 
 
 def never_given(read: Read) -> list[LeftOut]:
@@ -229,15 +275,31 @@ def never_given(read: Read) -> list[LeftOut]:
 # --- requests -----------------------------------------------------------------------------------
 
 
-def spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
-    """`tool` with values and requests of a split; or why there can be none."""
+def _specs(read: Read, split: Split, seed: int) -> dict[str, ToolSpec | str]:
+    whole = {tool.name: tool.parameters for tool in read.imported.tools}
+    return {p.tool.name: spec_of(p.tool, split, seed, whole[p.tool.name]) for p in read.pruned}
+
+
+def _taken(read: Read) -> Callable[[ToolCall], bool]:
+    """Whether a call fits its tool's schema, both as it is offered and as the source has it."""
+    offered = {pruned.tool.name: json_schema.validator(pruned.tool.parameters) for pruned in read.pruned}
+    whole = {tool.name: json_schema.validator(tool.parameters) for tool in read.imported.tools}
+    return lambda call: all(of[call.name].is_valid(dict(call.arguments)) for of in (offered, whole))
+
+
+def spec_of(tool: ImportedTool, split: Split, seed: int, whole: JSON | None = None) -> ToolSpec | str:
+    """`tool` with values and requests of a split; or why there can be none.
+
+    Args:
+        whole: the parameters as the source has them, before they were pruned: calls fit them too.
+    """
     try:
-        return _spec_of(tool, split, seed)
+        return _spec_of(tool, split, seed, tool.parameters if whole is None else whole)
     except (*MALFORMED, ArithmeticError) as exc:  # one tool's loss, not all the others'
         return f"no request could be made for its schema ({type(exc).__name__}: {exc})"
 
 
-def _spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
+def _spec_of(tool: ImportedTool, split: Split, seed: int, whole: JSON) -> ToolSpec | str:
     rng = random.Random(f"{seed}/{split}/{tool.name}")
     operation = operation_of(tool)
     properties, required = tool.parameters.get("properties", {}), tool.parameters.get("required", ())
@@ -246,6 +308,8 @@ def _spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
         schema = with_stated_format(name, given)
         param = parameter(name, schema if isinstance(schema, dict) else {}, name in required)
         pool = values_for(param, schema, operation.noun, operation.service, rng) if param else []
+        if isinstance(pool, list) and given != (unpruned := whole.get("properties", {}).get(name, {})):
+            pool = valid_entries(pool, unpruned)
         if param and pool:
             params.append(param)
             pools[name] = pool
@@ -258,7 +322,7 @@ def _spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
     conversions = conversions_of(tool, operation, params, pools, split, of_their_own)
     saying = [request for found in conversions.values() for one in found for request in one.phrasings]
     named = {slot for request in (*requests, *missing, *saying) for slot in request.slots}
-    return ToolSpec(
+    spec = ToolSpec(
         domain=singular(operation.noun)[0],
         name=tool.name,
         description=tool.description,
@@ -273,6 +337,29 @@ def _spec_of(tool: ImportedTool, split: Split, seed: int) -> ToolSpec | str:
         repeatable=repeatable(params),
         conversions=conversions,
     )
+    if whole == tool.parameters and not whole.keys() - _OF_EACH:
+        return spec
+    fitting, why = _fitting(spec, whole, random.Random(f"{seed}/{split}/{tool.name}/whole"))
+    return replace(spec, phrasings=fitting) if fitting else f"no call fits its schema in the source: {why}"
+
+
+def _fitting(spec: ToolSpec, whole: JSON, rng: random.Random) -> tuple[tuple[Phrasing, ...], str]:
+    """The requests for a tool whose calls can fit it, as it is offered and as a whole; and what is wrong with the
+    last call that does not. Those that say the same parameters are judged as one.
+    """
+    schemas = [json_schema.validator(spec.parameters), json_schema.validator(whole)]
+    judged: dict[str, bool] = {}
+    why = ""
+    for phrasing in spec.phrasings:
+        says = repr((sorted(phrasing.slots), sorted(phrasing.set.items(), key=str)))
+        for _ in range(DRAWINGS if says not in judged else 0):
+            _, arguments = render(spec, phrasing, rng)
+            judged[says] = all(schema.is_valid(arguments) for schema in schemas)
+            if judged[says]:
+                break
+            why = next((problem for schema in schemas if (problem := schema.problem(arguments))), "")
+    kept = [p for p in spec.phrasings if judged[repr((sorted(p.slots), sorted(p.set.items(), key=str)))]]
+    return tuple(kept), why
 
 
 def alike(asked: ToolSpec, offered: ToolSpec) -> bool:

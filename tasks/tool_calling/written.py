@@ -20,15 +20,23 @@ from agentlora.tasks.tool_calling.importing.types import ImportedTool
 
 
 def written_requests(
-    path: Path, params: groups.RequestParams, split: Split, seed: int, tools: Sequence[ImportedTool]
+    path: Path,
+    params: groups.RequestParams,
+    split: Split,
+    seed: int,
+    tools: Sequence[ImportedTool],
+    whole: Mapping[str, JSON] | None = None,
 ) -> list[Example]:
     """The requests of a file that belong to `split`, each with `tools` that it is offered among.
+
+    Args:
+        whole: name → parameters of each tool as its source has them, where they were pruned: calls fit them too.
 
     Raises:
         DataError: the file cannot be read, or one of its calls does not fit its tool; all problems at once.
     """
     rows, known = _rows(path), {tool.name: tool for tool in tools}
-    found = [_written(row, number, known) for number, row in enumerate(rows, 1)]
+    found = [_written(row, number, known, whole or {}) for number, row in enumerate(rows, 1)]
     if wrong := [problem for _, problems in found for problem in problems]:
         more = f"\n  and {len(wrong) - 10} more" if len(wrong) > 10 else ""
         raise DataError(f"{path} needs mending:\n  " + "\n  ".join(wrong[:10]) + more)
@@ -64,7 +72,9 @@ def _rows(path: Path) -> list[JSON]:
     return rows
 
 
-def _written(row: JSON, number: int, known: Mapping[str, ImportedTool]) -> tuple[Expected, list[str]]:
+def _written(
+    row: JSON, number: int, known: Mapping[str, ImportedTool], whole: Mapping[str, JSON]
+) -> tuple[Expected, list[str]]:
     """What a row expects, and what is wrong with it."""
     where = f"row {number} ({str(row.get('request', ''))[:30]!r})"
     wrong = []
@@ -106,7 +116,11 @@ def _written(row: JSON, number: int, known: Mapping[str, ImportedTool]) -> tuple
             continue
         strange = arguments.keys() - known[name].parameters.get("properties", {}).keys()
         wrong += [f"{where}: {name} has no parameter {argument!r}" for argument in sorted(strange)]
-        wrong += [f"{where}: {name}: {e}" for e in json_schema.errors(known[name].parameters, arguments)]
+        found = [f"{where}: {name}: {e}" for e in json_schema.errors(known[name].parameters, arguments)]
+        if not found and name in whole:
+            found = [f"{where}: {name}, as its source has it: {e}"
+                     for e in json_schema.errors(whole[name], arguments)]  # fmt: skip
+        wrong += found
         calls.append(ToolCall(name, arguments))
     if not calls and not wrong:
         wrong.append(f"{where}: 'calls' is a list of calls with name and arguments")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,26 +17,36 @@ MOST_YAML = 8 << 20  # its parser takes a minute for that much
 
 
 def read_document(path: Path) -> Any:
-    """The JSON or YAML value in a file.
+    """The JSON or YAML value in a file, which may be packed (``.json.gz``).
 
     Raises:
         DataError: it cannot be read, is too large, or is neither.
     """
     try:
         size = path.stat().st_size
-        as_json = path.suffix == ".json"
-        if size > (MOST_JSON if as_json else MOST_YAML):
-            most = (MOST_JSON if as_json else MOST_YAML) >> 20
+        as_json = path.name.removesuffix(".gz").endswith(".json")
+        most = MOST_JSON if as_json else MOST_YAML
+        if size > most:
             raise DataError(
-                f"{path} has {size >> 20} MB; at most {most} MB of {'JSON' if as_json else 'YAML'} are read. "
+                f"{path} has {size >> 20} MB; at most {most >> 20} MB of {'JSON' if as_json else 'YAML'} are read. "
                 f"{'Split it by tag or path.' if as_json else 'Convert it to JSON, or split it.'}"
             )
-        text = path.read_text(encoding="utf-8-sig")
+        text = _unpacked(path, most) if path.suffix == ".gz" else path.read_text(encoding="utf-8-sig")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as exc:
+        raise DataError(f"{path} is no whole gzip file: {exc}") from exc
     except OSError as exc:
         raise DataError(f"{path} cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise DataError(f"{path} is not UTF-8: {exc.reason} at byte {exc.start}") from exc
     return parse_document(text, str(path), as_json)
+
+
+def _unpacked(path: Path, most: int) -> str:
+    with gzip.open(path) as file:
+        raw = file.read(most + 1)
+    if len(raw) > most:
+        raise DataError(f"{path} unpacks to more than {most >> 20} MB, and is not read")
+    return raw.decode("utf-8-sig")
 
 
 def parse_document(text: str, name: str, as_json: bool) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from agentlora.core.errors import DataError
 from agentlora.tasks.tool_calling.importing.documents import read_document
 from agentlora.tasks.tool_calling.importing.schemas import References, as_object
+from agentlora.tasks.tool_calling.importing.services import format_of
 from agentlora.tasks.tool_calling.importing.types import Collector, Imported, ImportedTool, LeftOut, Unusable
 
 # a function's schema is under the first of these that it has: OpenAI's, Anthropic's, MCP's
@@ -32,7 +33,10 @@ def import_folder(folder: Path) -> Imported:
         except DataError as exc:
             collected.left_out.append(LeftOut(name, str(exc)))
             continue
-        if any(_with_a_schema(part) for part in _parts(document)):
+        if described := format_of(document):
+            why = f"it is an API description as {described} has them: give the file itself"
+            collected.left_out.append(LeftOut(name, why))
+        elif any(_with_a_schema(part) for part in _parts(document)):
             _collect(document, name, collected)
         else:
             collected.left_out.append(LeftOut(name, "it holds no functions"))
@@ -56,7 +60,7 @@ def _collect(document: Any, name: str, collected: Collector) -> None:
     for number, part in enumerate(_parts(document), 1):
         found = True
         origin = f"{name}, {_named(part) or f'entry {number}'}"
-        collected.take(origin, lambda: _tool(part, origin))  # noqa: B023
+        collected.take(origin, lambda: _tool(part, origin, collected))  # noqa: B023
     if not found:
         collected.left_out.append(LeftOut(name, "it holds no functions"))
 
@@ -81,12 +85,14 @@ def _named(part: Any) -> str:
     return part["name"] if "description" in part or any(key in part for key in SCHEMAS) else ""
 
 
-def _tool(part: Any, origin: str) -> ImportedTool:
+def _tool(part: Any, origin: str, collected: Collector) -> ImportedTool:
     name = _named(part)
     if not name:
         raise Unusable("it has no name with a description or parameters: no function")
     raw = next(
         (part[key] for key in SCHEMAS if part.get(key) is not None), {"type": "object", "properties": {}}
     )
-    parameters = as_object(References(raw).unfolded(raw), "its schema")
+    notes: list[str] = []
+    parameters = as_object(References(raw).unfolded(raw, notes=notes), "its schema")
+    collected.note(origin, notes)
     return ImportedTool(name, " ".join(str(part.get("description") or "").split()), parameters, origin)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from agentlora.core.errors import DataError
@@ -20,6 +22,7 @@ from agentlora.tasks.tool_calling.importing.types import (
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
 BODIES = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
+_IN_PATH = re.compile(r"\{\+?([A-Za-z_][\w.-]*)[+*]?\}")
 BODY = "body"  # the parameter that a body becomes whose fields cannot stand beside the others
 
 
@@ -31,8 +34,9 @@ def is_openapi(document: Any) -> bool:
 def import_openapi(document: Any, path: Path | None = None) -> Imported:
     """The operations of a document.
 
-    Headers and cookies are left to who makes the request; so are operations that are deprecated, that need a file, or
-    whose schemas cannot be resolved.
+    Headers and cookies are left to who makes the request; operations that are deprecated, that need a file, or whose
+    schemas cannot be resolved are left out. What stands between braces in a path and is described nowhere becomes a
+    required text, as every parameter of a path is required.
 
     Args:
         path: where the document stands, for references to files beside it.
@@ -97,6 +101,11 @@ def _tool(
             continue
         properties[name] = schema
         required += [name] if must else []
+    for name in dict.fromkeys(_IN_PATH.findall(route)):
+        if name not in properties:
+            notes.append(f"{{{name}}} of its path is described nowhere, and is taken as a required text")
+            properties[name] = {"type": "string"}
+            required.append(name)
     for name, schema, must in _fields(references, operation, within, notes):
         if name in properties:
             notes.append(f"the field {name!r} of the body has the name of a parameter, and is left out")
@@ -133,11 +142,17 @@ def _parameters(
     """(name, schema, required) of those in path and query; an operation's replace those of its path."""
     found: dict[tuple[str, str], tuple[str, JSON, bool]] = {}
     for listed in (shared, operation.get("parameters", [])):
-        for raw in listed if isinstance(listed, list) else ():
+        if not isinstance(listed, list):
+            # an object may stand for more than can be written out: anchors of YAML
+            given = "an object" if isinstance(listed, Mapping) else shorten(json.dumps(listed), 40)
+            notes.append(f"'parameters' is {given} and no list: none of them is taken")
+            continue
+        for raw in listed:
             parameter, where = references.resolved(raw, within)
             if not isinstance(parameter, Mapping) or "name" not in parameter:
                 raise Unusable("one of its parameters has no name")
-            name, place, must = str(parameter["name"]), parameter.get("in"), bool(parameter.get("required"))
+            name, place = str(parameter["name"]), parameter.get("in")
+            must = bool(parameter.get("required")) or place == "path"
             if place not in ("path", "query", "querystring"):
                 if must and name.lower() not in ("authorization", "accept", "content-type"):
                     notes.append(f"the {place} parameter {name!r} is left to who makes the request")
@@ -145,7 +160,8 @@ def _parameters(
             content = _mapping(parameter.get("content"))
             schema = parameter.get("schema") or _mapping(next(iter(content.values()), {})).get("schema")
             try:
-                unfolded = references.unfolded({} if schema is None else schema, where)
+                references.resolved(schema, where)  # one that leads back to itself says nothing
+                unfolded = references.unfolded({} if schema is None else schema, where, notes=notes)
             except Unusable as exc:
                 if must:
                     raise Unusable(f"parameter {name!r}: {exc}") from exc
@@ -153,7 +169,7 @@ def _parameters(
                 continue
             if text := " ".join(str(parameter.get("description") or "").split()):
                 unfolded = {**unfolded, "description": text}
-            found[name, str(place)] = (name, unfolded, must or place == "path")
+            found[name, str(place)] = (name, unfolded, must)
     return list(found.values())
 
 
@@ -173,7 +189,9 @@ def _fields(
             raise Unusable(f"its body is {', '.join(content) or 'of no stated kind'}, and JSON is needed")
         notes.append(f"its body ({', '.join(content) or 'of no stated kind'}) is left out: it is no JSON")
         return []
-    schema = references.unfolded(_mapping(content[kind]).get("schema", {}), where)
+    described = _mapping(content[kind]).get("schema", {})
+    references.resolved(described, where)
+    schema = references.unfolded(described, where, notes=notes)
     try:
         whole = as_object(schema, "the body")
     except Unusable:

@@ -1,7 +1,8 @@
 """Schemas cut down to a budget of tokens: what says least about how to call goes first, what is required stays.
 
-A call made of what a pruned schema names fits the original too: rules take options, choices and texts away, and no
-limit of a value. The one exception is said in the report: an object that is folded says nothing of its inside.
+Rules take options, choices and texts away, and no limit of a value, so that a call of what a pruned schema names nearly
+always fits the original too. It need not: an object that is folded says nothing of its inside, and what is cut inside
+of ``oneOf`` or ``not`` lets through what the original refuses. Whoever makes calls looks at both (`user_tools`).
 """
 
 from __future__ import annotations

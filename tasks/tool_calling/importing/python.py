@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
+from textwrap import shorten
 
 from agentlora.core import schema as json_schema
 from agentlora.core.errors import DataError, nearest
 from agentlora.core.types import JSON
-from agentlora.tasks.tool_calling.importing.classes import documented, schema_of
+from agentlora.tasks.tool_calling.importing.classes import ENUMS, RECORDS, documented, schema_of
 from agentlora.tasks.tool_calling.importing.fields import default_of, says_required
 from agentlora.tasks.tool_calling.importing.hints import Class, Hints, Scope, expression, literal
 from agentlora.tasks.tool_calling.importing.modules import Files
@@ -39,6 +41,9 @@ def import_python(path: Path) -> Imported:
     for name, node in functions.items():  # of several of one name, the last counts, as in Python
         if reader.public(name):
             collected.take(name, lambda: reader.tool(node, collected))  # noqa: B023
+    for name, methods in reader.methods():
+        why = f"its methods ({', '.join(methods)}) are no tools: functions outside of classes are taken"
+        collected.note(name, [shorten(why, 200, placeholder=" …")])
     return Imported("python", tuple(collected.tools), tuple(collected.left_out), title=path.stem)
 
 
@@ -76,6 +81,19 @@ class _Reader:
     def public(self, name: str) -> bool:
         return name in self.listed if self.listed is not None else not name.startswith("_")
 
+    def methods(self) -> Iterator[tuple[str, list[str]]]:
+        """The public methods of public classes, but for those that stand for values."""
+        for name, node in self.module.classes.items():
+            heads = [part.func if isinstance(part, ast.Call) else part for part in node.decorator_list]
+            heads += [part.value if isinstance(part, ast.Subscript) else part for part in node.bases]
+            kinds = {ast.unparse(head).rpartition(".")[2] for head in heads}
+            functions = [
+                part for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)
+            ]
+            methods = [part.name for part in functions if not part.name.startswith("_")]
+            if methods and self.public(name) and not kinds & {"dataclass", *RECORDS, *ENUMS}:
+                yield name, methods
+
     def tool(self, node: ast.FunctionDef | ast.AsyncFunctionDef, collected: Collector) -> ImportedTool:
         about, of_params, types = documented(ast.get_docstring(node) or "")
         self.hints.unfolded = self.hints.steps = 0
@@ -105,7 +123,7 @@ class _Reader:
             parameters["required"] = required
         if self.hints.parts:  # a class that contains itself, which is an object from there on
             whole = {**parameters, "$defs": self.hints.parts}
-            parameters = References(whole).unfolded(whole)
+            parameters = References(whole).unfolded(whole, notes=notes)
         if problems := json_schema.check_schema(parameters):
             raise Unusable(problems[0])
         collected.note(node.name, notes)

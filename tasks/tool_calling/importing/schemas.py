@@ -99,17 +99,19 @@ class References:
         again: int = 0,
         end: JSON | None = None,
         read_only: bool = False,
+        notes: list[str] | None = None,
     ) -> JSON:
         """`schema` with every reference in its place, in today's dialect.
 
         A schema that contains itself is followed into itself `again` times. From there on it is `end`; when that is not
-        given, an object (or anything) of which no more is said. Properties that are read only are left out, as nobody
-        sends them, unless `read_only`.
+        given, an object (or anything) of which no more is said; what that is the case of is put into `notes`.
+        Properties that are read only are left out, as nobody sends them, unless `read_only`.
 
         Raises:
             Unusable: a reference cannot be resolved, or it is too deep, too large, or no schema.
         """
-        found = _Unfolding(self, again, end, read_only).of(schema, within or self._path, (), 0)
+        told = [] if notes is None else notes
+        found = _Unfolding(self, again, end, read_only, told).of(schema, within or self._path, (), 0)
         if not isinstance(found, dict):
             raise Unusable("its schema says nothing")
         if problems := json_schema.check_schema(found):
@@ -118,9 +120,11 @@ class References:
 
 
 class _Unfolding:
-    def __init__(self, references: References, again: int, end: JSON | None, read_only: bool) -> None:
+    def __init__(
+        self, references: References, again: int, end: JSON | None, read_only: bool, notes: list[str]
+    ) -> None:
         self.references, self.parts, self.again, self.end = references, 0, again, end
-        self.read_only = read_only
+        self.read_only, self.notes = read_only, notes
 
     def of(self, schema: Any, within: Path | None, open_: tuple[int, ...], depth: int) -> Any:
         self._one_more(depth)
@@ -178,9 +182,23 @@ class _Unfolding:
             object_ = isinstance(target, Mapping) and (
                 "properties" in target or target.get("type") == "object"
             )
+            self._note(schema, target, where, "an object" if object_ else "any value")
             return ({"type": "object"} if object_ else {}) | beside
         found = self.of(target, where, (*open_, id(target)), depth + 1)
         return {**found, **beside} if isinstance(found, dict) else found
+
+    def _note(self, schema: Mapping[str, Any], target: Any, where: Path | None, taken_as: str) -> None:
+        """Say once what of a schema that contains itself is not kept."""
+        name = str(schema["$ref"]).rpartition("/")[2] or str(schema["$ref"])
+        try:
+            self.references.resolved(target, where)
+            why = (
+                f"{name!r} contains itself: inside of it, it is taken as {taken_as} of which no more is said"
+            )
+        except Unusable:
+            why = f"{name!r} refers to nothing but itself: any value is taken for it"
+        if why not in self.notes:
+            self.notes.append(why)
 
 
 def _read_only(schema: Any) -> bool:

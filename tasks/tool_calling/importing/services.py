@@ -1,9 +1,12 @@
-"""Tools from the API descriptions inside `botocore` and `googleapiclient`: ``botocore:s3``, ``google:calendar``."""
+"""Tools from API descriptions as Amazon and Google write them: those inside `botocore` and `googleapiclient`
+(``botocore:s3``, ``google:calendar``), and files of one's own (``service-2.json``, a discovery document).
+"""
 
 from __future__ import annotations
 
 import re
-from typing import get_args
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
 
 from agentlora.core.errors import DataError, nearest
 from agentlora.core.types import JSON
@@ -13,6 +16,7 @@ from agentlora.tasks.tool_calling.api_sources import (
     Operation,
     Refused,
     all_operations,
+    described,
     first_sentence,
     service_files,
 )
@@ -35,9 +39,59 @@ def import_service(source: ApiSource, service: str) -> Imported:
     if service not in files:
         raise DataError(f"{source} has no service {service!r}.{nearest(service, files)}")
     collected = Collector()
-    for operation in all_operations(source, service, files[service]):
+    for operation in all_operations(source, service, described(files[service])):
         collected.take(operation.path, lambda: _tool(operation))  # noqa: B023
     return Imported(source, tuple(collected.tools), tuple(collected.left_out), service, "Apache-2.0")
+
+
+def format_of(document: Any) -> ApiSource | None:
+    """Whose API descriptions a document is one of, by its shape; None of any other document."""
+    if not isinstance(document, Mapping):
+        return None
+    if (
+        document.get("kind") == "discovery#restDescription"
+        or {"discoveryVersion", "resources"} <= document.keys()
+    ):
+        return "google"
+    parts = ("metadata", "operations", "shapes")
+    return "botocore" if all(isinstance(document.get(part), Mapping) for part in parts) else None
+
+
+def import_description(source: ApiSource, document: Mapping[str, Any], name: str) -> Imported:
+    """The operations of a file of one's own, as `import_service` takes them. One that is malformed costs no other."""
+    collected = Collector()
+    for origin, alone in (_aws_operations if source == "botocore" else _google_operations)(document):
+        collected.take(origin, lambda: _tool(next(all_operations(source, name, alone))))  # noqa: B023
+    about = document if source == "google" else document["metadata"]
+    title = about.get("title") or about.get("serviceFullName") or name
+    return Imported(source, tuple(collected.tools), tuple(collected.left_out), str(title))
+
+
+def _aws_operations(document: Mapping[str, Any]) -> Iterator[tuple[str, JSON]]:
+    """(where it stands, a description of nothing else) of each operation."""
+    for name, operation in document["operations"].items():
+        yield name, {"operations": {name: operation}, "shapes": document["shapes"]}
+
+
+def _google_operations(document: Mapping[str, Any]) -> Iterator[tuple[str, JSON]]:
+    """The same; methods of no resource are those of the API itself."""
+    name, schemas = str(document.get("name") or "api"), document.get("schemas") or {}
+    stack: list[tuple[str, Any]] = [
+        (name, {key: document.get(key) or {} for key in ("methods", "resources")})
+    ]
+    while stack:
+        resource, body = stack.pop()
+        parts = body if isinstance(body, Mapping) else {"methods": body}
+        methods = parts.get("methods") or {}
+        for method, given in methods.items() if isinstance(methods, Mapping) else [(resource, methods)]:
+            origin = f"{resource}.{method}"
+            if isinstance(given, Mapping):
+                origin = str(given.get("id") or origin)
+                given = {**given, "id": origin}
+            yield origin, {"resources": {resource: {"methods": {method: given}}}, "schemas": schemas}
+        inner = parts.get("resources") or {}
+        named = list(inner.items()) if isinstance(inner, Mapping) else [(f"{resource}.resources", inner)]
+        stack += reversed(named)
 
 
 def _tool(operation: Operation | Refused) -> ImportedTool:

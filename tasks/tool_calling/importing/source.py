@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from agentlora.core.errors import DataError
+from agentlora.core.errors import ConfigError, DataError
 from agentlora.tasks.tool_calling.importing.documents import read_document
 from agentlora.tasks.tool_calling.importing.functions import import_folder, import_functions, is_functions
 from agentlora.tasks.tool_calling.importing.mcp import import_mcp
@@ -14,25 +15,39 @@ from agentlora.tasks.tool_calling.importing.modules import module_file
 from agentlora.tasks.tool_calling.importing.openapi import import_openapi, is_openapi
 from agentlora.tasks.tool_calling.importing.python import import_python
 from agentlora.tasks.tool_calling.importing.schemas import without_default_nulls
-from agentlora.tasks.tool_calling.importing.services import SOURCES, import_service
+from agentlora.tasks.tool_calling.importing.services import (
+    SOURCES,
+    format_of,
+    import_description,
+    import_service,
+)
 from agentlora.tasks.tool_calling.importing.types import Imported
 
 KNOWN = """
-  FILE.json, FILE.yaml     an OpenAPI 3 document, or functions in OpenAI's format
+  FILE.json, FILE.yaml     an OpenAPI 3 document, or functions in OpenAI's format;
+                           a discovery document of Google, a service-2.json of botocore
   DIRECTORY                of such functions
   FILE.py, PACKAGE.MODULE  Python functions with type hints; read, never run
   mcp:COMMAND, mcp:URL     an MCP server: "mcp:python server.py", "mcp:http://localhost:8000/mcp"
   botocore:SERVICE         an API of Amazon, as its package describes it; google:SERVICE likewise"""
 
 
-def import_tools(source: str) -> Imported:
+def import_tools(source: str, headers: Sequence[str] = (), environment: Sequence[str] = ()) -> Imported:
     """The tools of a source; see `KNOWN` for what it may be.
 
+    Args:
+        headers: ``Name: value`` for an MCP server at a URL, which may name environment variables (``${NAME}``).
+        environment: ``NAME=value`` for one that is a command, likewise.
+
     Raises:
+        ConfigError: an MCP server needs what is not there, or headers or variables are given for something else.
         DataError: there is nothing there, it is of no known kind, or it holds no usable tool.
         MissingExtra: a package that reads it is not installed.
     """
-    imported = _imported(source)
+    scheme, _, rest = source.partition(":")
+    if scheme != "mcp" and (headers or environment):
+        raise ConfigError(f"headers and environment variables are for MCP servers, and {source} is none.")
+    imported = import_mcp(rest, headers, environment) if scheme == "mcp" else _imported(source)
     tools = [replace(tool, parameters=without_default_nulls(tool.parameters)) for tool in imported.tools]
     imported = replace(imported, tools=tuple(tools))
     if not imported.tools:
@@ -43,8 +58,6 @@ def import_tools(source: str) -> Imported:
 
 def _imported(source: str) -> Imported:
     scheme, _, rest = source.partition(":")
-    if scheme == "mcp":
-        return import_mcp(rest)
     if scheme in SOURCES:
         return import_service(scheme, rest)
     if re.match(r"https?://", source):
@@ -66,6 +79,11 @@ def _imported(source: str) -> Imported:
     document = read_document(path)
     if is_openapi(document):
         return import_openapi(document, path)
+    if described := format_of(document):  # before functions: they have a name and parameters too
+        return import_description(described, document, path.name)
     if is_functions(document):
         return import_functions(document, path.name)
-    raise DataError(f"{source} is neither an OpenAPI document nor functions. What can be given:{KNOWN}")
+    raise DataError(
+        f"{source} is neither an OpenAPI document nor functions nor an API description. "
+        f"What can be given:{KNOWN}"
+    )
