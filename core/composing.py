@@ -251,7 +251,9 @@ def _write_data(run: Run, same: Sequence[Run], parts: Sequence[Run]) -> None:
 
 
 def _judges(runs: Sequence[Run]) -> list[EvaluatorConfig]:
-    """The evaluators that the runs' data brings, each once, under names that no two share."""
+    """The evaluators that the runs' data brings, each once, under names that no two share. Each judges every
+    example: what it says of tools, it says of another run's that are called the same, too.
+    """
     found: dict[str, EvaluatorConfig] = {}
     for entry in (e for run in runs for e in kept_evaluators(run.directory / "data", card_of(run))):
         if any((entry.name, entry.params) == (other.name, other.params) for other in found.values()):

@@ -105,7 +105,10 @@ def wanted_by(builder: Any, params: Any, task: str, plugins: Plugins) -> list[Ev
         for entry in entries:
             plugins.check("evaluators", entry.name)
             if _is_own(entry, own):
-                raise DataError(f"{entry.name!r} is the task's own. Give it a `label`, or leave it out.")
+                raise DataError(
+                    f"the dataset builder names the evaluator {entry.name!r}, which is the task's own. Its settings "
+                    "are the run's to say: give the entry a `label`, or leave it out."
+                )
         for check in check_evaluators(entries, plugins):
             check()
     return entries

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from agentlora.core.texts import brief
 from agentlora.eval import page
-from agentlora.eval.judging import Judged
 from agentlora.eval.record import ConditionRecord, ReasonCount, ReasonsRecord, Record
 from agentlora.eval.unseen import named
 from agentlora.eval.wording import NOTHING, label
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from agentlora.eval.judging import Judged
 
 MOST_REASONS = 40  # of a condition and evaluator that a record holds
 MOST_SAMPLES = 5  # ids of answers with one reason

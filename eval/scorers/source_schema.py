@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any
@@ -26,20 +27,21 @@ class SourceTools(Strict):
     @field_validator("tools")
     @classmethod
     def _readable(cls, tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        names = [_named(tool) for tool in tools]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise ValueError(f"two tools are called {twice!r}")
+        for name, times in Counter(map(_named, tools)).items():
+            if times > 1:
+                raise ValueError(f"{times} tools are called {name!r}")
         return tools
 
 
 def _named(tool: JSON) -> str:
     """A tool's name. Raises ValueError where it is none."""
     function = function_of(tool)
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(name, str):
         raise ValueError("a tool is {name: …, parameters: {…}}, alone or as the function of OpenAI's format")
     if not isinstance(function.get("parameters", {}), dict):
-        raise ValueError(f"tool {function['name']!r}: parameters is a JSON Schema, an object")
-    return function["name"]
+        raise ValueError(f"tool {name!r}: parameters is a JSON Schema, an object")
+    return name
 
 
 class SourceSchema:
