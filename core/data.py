@@ -42,6 +42,7 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
     refuse_lost_secrets(run)
     name, builder, params = builder_of(run.config, plugins)
     with run.stage("data"):
+        judges = wanted_by(builder, params, run.config.task, plugins)
         splits: Splits = {split: build_split(run.config, plugins, split) for split in SPLITS}
         refuse_leaks(splits)
         refuse_trained_before(run.config.training.start_from, splits)
@@ -50,7 +51,7 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
             refuse_unanswered(splits["train"])
         for split, examples in splits.items():
             run.write_examples(split, examples)
-        beside = keep_evaluators(run.directory / "data", wanted_by(builder, params, run.config.task, plugins))
+        beside = keep_evaluators(run.directory / "data", judges)
         card = card_of_splits({**builder.card(params), **told, **beside}, name, splits)
         write_json(run.directory / "data" / "card.json", card)
         run.note("data", "built", **card["counts"])

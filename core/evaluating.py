@@ -13,7 +13,14 @@ from agentlora.core.beside import Beside, ask_beside, beside_of, with_beside
 from agentlora.core.config import EvalConfig, RunConfig, parse
 from agentlora.core.data import card_of, split_digest
 from agentlora.core.errors import AgentLoraError, ConfigError, EvalError
-from agentlora.core.evaluators import OF_DATA, evaluators_of, judging_too, kept_evaluators, with_evaluators
+from agentlora.core.evaluators import (
+    DIGEST,
+    OF_DATA,
+    evaluators_of,
+    judging_too,
+    kept_evaluators,
+    with_evaluators,
+)
 from agentlora.core.examples import evenly
 from agentlora.core.files import read_json, write_atomic, write_jsonl
 from agentlora.core.home import home
@@ -262,7 +269,7 @@ def _judging(
 
     entries = [entry.model_dump(mode="json") for entry in config.eval.evaluators]
     for entry in entries[named:]:
-        entry["params"] = {"in": f"data/{OF_DATA}", "sha256": card_of(run)["evaluators"]}
+        entry["params"] = {"in": f"data/{OF_DATA}", "sha256": card_of(run)[DIGEST]}
     problems = validated(own, others, examples)
     for name, found in problems.items():
         who = f"the evaluator {name!r}" if name else "the evaluator"

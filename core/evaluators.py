@@ -1,4 +1,6 @@
-"""Which evaluators judge a run: the task's own, which decides, and those that its configuration names beside."""
+"""Which evaluators judge a run: the task's own, which decides, and those that its configuration and its data name
+beside.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from agentlora.core.manager import Plugins
 from agentlora.core.types import JSON, Evaluator
 
 OF_DATA = "evaluators.json"  # beside a run's splits
+DIGEST = "evaluators_digest"  # of that, on the data's card
 
 
 def evaluators_of(config: RunConfig, plugins: Plugins) -> tuple[Evaluator, dict[str, Evaluator]]:
@@ -120,7 +123,7 @@ def keep_evaluators(data: Path, entries: Sequence[EvaluatorConfig]) -> JSON:
         return {}
     raw = {"evaluators": [entry.model_dump(mode="json") for entry in entries]}
     write_json(data / OF_DATA, raw)
-    return {"evaluators": sha256_json(raw)}
+    return {DIGEST: sha256_json(raw)}
 
 
 def kept_evaluators(data: Path, card: Mapping[str, Any]) -> list[EvaluatorConfig]:
@@ -129,11 +132,11 @@ def kept_evaluators(data: Path, card: Mapping[str, Any]) -> list[EvaluatorConfig
     Raises:
         ConfigError: the file is not what the card says that it was.
     """
-    if "evaluators" not in card:
+    if DIGEST not in card:
         return []
     file, advice = data / OF_DATA, "bring it back, or train again"
     raw = read_json(file, advice)
-    if sha256_json(raw) != card["evaluators"]:
+    if sha256_json(raw) != card[DIGEST]:
         raise ConfigError(f"{str(file)!r} is not what card.json beside it says that it was: {advice}.")
     return parse(EvalConfig, raw, str(file)).evaluators
 

@@ -345,6 +345,8 @@ def _said(finding: Finding) -> str:
             said = "has an entry twice"
         case "propertyNames":
             said = "is no key that is taken"
+        case "not":
+            said = "is what its schema says it must not be"
         case other:
             said = f"is against {other}"
     return said[:200]

@@ -125,7 +125,7 @@ def _problem(held: Mapping[str, JSON], call: ToolCall) -> str:
     if schema.validator(held[call.name]).is_valid(arguments):
         return ""
     found = (p for p in schema_problems(held[call.name], arguments, call.name) if p.counts)
-    return next((brief(f"{p.path} {p.said}", 300) for p in found), "")
+    return next((brief(f"{p.path} {p.said}", 300) for p in found), f"{call.name} does not fit")
 
 
 def _corruptions(held: Mapping[str, JSON], calls: Sequence[ToolCall]) -> Iterator[tuple[str, str]]:

@@ -31,7 +31,7 @@ from agentlora.tasks.tool_calling.importing.pruning import without_words
 from agentlora.tasks.tool_calling.user_tools import UserToolParams, UserTools
 
 VALID = "source-schema.valid"
-REASON = "cancel_order(order_number) is against not"
+REASON = "cancel_order(order_number) is what its schema says it must not be"
 
 
 def trained(model: Path, folder: Path, tools: str, **settings: Any) -> Run:
@@ -79,7 +79,7 @@ def test_reports_say_which_calls_the_source_refuses_and_why(tiny_model_dir: Path
     assert (reason.why, reason.answers, len(reason.samples)) == (REASON, 3, 3)
     assert record.provenance.get("evaluator_problems") is None
     (entry,) = record.provenance["evaluators"]
-    assert entry["params"] == {"in": "data/evaluators.json", "sha256": card_of(moved)["evaluators"]}
+    assert entry["params"] == {"in": "data/evaluators.json", "sha256": card_of(moved)["evaluators_digest"]}
     console = Console(width=200, record=True)
     console.print(terminal_table(record))
     page = (moved.eval_dir / "report.html").read_text()
@@ -95,7 +95,7 @@ def test_data_of_before_is_judged_as_before_and_compared(tiny_model_dir: Path, t
     run = trained(tiny_model_dir, tmp_path, source(tmp_path, ORDER, SHIP))
     old = open_run(str(shutil.copytree(run.directory, tmp_path / "old")))
     card = read_json(old.directory / "data" / "card.json")
-    del card["evaluators"]
+    del card["evaluators_digest"]
     write_json(old.directory / "data" / "card.json", card)
     (old.directory / "data" / "evaluators.json").unlink()
     before, now = answered(old, wrong=1), answered(run, wrong=2)
