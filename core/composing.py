@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agentlora.core.config import MethodConfig
+from agentlora.core.config import EvaluatorConfig, MethodConfig
 from agentlora.core.data import card_of, leak_keys, refuse_leaks, split_digest
 from agentlora.core.errors import ConfigError, unknown
 from agentlora.core.evaluating import adapter_digest
+from agentlora.core.evaluators import DIGEST, keep_evaluators, kept_evaluators
 from agentlora.core.files import directory_atomic, read_json, sha256_json, write_json
 from agentlora.core.manager import Plugins
 from agentlora.core.pipeline import directory_digest
@@ -237,7 +238,8 @@ def _write_data(run: Run, same: Sequence[Run], parts: Sequence[Run]) -> None:
         run.write_examples(split, examples)
     cards = [card_of(part) for part in parts]
     card = {
-        **card_of(same[0]),
+        **{key: value for key, value in card_of(same[0]).items() if key != DIGEST},
+        **keep_evaluators(run.directory / "data", _judges(same)),
         "sources": _once(source for card in cards for source in card.get("sources") or []),
         "notes": " ".join(_once(card["notes"] for card in cards if card.get("notes"))),
         "counts": {split: len(examples) for split, examples in splits.items()},
@@ -246,6 +248,20 @@ def _write_data(run: Run, same: Sequence[Run], parts: Sequence[Run]) -> None:
     }
     write_json(run.directory / "data" / "card.json", card)
     run.note("compose", "data", **card["counts"], left_out=card["left_out"])
+
+
+def _judges(runs: Sequence[Run]) -> list[EvaluatorConfig]:
+    """The evaluators that the runs' data brings, each once, under names that no two share. Each judges every
+    example: what it says of tools, it says of another run's that are called the same, too.
+    """
+    found: dict[str, EvaluatorConfig] = {}
+    for entry in (e for run in runs for e in kept_evaluators(run.directory / "data", card_of(run))):
+        if any((entry.name, entry.params) == (other.name, other.params) for other in found.values()):
+            continue
+        names = (entry.called, *(f"{entry.called}-{number}" for number in range(2, len(found) + 3)))
+        free = next(name for name in names if name not in found)
+        found[free] = entry if free == entry.called else entry.model_copy(update={"label": free})
+    return list(found.values())
 
 
 def _union(runs: Sequence[Run], split: Split) -> list[Example]:

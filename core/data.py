@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import ConfigError, DataError, boundary
-from agentlora.core.evaluators import own_evaluator
+from agentlora.core.evaluators import keep_evaluators, own_evaluator, wanted_by
 from agentlora.core.examples import Examples, kept
 from agentlora.core.files import canonical_json, read_json, sha256_json, write_json
 from agentlora.core.manager import Plugins
@@ -28,18 +28,21 @@ Answering = Callable[[Splits], tuple[Splits, JSON]]
 
 
 def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) -> dict[str, Any]:
-    """Write ``data/*.jsonl`` and ``data/card.json``; returns the card.
+    """Write ``data/*.jsonl`` and ``data/card.json``, and ``data/evaluators.json`` where the builder names some; returns
+    the card.
 
     Args:
         answered: gives the splits answers in place of their own, and what the card says of it.
 
     Raises:
         ConfigError: see `refuse_lost_secrets`.
-        DataError: the training split is empty, an example of it has no answer, or a group is in two splits.
+        DataError: the training split is empty, an example of it has no answer, a group is in two splits, or the builder
+            names evaluators that are none.
     """
     refuse_lost_secrets(run)
     name, builder, params = builder_of(run.config, plugins)
     with run.stage("data"):
+        judges = wanted_by(builder, params, run.config.task, plugins)
         splits: Splits = {split: build_split(run.config, plugins, split) for split in SPLITS}
         refuse_leaks(splits)
         refuse_trained_before(run.config.training.start_from, splits)
@@ -48,7 +51,8 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
             refuse_unanswered(splits["train"])
         for split, examples in splits.items():
             run.write_examples(split, examples)
-        card = card_of_splits({**builder.card(params), **told}, name, splits)
+        beside = keep_evaluators(run.directory / "data", judges)
+        card = card_of_splits({**builder.card(params), **told, **beside}, name, splits)
         write_json(run.directory / "data" / "card.json", card)
         run.note("data", "built", **card["counts"])
         if message := broken_rows(card, run.directory / "data" / "card.json"):

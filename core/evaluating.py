@@ -13,7 +13,14 @@ from agentlora.core.beside import Beside, ask_beside, beside_of, with_beside
 from agentlora.core.config import EvalConfig, RunConfig, parse
 from agentlora.core.data import card_of, split_digest
 from agentlora.core.errors import AgentLoraError, ConfigError, EvalError
-from agentlora.core.evaluators import evaluators_of, with_evaluators
+from agentlora.core.evaluators import (
+    DIGEST,
+    OF_DATA,
+    evaluators_of,
+    judging_too,
+    kept_evaluators,
+    with_evaluators,
+)
 from agentlora.core.examples import evenly
 from agentlora.core.files import read_json, write_atomic, write_jsonl
 from agentlora.core.home import home
@@ -83,7 +90,8 @@ def evaluate(
     from agentlora.eval.scorers.several import Several
     from agentlora.plugins.bases.resolve import resolve_base
 
-    config = with_beside(with_evaluators(run.config, evaluators, plugins), beside)
+    named = with_evaluators(run.config, evaluators, plugins)
+    config = with_beside(judging_too(named, kept_evaluators(run.directory / "data", card_of(run))), beside)
     others_too = beside_of(config.eval.beside)
     for one in others_too.values():
         one.check_key()
@@ -126,7 +134,7 @@ def evaluate(
         given = _teachers(run, plugins, examples, split)
         said_beside, without = ask_beside(run, others_too, examples, config.eval.max_new_tokens)
         given |= said_beside
-        judging = _judging(run, config, own, others, examples)
+        judging = _judging(run, config, len(named.eval.evaluators), own, others, examples)
         served_as = f"{run.id.lower()}@{digest[:12]}"
         spec = EngineSpec(
             base.model_dir,
@@ -251,14 +259,17 @@ def _teachers(run: Run, plugins: Plugins, examples: Sequence[Example], split: Sp
 
 
 def _judging(
-    run: Run, config: RunConfig, own: Any, others: Mapping[str, Any], examples: Sequence[Example]
+    run: Run, config: RunConfig, named: int, own: Any, others: Mapping[str, Any], examples: Sequence[Example]
 ) -> dict[str, Any]:
-    """What a record says of who judges: the evaluators with their settings, and what they find wrong with the examples
-    or themselves, which is told.
+    """What a record says of who judges: the evaluators with their settings (of those that come with the data, behind
+    the first `named`, where these lie: they may be as large as a source's tools), and what they find wrong with the
+    examples or themselves, which is told.
     """
     from agentlora.eval.gold import validated
 
     entries = [entry.model_dump(mode="json") for entry in config.eval.evaluators]
+    for entry in entries[named:]:
+        entry["params"] = {"in": f"data/{OF_DATA}", "sha256": card_of(run)[DIGEST]}
     problems = validated(own, others, examples)
     for name, found in problems.items():
         who = f"the evaluator {name!r}" if name else "the evaluator"

@@ -1,15 +1,22 @@
-"""Which evaluators judge a run: the task's own, which decides, and those that its configuration names beside."""
+"""Which evaluators judge a run: the task's own, which decides, and those that its configuration and its data name
+beside.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from agentlora.core.config import EvalConfig, EvaluatorConfig, RunConfig, all_at_once, parse, parse_yaml
-from agentlora.core.errors import ConfigError
+from agentlora.core.errors import ConfigError, DataError, boundary
+from agentlora.core.files import read_json, sha256_json, write_json
 from agentlora.core.manager import Plugins
-from agentlora.core.types import Evaluator
+from agentlora.core.types import JSON, Evaluator
+
+OF_DATA = "evaluators.json"  # beside a run's splits
+DIGEST = "evaluators_digest"  # of that, on the data's card
 
 
 def evaluators_of(config: RunConfig, plugins: Plugins) -> tuple[Evaluator, dict[str, Evaluator]]:
@@ -82,6 +89,64 @@ def evaluator_names(raw: Any) -> Iterator[str]:
         name = entry.get("name") if isinstance(entry, Mapping) else entry
         if isinstance(name, str):
             yield name
+
+
+# --- those that data brings -----------------------------------------------------------------------
+
+
+def wanted_by(builder: Any, params: Any, task: str, plugins: Plugins) -> list[EvaluatorConfig]:
+    """Those that a dataset builder names for its examples (its `evaluators`).
+
+    Raises:
+        DataError: one is none, or the task's own, which is the run's to set.
+    """
+    if not hasattr(builder, "evaluators"):
+        return []
+    own = plugins.get("tasks", task).evaluator
+    with boundary(DataError, "the evaluators that the dataset builder names"):
+        entries = parse(EvalConfig, {"evaluators": list(builder.evaluators(params))}, "evaluators").evaluators
+        for entry in entries:
+            plugins.check("evaluators", entry.name)
+            if _is_own(entry, own):
+                raise DataError(
+                    f"the dataset builder names the evaluator {entry.name!r}, which is the task's own. Its settings "
+                    "are the run's to say: give the entry a `label`, or leave it out."
+                )
+        for check in check_evaluators(entries, plugins):
+            check()
+    return entries
+
+
+def keep_evaluators(data: Path, entries: Sequence[EvaluatorConfig]) -> JSON:
+    """Write them beside the splits in `data`; returns what the card says of that."""
+    if not entries:
+        return {}
+    raw = {"evaluators": [entry.model_dump(mode="json") for entry in entries]}
+    write_json(data / OF_DATA, raw)
+    return {DIGEST: sha256_json(raw)}
+
+
+def kept_evaluators(data: Path, card: Mapping[str, Any]) -> list[EvaluatorConfig]:
+    """Those that were written beside the splits in `data`, whose card is `card`; none of data that has none.
+
+    Raises:
+        ConfigError: the file is not what the card says that it was.
+    """
+    if DIGEST not in card:
+        return []
+    file, advice = data / OF_DATA, "bring it back, or train again"
+    raw = read_json(file, advice)
+    if sha256_json(raw) != card[DIGEST]:
+        raise ConfigError(f"{str(file)!r} is not what card.json beside it says that it was: {advice}.")
+    return parse(EvalConfig, raw, str(file)).evaluators
+
+
+def judging_too(config: RunConfig, entries: Sequence[EvaluatorConfig]) -> RunConfig:
+    """`config` with the `entries` of its data beside its own, which come first where two are called the same."""
+    called = {entry.called for entry in config.eval.evaluators}
+    more = [entry for entry in entries if entry.called not in called]
+    both = config.eval.model_copy(update={"evaluators": [*config.eval.evaluators, *more]})
+    return config.model_copy(update={"eval": both})
 
 
 def _is_own(entry: EvaluatorConfig, own: str) -> bool:

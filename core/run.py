@@ -3,7 +3,8 @@
 ::
 
     run.json (resolved config, provenance)  journal.jsonl  data/{train,dev,test}.jsonl  data/card.json
-    checkpoints/  adapter/  metrics.jsonl  loss.svg  eval/{record.json,samples.jsonl,report.html,report.md}
+    data/evaluators.json (where the data brings some)  checkpoints/  adapter/  metrics.jsonl  loss.svg
+    eval/{record.json,samples.jsonl,report.html,report.md}
 """
 
 from __future__ import annotations

@@ -340,7 +340,9 @@ class DatasetBuilder(Protocol):
     - ``defaults``, a part of the configuration that holds where it is named and nobody says otherwise;
     - ``check(params)``, called before a model is looked at: a short look at the source that raises DataError or
       ConfigError where `build` would;
-    - ``rewords(params, seed)``, which gives the `Rewords` of its requests.
+    - ``rewords(params, seed)``, which gives the `Rewords` of its requests;
+    - ``evaluators(params)``: entries of ``eval.evaluators`` that judge its examples beside the task's own, whenever a
+      run on them is evaluated. They are kept with the run's data, so that nothing of the source is read again.
     """
 
     Params: ClassVar[Any]
@@ -389,7 +391,8 @@ class Evaluator(Protocol):
     - ``facts()``, what a record is told of how it judged, as JSON, asked at the end;
     - ``parse(example, output)``: what it reads in the answer, as a JSON object for the record, or None; else see
       `agentlora.eval.judging.parsed`;
-    - ``identity``, text that changes where its judgements could and its source does not (a judging model's name).
+    - ``identity``, text that changes where its judgements could and its source does not (a judging model's name);
+    - ``tallies = True`` where ``why`` is alike for answers that fail alike: reports count them by it.
     """
 
     metrics: Sequence[str]

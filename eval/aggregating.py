@@ -11,6 +11,7 @@ from agentlora.eval.compliance_summary import Answered, side_by_side, summarise
 from agentlora.eval.conditions import SERVED, Condition
 from agentlora.eval.judging import Judged
 from agentlora.eval.metrics import aggregate, may_be_share, paired_difference
+from agentlora.eval.reasons import reasons_of
 from agentlora.eval.record import ConditionRecord, DifferenceRecord, Figure, SliceDifference, Statuses
 from agentlora.eval.samples import STATUSES
 
@@ -36,11 +37,12 @@ def figures(
         seeds: answers to every example.
     """
     deciding = {name: deciding_of(results, where) for name, results in judged.items()}
+    tallied = getattr(evaluator, "tallied", ())
     unbounded, metrics = unbounded_of(evaluator, judged), tuple(evaluator.metrics)
     fits = {name: [_answered(j, headline) for j in results] for name, results in judged.items()}
     systems = {
         c.name: condition_record(
-            c, deciding[c.name], judged[c.name], fits[c.name], metrics, headline, unbounded, seed
+            c, deciding[c.name], judged[c.name], fits[c.name], metrics, headline, unbounded, seed, tallied
         )
         for c in conditions
     }
@@ -75,9 +77,10 @@ def condition_record(
     headline: str,
     unbounded: Container[str],
     seed: int,
+    tallied: Sequence[str] = (),
 ) -> ConditionRecord:
     """A condition's figures: `metrics` of the answers that decide, everything else of all `results`; `fits`: what the
-    summary of compliance reads of these.
+    summary of compliance reads of these; `tallied`: the evaluators whose reasons are counted.
     """
     slices: dict[str, dict[str, Figure]] = {}
     for tag, value, members in _slices(deciding, results):
@@ -96,6 +99,7 @@ def condition_record(
         first_error=next((j.output.error for j in results if j.output.error), None),
         statuses=Statuses(**{name: sum(j.sample["status"] == name for j in results) for name in STATUSES}),
         compliance=summarise(fits),
+        reasons=reasons_of(deciding, tallied),
         aside=condition.aside,
     )
 

@@ -155,10 +155,10 @@ def _of_value(schema: JSON, output: Output) -> Iterator[Problem]:
     value, faults = json_form(unfenced(output.text, "json"), cut=output.finish_reason == "length")
     yield from (_of_fault(fault) for fault in faults)
     if value is not MISSING:
-        yield from _of_schema(schema, value)
+        yield from schema_problems(schema, value)
 
 
-def _of_schema(schema: JSON, value: Any, tool: str | None = None) -> Iterator[Problem]:
+def schema_problems(schema: JSON, value: Any, tool: str | None = None) -> Iterator[Problem]:
     """What is wrong with a value by its schema, and formats that its draft takes as notes."""
     found = findings(schema, value)
     yield from (_problem(schema, value, finding, tool) for finding in found)
@@ -282,7 +282,7 @@ def _of_call(raw: Any, offered: dict[str, JSON]) -> Iterator[Problem]:
         said = f"calls {name[:60]!r}, which is not offered"
         yield Problem("unknown_tool", name[:60], said, given=_cut(name), misnamed=(name, tuple(offered)))
     elif isinstance(raw.get("arguments"), dict):
-        yield from _of_schema(offered[name], raw["arguments"], name)
+        yield from schema_problems(offered[name], raw["arguments"], name)
 
 
 def _without_call(example: Example, text: str, offered: dict[str, JSON], array: bool) -> Problem:
@@ -345,6 +345,8 @@ def _said(finding: Finding) -> str:
             said = "has an entry twice"
         case "propertyNames":
             said = "is no key that is taken"
+        case "not":
+            said = "is what its schema says it must not be"
         case other:
             said = f"is against {other}"
     return said[:200]

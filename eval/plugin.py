@@ -22,6 +22,7 @@ def register_evaluators(register: Register) -> None:
     register("regex", "agentlora.eval.scorers.texts:Regex")
     register("contains", "agentlora.eval.scorers.texts:Contains")
     register("json-schema", "agentlora.eval.scorers.schemas:SchemaValidity")
+    register("source-schema", "agentlora.eval.scorers.source_schema:SourceSchema")
     register("latency", "agentlora.eval.scorers.resources:Latency")
     register("cost", "agentlora.eval.scorers.resources:Cost")
     register("perplexity", "agentlora.eval.scorers.resources:Perplexity")

@@ -194,6 +194,22 @@ class ComplianceRecord(_Strict):
     more_paths: int
 
 
+class ReasonCount(_Strict):
+    """For which reason (`why`) an evaluator calls how many `answers` wrong, and the ids of the first."""
+
+    why: str
+    answers: int
+    samples: tuple[str, ...]
+
+
+class ReasonsRecord(_Strict):
+    """Why `answers` are wrong by one evaluator, the commonest reasons first; `more` answers have others."""
+
+    answers: int
+    reasons: tuple[ReasonCount, ...]
+    more: int = 0
+
+
 class ConditionRecord(_Strict):
     """One system's figures. `slices` has, by tag name and tag value, the headline metric, and for examples
     about which that says nothing whether the answer was right. `statuses` counts all answers, `metrics` those to
@@ -212,6 +228,8 @@ class ConditionRecord(_Strict):
     first_error: str | None = None
     statuses: Statuses | None = Field(None, exclude_if=_is_none)
     compliance: ComplianceRecord | None = Field(None, exclude_if=_is_none)
+    reasons: dict[str, ReasonsRecord] = Field(default_factory=dict, exclude_if=_is_empty)
+    """Of the answers that decide, by evaluator beside the task's own, of those whose reasons can be counted."""
     aside: bool = Field(False, exclude_if=_is_empty)
     """Shown beside the others, and decides nothing."""
 

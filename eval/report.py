@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from agentlora.eval import compliance_report, first_view
+from agentlora.eval import compliance_report, first_view, reasons
 from agentlora.eval.record import DifferenceRecord, Record, SuiteRecord
 from agentlora.eval.report_html import html
 from agentlora.eval.suites.wording import suite_header, suite_rows, suite_title
@@ -69,6 +69,7 @@ def terminal_table(record: Record) -> RenderableType:
         *(Text.assemble((named(said), "bold"), named(line)) for said, line in first),
         *(Text(named(line)) for line in lines),
         *compliance_report.terminal(record),
+        *reasons.terminal(record),
         *map(_suite_table, record.suites),
     )
 
@@ -136,6 +137,7 @@ def markdown(record: Record, verdict: Mapping[str, Any] | None = None) -> str:
             table(["", "metric", "difference", "n", "groups", "test"], compared),
         ]
     parts += compliance_report.markdown(record, table)
+    parts += reasons.markdown(record, table)
     parts += _probes(record)
     for suite in record.suites:
         parts += [f"## {cell(suite.name)}", cell(suite_title(suite))]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from agentlora.core.types import JSON
-from agentlora.eval import compliance_report
+from agentlora.eval import compliance_report, reasons
 from agentlora.eval.cells import difference_cell, figure_cell
 from agentlora.eval.first_view import direction_of, served_difference, views
 from agentlora.eval.gate_html import gate_head, gate_section
@@ -61,6 +61,7 @@ def html(record: Record, samples: Iterable[JSON] = (), verdict: Mapping[str, Any
         _figures(record),
         _differences(record),
         compliance_report.html(record),
+        reasons.html(record),
         *(_slices(record, tag) for tag in ("slice", "case")),
         _tools(record, samples),
         _lengths(record, samples),

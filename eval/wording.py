@@ -30,6 +30,7 @@ _LABELS = {
     "number": "Number in words",
     "synonym": "Synonym of a choice",
     "yes_no": "Yes or no in plain words",
+    "source-schema.valid": "Fits the source's schema",
 }
 
 
@@ -54,7 +55,7 @@ class Measured(Scaled, Protocol):
 def label(name: str) -> str:
     """A metric, slice or case for people."""
     who, beside, metric = name.partition(".")
-    if beside and metric:  # of an evaluator beside the task's own
+    if beside and metric and name not in _LABELS:  # of an evaluator beside the task's own
         return f"{who.capitalize()}: {label(metric).lower()}"
     return _LABELS.get(name) or name.replace("_", " ").capitalize()
 

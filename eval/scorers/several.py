@@ -30,6 +30,7 @@ class Several:
         self.headline = str(getattr(own, "headline", own.metrics[0]))
         self.lower_is_better = self._all("lower_is_better")
         self.unbounded = self._all("unbounded")
+        self.tallied = tuple(name for name, other in others.items() if getattr(other, "tallies", False))
         self.needs_nats = any(getattr(one, "needs_nats", False) for one in self.members)
 
     def begin(self, examples: Sequence[Example]) -> None:

@@ -27,7 +27,7 @@ from agentlora.tasks.tool_calling.bounds import contradiction
 from agentlora.tasks.tool_calling.builder import CATALOGUE, for_training
 from agentlora.tasks.tool_calling.conversions import conversions_of
 from agentlora.tasks.tool_calling.importing.mcp import named_values
-from agentlora.tasks.tool_calling.importing.pruning import Pruned, prune
+from agentlora.tasks.tool_calling.importing.pruning import Pruned, prune, without_words
 from agentlora.tasks.tool_calling.importing.services import SOURCES
 from agentlora.tasks.tool_calling.importing.source import import_tools
 from agentlora.tasks.tool_calling.importing.types import MALFORMED, Imported, ImportedTool, LeftOut
@@ -167,6 +167,16 @@ class UserTools:
         """See `agentlora.core.types.DatasetBuilder`."""
         specs = _specs(params.read(), "train", seed).items()
         return Rewording(params, {name: spec for name, spec in specs if isinstance(spec, ToolSpec)})
+
+    def evaluators(self, params: UserToolParams) -> list[JSON]:
+        """What judges calls by the source's own schemas, where pruning took more than words of them; see
+        `agentlora.core.types.DatasetBuilder`.
+        """
+        read = params.read()
+        offered = {pruned.tool.name: without_words(pruned.tool.parameters) for pruned in read.pruned}
+        whole = {tool.name: without_words(tool.parameters) for tool in read.imported.tools}
+        cut = [{"name": name, "parameters": held} for name, held in whole.items() if held != offered[name]]
+        return [{"name": "source-schema", "params": {"tools": cut}}] if cut else []
 
     def card(self, params: UserToolParams) -> JSON:
         """Where the tools are from, and what was left out or pruned of them."""

@@ -9,9 +9,9 @@ import pytest
 from test_evaluating import run  # noqa: F401 - a fixture
 
 from agentlora.core.config import EvalConfig, RunConfig, parse
-from agentlora.core.errors import ConfigError, DataError
+from agentlora.core.errors import AgentLoraError, ConfigError, DataError
 from agentlora.core.evaluating import evaluate
-from agentlora.core.evaluators import evaluators_of, own_evaluator, with_evaluators
+from agentlora.core.evaluators import evaluators_of, own_evaluator, wanted_by, with_evaluators
 from agentlora.core.manager import default_plugins
 from agentlora.core.resolving import resolve_config
 from agentlora.core.run import Run
@@ -78,6 +78,26 @@ def test_a_command_line_adds_to_the_runs_own() -> None:
         with_evaluators(config(), ["exakt"], plugins)
     with pytest.raises(ConfigError, match="not valid YAML"):
         with_evaluators(config(), ["{name: "], plugins)
+
+
+@pytest.mark.parametrize(
+    ("entries", "why"),
+    [
+        (["tool-calls"], "'tool-calls', which is the task's own"),
+        (["latencyy"], "unknown evaluator 'latencyy'"),
+        ([{"name": "cost"}], "price_in and price_out"),
+        ([5], "evaluators"),
+        (5, "TypeError"),
+    ],
+)
+def test_what_data_brings_is_checked_when_it_is_built(entries: Any, why: str) -> None:
+    class Builder:
+        def evaluators(self, params: Any) -> Any:
+            return entries
+
+    with pytest.raises(AgentLoraError, match=why):
+        wanted_by(Builder(), None, "tool-calling", default_plugins())
+    assert wanted_by(object(), None, "tool-calling", default_plugins()) == []
 
 
 def test_an_evaluation_has_them_in_record_and_report(run: Run) -> None:  # noqa: F811

@@ -98,6 +98,28 @@ def test_tool_calls(case: Case) -> None:
     check(case, judge("tool-calls", case, example, answer), {"right_answer": case.get("right")})
 
 
+@pytest.mark.parametrize("case", cases("source_schema"))
+def test_source_schema(case: Case) -> None:
+    offered, source = (
+        [
+            {"type": "function", "function": {"name": n, "parameters": p}}
+            for n, p in sheet("source_schema")[of].items()
+        ]
+        for of in ("offered", "source")
+    )
+    example = Example("x", (), Expected(text="None fits."), tools=tuple(offered))
+    answer = render_calls(_calls(case.get("made", []))) + written(case.get("text", ""))
+    score = judge("source-schema", {"settings": {"tools": source}}, example, answer)
+    if case.get("valid", False) is None:
+        assert score == Score({"valid": None})
+    else:
+        check(case, score, {"valid": case.get("valid")})
+    assert case.get("why", "") in score.why
+    if "as_offered" in case:
+        beside = judge("tool-calls", {}, example, answer)
+        assert beside.metrics["schema_valid"] == case["as_offered"], beside
+
+
 # --- values -------------------------------------------------------------------------------------
 
 

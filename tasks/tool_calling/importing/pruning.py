@@ -74,6 +74,15 @@ def tokens_of(tool: ImportedTool) -> int:
     return round(len(text) / CHARS_A_TOKEN)
 
 
+def without_words(schema: JSON) -> JSON:
+    """A copy of a schema that takes the same values, and says nothing of them in words."""
+    bare: JSON = json.loads(json.dumps(schema))
+    for part in walk(bare):
+        for key in ("description", *_IDLE):
+            part.pop(key, None)
+    return bare
+
+
 def prune(tool: ImportedTool, budget: int) -> Pruned:
     """`tool` with as little cut as its `budget` of tokens asks for; rules apply one after the other.
 
