@@ -17,7 +17,7 @@ from agentlora.tasks.tool_calling.toolspec import Phrasing
 from agentlora.tasks.tool_calling.user_values import identifies
 from agentlora.tasks.wording import Pair
 
-PHRASINGS = {"train": 40, "dev": 16, "test": 16}
+PHRASINGS = {"train": 160, "dev": 16, "test": 16}
 MISSING = {"train": 6, "dev": 3, "test": 3}
 DESCRIBED = 0.35  # of the training requests that say what the description says
 EXPLAINED = 0.08  # of the parameters that a training request mentions in the words of their descriptions
@@ -146,7 +146,9 @@ def _explanation(param: Param) -> str:
     sentence = re.split(r"[.!?](?=\s|$)|[;(:]", param.description.strip(), maxsplit=1)[0].strip()
     if not re.match(r"(the|a|an) ", sentence, re.IGNORECASE):  # "Can be the name of a user" is no name for it
         return ""
-    plain = kind_of(param) not in ("bool", "struct") and not set("{}<>`*_") & set(sentence)
+    plain = kind_of(param) not in ("bool", "struct") and not set("{}<>`*_.") & set(
+        sentence
+    )  # "without the .git"
     return sentence[:1].lower() + sentence[1:] if plain and 8 <= len(sentence) <= 60 else ""
 
 
