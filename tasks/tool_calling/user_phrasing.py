@@ -146,9 +146,8 @@ def _explanation(param: Param) -> str:
     sentence = re.split(r"[.!?](?=\s|$)|[;(:]", param.description.strip(), maxsplit=1)[0].strip()
     if not re.match(r"(the|a|an) ", sentence, re.IGNORECASE):  # "Can be the name of a user" is no name for it
         return ""
-    plain = kind_of(param) not in ("bool", "struct") and not set("{}<>`*_.") & set(
-        sentence
-    )  # "without the .git"
+    odd = set("{}<>`*_.")  # "without the .git extension"
+    plain = kind_of(param) not in ("bool", "struct") and not odd & set(sentence)
     return sentence[:1].lower() + sentence[1:] if plain and 8 <= len(sentence) <= 60 else ""
 
 
