@@ -23,8 +23,8 @@ TASK = Task(
                     "examples": 4800,
                     # less of the cases that so short a training does not learn
                     "none_fits_share": 0.20,
-                    # in so few updates no is what is learnt last (docs/experiments.md)
-                    "none_fits_weight": 3.0,
+                    # when to say no is what so few updates learn last (docs/experiments.md)
+                    "none_fits_weight": 1.5,
                     "near_share": 0.25,
                     "missing_share": 0.04,
                     "two_calls_share": 0.04,
@@ -38,7 +38,8 @@ TASK = Task(
                     "test_new_phrasings": 12,
                 }
             },
-            "training": {"max_len": 400, "batch_size": 48, "lr": 3.2e-3, "save_steps": 25},
+            "method": {"name": "lora-plus"},
+            "training": {"max_len": 400, "batch_size": 48, "lr": 2e-3, "save_steps": 25},
             "eval": {"probes": 300},
         },
         # Everything; meant to end within 75 minutes on 2 cores that have matrix instructions for bfloat16.
