@@ -113,7 +113,7 @@ def test_the_training_log_has_a_row_for_every_update(trained: Path) -> None:
     head, *whole = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     rows = [row for row in whole if "dev_loss" not in row]
     assert [row["step"] for row in whole if "dev_loss" in row] == [6]
-    assert head["method"] == "lora"
+    assert head["method"] == "lora-plus"
     assert head["trainable_percent"] == pytest.approx(3.5, abs=0.1)
     assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert rows[-1]["loss"] < rows[0]["loss"]
