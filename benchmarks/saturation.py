@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from agentlora.core.types import JSON, EngineSpec, GenerateRequest, Output
+from agentlora.runtime.engine import IN_FLIGHT
 
 WARM = 8  # prompts before the clock runs
 SYSTEM = "You are a helpful assistant. You can call these tools:\n"
@@ -204,7 +205,9 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=200, help="Of a round.")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=64, help="Of an answer.")
-    parser.add_argument("--concurrency", type=int, default=16, help="Of our engine: requests in flight.")
+    parser.add_argument(
+        "--concurrency", type=int, default=IN_FLIGHT, help="Of our engine: requests in flight."
+    )
     parser.add_argument(
         "--dtype", default="", help="Of both; default: bfloat16 on a CPU, else the model's own."
     )

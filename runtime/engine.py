@@ -39,6 +39,7 @@ _SERVER_OPTIONS = (
 )
 
 
+IN_FLIGHT = 64  # requests: with 16 a server writes little more than half as much (docs/experiments.md)
 _TOKEN_BY_TOKEN: JSON = {
     "logprobs": True,
     "top_logprobs": 5,
@@ -52,7 +53,7 @@ class EngineOptions:
     """The engine's own options. `url` attaches to a server; `concurrency` counts requests in flight."""
 
     url: str | None = None
-    concurrency: int = 16
+    concurrency: int = IN_FLIGHT
     timeout_s: float = 600.0
     log: Path | None = None
 
@@ -71,7 +72,7 @@ class VllmEngineFactory:
             RuntimeFault: the server did not start, or the one to attach to does not answer.
         """
         options, settings = _unpack(spec)
-        connections = max(64, options.concurrency)
+        connections = max(IN_FLIGHT, options.concurrency)
         if options.url:
             engine = VllmEngine(
                 VllmClient(options.url, options.timeout_s, connections),
@@ -106,7 +107,7 @@ class VllmEngine:
         self,
         client: VllmClient,
         server: VllmServer | None,
-        concurrency: int = 16,
+        concurrency: int = IN_FLIGHT,
         how: str = "",
         decoding: JSON | None = None,
     ) -> None:
