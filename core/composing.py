@@ -13,7 +13,7 @@ from agentlora.core.config import EvaluatorConfig, MethodConfig
 from agentlora.core.data import card_of, leak_keys, refuse_leaks, split_digest
 from agentlora.core.errors import ConfigError, unknown
 from agentlora.core.evaluating import adapter_digest
-from agentlora.core.evaluators import DIGEST, keep_evaluators, kept_evaluators
+from agentlora.core.evaluators import EVALUATORS_DIGEST, keep_evaluators, kept_evaluators
 from agentlora.core.files import directory_atomic, read_json, sha256_json, write_json
 from agentlora.core.manager import Plugins
 from agentlora.core.pipeline import directory_digest
@@ -238,7 +238,7 @@ def _write_data(run: Run, same: Sequence[Run], parts: Sequence[Run]) -> None:
         run.write_examples(split, examples)
     cards = [card_of(part) for part in parts]
     card = {
-        **{key: value for key, value in card_of(same[0]).items() if key != DIGEST},
+        **{key: value for key, value in card_of(same[0]).items() if key != EVALUATORS_DIGEST},
         **keep_evaluators(run.directory / "data", _judges(same)),
         "sources": _once(source for card in cards for source in card.get("sources") or []),
         "notes": " ".join(_once(card["notes"] for card in cards if card.get("notes"))),

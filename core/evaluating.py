@@ -14,8 +14,8 @@ from agentlora.core.config import EvalConfig, RunConfig, parse
 from agentlora.core.data import card_of, split_digest
 from agentlora.core.errors import AgentLoraError, ConfigError, EvalError
 from agentlora.core.evaluators import (
-    DIGEST,
-    OF_DATA,
+    EVALUATORS_DIGEST,
+    EVALUATORS_FILE,
     evaluators_of,
     judging_too,
     kept_evaluators,
@@ -269,7 +269,7 @@ def _judging(
 
     entries = [entry.model_dump(mode="json") for entry in config.eval.evaluators]
     for entry in entries[named:]:
-        entry["params"] = {"in": f"data/{OF_DATA}", "sha256": card_of(run)[DIGEST]}
+        entry["params"] = {"in": f"data/{EVALUATORS_FILE}", "sha256": card_of(run)[EVALUATORS_DIGEST]}
     problems = validated(own, others, examples)
     for name, found in problems.items():
         who = f"the evaluator {name!r}" if name else "the evaluator"

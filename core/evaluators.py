@@ -15,8 +15,8 @@ from agentlora.core.files import read_json, sha256_json, write_json
 from agentlora.core.manager import Plugins
 from agentlora.core.types import JSON, Evaluator
 
-OF_DATA = "evaluators.json"  # beside a run's splits
-DIGEST = "evaluators_digest"  # of that, on the data's card
+EVALUATORS_FILE = "evaluators.json"  # beside a run's splits
+EVALUATORS_DIGEST = "evaluators_digest"  # of that, on the data's card
 
 
 def evaluators_of(config: RunConfig, plugins: Plugins) -> tuple[Evaluator, dict[str, Evaluator]]:
@@ -122,8 +122,8 @@ def keep_evaluators(data: Path, entries: Sequence[EvaluatorConfig]) -> JSON:
     if not entries:
         return {}
     raw = {"evaluators": [entry.model_dump(mode="json") for entry in entries]}
-    write_json(data / OF_DATA, raw)
-    return {DIGEST: sha256_json(raw)}
+    write_json(data / EVALUATORS_FILE, raw)
+    return {EVALUATORS_DIGEST: sha256_json(raw)}
 
 
 def kept_evaluators(data: Path, card: Mapping[str, Any]) -> list[EvaluatorConfig]:
@@ -132,11 +132,11 @@ def kept_evaluators(data: Path, card: Mapping[str, Any]) -> list[EvaluatorConfig
     Raises:
         ConfigError: the file is not what the card says that it was.
     """
-    if DIGEST not in card:
+    if EVALUATORS_DIGEST not in card:
         return []
-    file, advice = data / OF_DATA, "bring it back, or train again"
+    file, advice = data / EVALUATORS_FILE, "bring it back, or train again"
     raw = read_json(file, advice)
-    if sha256_json(raw) != card[DIGEST]:
+    if sha256_json(raw) != card[EVALUATORS_DIGEST]:
         raise ConfigError(f"{str(file)!r} is not what card.json beside it says that it was: {advice}.")
     return parse(EvalConfig, raw, str(file)).evaluators
 
