@@ -42,9 +42,7 @@ class Validator:
 
     def problem(self, value: Any) -> str | None:
         """The first of its `errors`; None where there is none. Raises as `errors`."""
-        if self._compiled.is_valid(value):
-            return None
-        return next(iter(self.errors(value)), None)
+        return None if self._compiled.is_valid(value) else next(self._said(value), None)
 
     def errors(self, value: Any) -> list[str]:
         """What is wrong with `value`, one ``path: message`` a problem; empty when it fits.
@@ -52,16 +50,19 @@ class Validator:
         Raises:
             UndecidedError: a pattern was given up on, or `value` is nested too deeply for the validator.
         """
-        found, undecided = [], []
+        return list(self._said(value))
+
+    def _said(self, value: Any) -> Iterator[str]:
+        found, undecided = False, ""
         for error in self.found(value):
-            path = "/".join(str(part) for part in error.instance_path) or "(root)"
+            path = "/".join(map(str, error.instance_path)) or "(root)"
             if given_up(error):
-                undecided.append(f"{path}: {TOO_MANY_STEPS}")
+                undecided = undecided or f"{path}: {TOO_MANY_STEPS}"
             else:
-                found.append(f"{path}: {error.message}")
+                found = True
+                yield f"{path}: {error.message}"
         if undecided and not found:
-            raise UndecidedError(undecided[0])
-        return found
+            raise UndecidedError(undecided)
 
     def found(self, value: Any, most: int | None = None) -> Iterator[Any]:
         """The validator's own errors (``jsonschema_rs.ValidationError``), at most `most`.
@@ -86,25 +87,39 @@ def by_value(function: Callable[[Any], R]) -> Callable[[Any], R]:
 
     @wraps(function)
     def of(value: Any) -> R:
-        try:
-            # version 2 writes alike what is alike, whoever else holds its parts
-            dumped = marshal.dumps(value, 2)
-        except ValueError:  # a class of somebody's own, or nested too deeply
-            return function(value)
-        return of_bytes(dumped)
+        dumped = bytes_of(value)
+        return function(value) if dumped is None else of_bytes(dumped)
 
     return of
 
 
-@by_value
-def validator(schema: Any) -> Validator:
+def bytes_of(value: Any) -> bytes | None:
+    """Equal only for values of JSON that are alike, in their types and in the order of their keys; None for a class of
+    somebody's own, and for what is nested too deeply.
+    """
+    try:
+        return marshal.dumps(value, 2)  # version 2 writes alike what is alike, whoever else holds its parts
+    except ValueError:
+        return None
+
+
+def validator(schema: Any, formats: bool | None = None) -> Validator:
     """The validator of `schema`, compiled once for all schemas that say the same.
+
+    Args:
+        formats: see `compiled`.
 
     Raises:
         DataError: it is not a usable JSON Schema.
         TypeError: it holds what JSON does not have.
     """
-    return _validator(_canonical(schema))
+    return _known((schema, formats))
+
+
+@by_value
+def _known(asked: tuple[Any, bool | None]) -> Validator:
+    schema, formats = asked
+    return _validator(_canonical(schema), formats)
 
 
 def errors(schema: JSON, instance: Any) -> list[str]:
@@ -164,30 +179,8 @@ def compiled(schema: Any, *, formats: bool | None = None, known: Mapping[str, An
     return Validator(made)
 
 
-def errors_of(
-    schema: JSON, instance: Any, *, formats: bool | None = None, most: int | None = None
-) -> Iterator[Any]:
-    """The validator's own errors (``jsonschema_rs.ValidationError``) of a JSON value, at most `most`.
-
-    Args:
-        formats: whether ``format`` counts; None: as the schema's draft has it (draft 2019-09 and later take it as a
-            note).
-
-    Raises:
-        DataError: `schema` is not a usable JSON Schema.
-        UndecidedError: `instance` is nested too deeply.
-    """
-    return _judging((schema, formats)).found(instance, most)
-
-
-@by_value
-def _judging(asked: tuple[JSON, bool | None]) -> Validator:
-    schema, formats = asked
-    return _validator(_canonical(schema), formats)
-
-
 @lru_cache(maxsize=KEPT)
-def _validator(schema_json: str, formats: bool | None = None) -> Validator:
+def _validator(schema_json: str, formats: bool | None) -> Validator:
     return compiled(json.loads(schema_json), formats=formats)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agentlora.core.schema import TOO_MANY_STEPS, UndecidedError, errors_of, given_up
+from agentlora.core.schema import TOO_MANY_STEPS, UndecidedError, Validator, given_up, validator
 from agentlora.core.types import JSON
 
 MOST = 1000  # errors of one value that are looked at
@@ -55,16 +55,22 @@ def findings(schema: JSON, value: Any, *, formats: bool | None = None, most: int
     Where no alternative of ``anyOf`` or ``oneOf`` fits, what is wrong in the one that comes nearest.
 
     Args:
-        formats: see `schema.errors_of`.
+        formats: whether ``format`` counts; None: as the schema's draft has it (draft 2019-09 and later take it as a
+            note).
         most: errors of the validator that are looked at; a large answer may have one in every entry.
 
     Raises:
         DataError: `schema` is not a usable JSON Schema.
         UndecidedError: a pattern was given up on and nothing else is wrong, or `value` is nested too deeply.
     """
+    return found_by(validator(schema, formats), schema, value, most)
+
+
+def found_by(judging: Validator, schema: JSON, value: Any, most: int = MOST) -> list[Finding]:
+    """The `findings` of a validator of `schema`."""
     found: list[Finding] = []
     undecided = False
-    for error in errors_of(schema, value, formats=formats, most=most):
+    for error in judging.found(value, most):
         if given_up(error):
             undecided = True
         else:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,23 +45,25 @@ class Answer:
 def parse_answer(text: str) -> Answer:
     """Read a Hermes answer. Never raises: a block that is unreadable or not closed counts as malformed."""
     blocks, around = split(text)
-    calls = [call_of(read_json(body)) if closed else None for body, closed in blocks]
-    return Answer(tuple(c for c in calls if c), around, calls.count(None))
+    calls = []
+    for body, closed in blocks:
+        call = call_of(read_json(body)) if closed else None
+        if call is not None:
+            calls.append(call)
+    return Answer(tuple(calls), around, len(blocks) - len(calls))
 
 
 def split(text: str) -> tuple[list[tuple[str, bool]], str]:
     """(what stands between the marks of each call that a Hermes answer begins and whether its closing mark is there,
-    the text around them)
+    the text around them). A call that is never closed ends at the next opening mark or with the text.
     """
-    blocks: list[tuple[str, bool]] = []
-    around: list[str] = []
-    end = 0
-    for start, body, stop, closed in _blocks(text):
-        around.append(text[end:start])
-        end = stop + len(CLOSE) if closed else stop
-        blocks.append((text[body:stop], closed))
-    around.append(text[end:])
-    return blocks, "\n".join(part for piece in around if (part := piece.strip()))
+    before, *begun = text.split(OPEN)
+    blocks, around = [], [before.strip()]
+    for piece in begun:
+        body, mark, after = piece.partition(CLOSE)
+        blocks.append((body, mark != ""))
+        around.append(after.strip())
+    return blocks, "\n".join(filter(None, around))
 
 
 def parse_constrained(text: str) -> Answer:
@@ -168,23 +170,6 @@ def _call_schema(function: JSON, key: str, defs: JSON) -> JSON:
 
 
 # --- reading ------------------------------------------------------------------------------------
-
-
-def _blocks(text: str) -> Iterator[tuple[int, int, int, bool]]:
-    """(start, start of the body, its end, whether a closing mark stands there) of every block. A block ends at its
-    closing mark; one that is never closed ends at the next opening mark or with the text.
-    """
-    start = text.find(OPEN)
-    close = 0
-    while start >= 0:
-        body = start + len(OPEN)
-        following = text.find(OPEN, body)
-        if 0 <= close < body:
-            close = text.find(CLOSE, body)
-        last = following if following >= 0 else len(text)
-        closed = 0 <= close < last
-        yield start, body, close if closed else last, closed
-        start = following
 
 
 def _deeper(value: Any, most: int) -> bool:

@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from agentlora.core.errors import AgentLoraError, DataError
 from agentlora.core.grammar import function_of, parameters_of
-from agentlora.core.schema import by_value, check_schema
-from agentlora.core.schema_errors import Finding, findings
+from agentlora.core.schema import Validator, by_value, check_schema, validator
+from agentlora.core.schema_errors import Finding, findings, found_by
 from agentlora.core.texts import brief
 from agentlora.core.types import JSON, Example, Output
 from agentlora.core.xml_schema import problems_of
@@ -160,18 +161,31 @@ def _of_value(schema: JSON, output: Output) -> Iterator[Problem]:
 
 def schema_problems(schema: JSON, value: Any, tool: str | None = None) -> Iterator[Problem]:
     """What is wrong with a value by its schema, and formats that its draft takes as notes."""
-    found = findings(schema, value)
-    yield from (_problem(schema, value, finding, tool) for finding in found)
-    if _names_formats(schema):
-        known = {(finding.leaf, finding.steps) for finding in found}
-        for finding in findings(schema, value, formats=True):
-            if finding.leaf == "format" and (finding.leaf, finding.steps) not in known:
-                yield replace(_problem(schema, value, finding, tool), counts=False)
+    return _held(schema).problems(value, tool)
 
 
-@by_value
-def _names_formats(schema: JSON) -> bool:
-    return '"format"' in json.dumps(schema)
+class _Held:
+    """A schema to which values are held."""
+
+    def __init__(self, schema: JSON) -> None:
+        self._schema, self._fits = schema, validator(schema)
+
+    def problems(self, value: Any, tool: str | None) -> Iterator[Problem]:
+        found = found_by(self._fits, self._schema, value)
+        yield from (_problem(self._schema, value, finding, tool) for finding in found)
+        if self._with_formats is not None:
+            known = {(finding.leaf, finding.steps) for finding in found}
+            for finding in found_by(self._with_formats, self._schema, value):
+                if finding.leaf == "format" and (finding.leaf, finding.steps) not in known:
+                    yield replace(_problem(self._schema, value, finding, tool), counts=False)
+
+    @cached_property
+    def _with_formats(self) -> Validator | None:
+        """Where every format decides; None where the schema names none."""
+        return validator(self._schema, formats=True) if '"format"' in json.dumps(self._schema) else None
+
+
+_held = by_value(_Held)
 
 
 def _of_document(schema: JSON, output: Output) -> Iterator[Problem]:
@@ -204,9 +218,9 @@ class _Written(NamedTuple):
 
 
 def _of_calls(example: Example, output: Output, written: _Written, array: bool) -> Iterator[Problem]:
-    if problem := _unusable(example.tools):
-        raise DataError(problem)
     offered = _offered(example.tools)
+    if isinstance(offered, str):
+        raise DataError(offered)
     for value, faults in written.calls:
         yield from (_of_fault(fault) for fault in faults)
         if value is not MISSING:
@@ -230,16 +244,14 @@ def _of_calls(example: Example, output: Output, written: _Written, array: bool) 
         yield Problem("empty", "(answer)", FORMS["empty"], counts=False)
 
 
-def _offered(tools: Sequence[JSON]) -> dict[str, JSON]:
-    """By name, what each tool takes."""
-    return {str(function_of(t).get("name")): parameters_of(function_of(t)) for t in tools}
-
-
 @by_value
-def _unusable(tools: Sequence[JSON]) -> str:
-    """What is wrong with a tool's own schema; empty where nothing is."""
-    every = _offered(tools).items()
-    return next((f"tool {name!r}: {problem}" for name, held in every for problem in check_schema(held)), "")
+def _offered(tools: Sequence[JSON]) -> dict[str, _Held] | str:
+    """By name, what each tool takes; or what is wrong with a tool's own schema."""
+    every = {str(function_of(t).get("name")): parameters_of(function_of(t)) for t in tools}
+    for name, parameters in every.items():
+        for problem in check_schema(parameters):
+            return f"tool {name!r}: {problem}"
+    return {name: _held(parameters) for name, parameters in every.items()}
 
 
 def _written_blocks(output: Output) -> _Written:
@@ -267,25 +279,26 @@ def _written_array(output: Output) -> _Written:
     return _Written([(item, []) for item in value], "")
 
 
-def _of_call(raw: Any, offered: dict[str, JSON]) -> Iterator[Problem]:
+def _of_call(raw: Any, offered: dict[str, _Held]) -> Iterator[Problem]:
     """What is wrong with one call that could be read as JSON."""
     if isinstance(raw, dict) and isinstance(raw.get("arguments"), str):
         inner = read_json(raw["arguments"])  # as a JSON text of an object they are taken too
         raw = raw | ({"arguments": inner} if isinstance(inner, dict) else {})
-    for finding in findings(_ENVELOPE, raw):
-        path = "call" if finding.path == "(root)" else f"call.{finding.path}"
-        yield replace(_problem(_ENVELOPE, raw, finding, None), path=path)
-    name = raw.get("name") if isinstance(raw, dict) else None
+    name, arguments = (raw.get("name"), raw.get("arguments")) if isinstance(raw, dict) else (None, None)
+    if not (isinstance(name, str) and isinstance(arguments, dict)):  # all that the envelope asks for
+        for finding in findings(_ENVELOPE, raw):
+            path = "call" if finding.path == "(root)" else f"call.{finding.path}"
+            yield replace(_problem(_ENVELOPE, raw, finding, None), path=path)
     if not isinstance(name, str):
         return
     if name not in offered:
         said = f"calls {name[:60]!r}, which is not offered"
         yield Problem("unknown_tool", name[:60], said, given=_cut(name), misnamed=(name, tuple(offered)))
-    elif isinstance(raw.get("arguments"), dict):
-        yield from schema_problems(offered[name], raw["arguments"], name)
+    elif isinstance(arguments, dict):
+        yield from offered[name].problems(arguments, name)
 
 
-def _without_call(example: Example, text: str, offered: dict[str, JSON], array: bool) -> Problem:
+def _without_call(example: Example, text: str, offered: dict[str, _Held], array: bool) -> Problem:
     names = ", ".join(call.name for call in example.expected.calls)
     said = f"no call of {names}"
     found = None if array else value_within(text)

@@ -90,7 +90,7 @@ def judge(
         request=Asked(messages=list(example.messages), tools=list(example.tools)),
     )
     # not `model_dump`, which gives up on what is nested deeper than 255
-    raw = {**dict(sample), "request": dict(sample.request)}
+    raw = {**vars(sample), "request": dict(vars(sample.request))}
     return Judged(example, output, score, cached, raw, fits)
 
 
@@ -131,7 +131,8 @@ def parsed(evaluator: Evaluator, example: Example, output: Output) -> JSON | Non
     own = getattr(evaluator, "parse", None)
     try:
         found = own(example, output) if own is not None else _read(example, output.text)
-        sha256_json(found)  # what is no JSON cannot be written
+        if own is not None or not example.tools:  # calls were read from JSON
+            sha256_json(found)  # what is no JSON cannot be written
     except Exception:
         return None
     return found if isinstance(found, dict) else None
@@ -169,18 +170,18 @@ def _is_figure(value: Any) -> bool:
 
 
 def clean(output: Output) -> Output:
-    error = None if output.error is None else _whole(output.error)
-    return replace(output, text=_whole(output.text), error=error)
+    text, error = _whole(output.text), None if output.error is None else _whole(output.error)
+    if text == output.text and error == output.error:
+        return output
+    return replace(output, text=text, error=error)
 
 
 def _told(output: Output) -> Output:
     """The output without what is no figure of an engine's: NaN, seconds below zero. Its score was told."""
     seconds = output.latency_s
-    return replace(
-        output,
-        latency_s=seconds if _is_figure(seconds) and (seconds or 0) >= 0 else None,
-        nats=output.nats if _is_figure(output.nats) else None,
-    )
+    if not _is_figure(seconds) or (seconds or 0) < 0:
+        output = replace(output, latency_s=None)
+    return output if _is_figure(output.nats) else replace(output, nats=None)
 
 
 def _whole(text: str) -> str:

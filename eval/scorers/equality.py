@@ -18,6 +18,7 @@ from agentlora.eval.scorers.dates import moment_of, named_moment
 MOMENTS = ("date-time", "time")
 MOST_MATCHED = 200  # entries of a set that are matched by rules; larger ones are compared exactly
 MOST_REFERENCES = 20  # that lead from one to the next
+_SCALARS = (str, int, float, bool, type(None))
 
 
 class Comparing(Strict):
@@ -55,17 +56,19 @@ class Comparison:
             schema: of both, which says how they are compared; it need not be whole. path: of both, for what the
                 example lists (`Accepts.equivalents`).
         """
+        if type(wanted) in _SCALARS and type(wanted) is type(found) and wanted == found:
+            return True
         schema = self._followed(schema)
         if self.accepts.equivalents and self._listed(wanted, found, path):
             return True
+        if isinstance(wanted, str) and isinstance(found, str):
+            return wanted == found or self._same_moment(wanted, found, schema)
         if isinstance(wanted, Mapping) and isinstance(found, Mapping):
             return self._same_members(wanted, found, schema, path)
         if isinstance(wanted, list | tuple) and isinstance(found, list | tuple):
             return self._same_entries(wanted, found, schema, path)
         if _is_number(wanted) and _is_number(found):
             return bool(wanted == found) or self._near(wanted, found, schema)
-        if isinstance(wanted, str) and isinstance(found, str):
-            return wanted == found or self._same_moment(wanted, found, schema)
         return type(wanted) is type(found) and bool(wanted == found)
 
     def may_lack(self, path: str) -> bool:
@@ -82,7 +85,7 @@ class Comparison:
     def _same_members(
         self, wanted: Mapping[str, Any], found: Mapping[str, Any], schema: Any, path: str
     ) -> bool:
-        if any(name not in wanted for name in found):
+        if not found.keys() <= wanted.keys():
             return False
         return all(
             self.same(value, found[name], member_of(schema, name), joined(path, name))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from agentlora.core import schema
 from agentlora.core.accepts import NOTHING, Accepts, accepted
@@ -23,29 +23,27 @@ REMEMBERED = 4096  # examples
 
 Offered: TypeAlias = Mapping[str, schema.Validator] | str
 """The validator of every offered tool's arguments by its name, or what is wrong with a tool."""
-Pairs: TypeAlias = Sequence[tuple[ToolCall, ToolCall]]
-"""Calls of one name that are not the same: (expected, made)."""
+_JSON = json.JSONEncoder(ensure_ascii=False).encode
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Asked:
-    """An example, kept so that no other has its id; `problem`: why no answer to it can be judged; `answered`: a tool
-    fitted, and has answered.
+    """An example, kept so that no other has its id; `schemas`: of the tools' arguments, by name; `problem`: why no
+    answer to it can be judged; `written`, `keys`: the expected calls as `_written` and `_keys` have them; `answered`: a
+    tool fitted, and has answered; `as_expected`: the score of what is `_expected`, once there was some.
     """
 
     example: Example
     offered: Mapping[str, schema.Validator]
+    schemas: Mapping[str, Any]
     problem: str
     accepts: Accepts
     names: list[str]
+    written: bytes | None
     keys: list[tuple[str, str]]
     missing: bool
     answered: bool
-
-    def schema_of(self, name: str) -> Any:
-        """Of a tool's arguments; None where no such tool is offered."""
-        found = (f for f in map(function_of, self.example.tools) if f.get("name") == name)
-        return next((parameters_of(function) for function in found), None)
+    as_expected: Score | None = None
 
 
 class ToolCallEvaluator:
@@ -82,7 +80,7 @@ class ToolCallEvaluator:
     lower_is_better = frozenset({"false_call", "guessed_call", "false_refusal"})
     Params = Comparing
     how: Comparing = BY_SCHEMA
-    _known: ClassVar[dict[int, _Asked]] = {}  # by the ids of examples, whoever judges them
+    _known: ClassVar[dict[tuple[int, type], _Asked]] = {}  # by the ids of examples, and who judges them
 
     def configured(self, params: Comparing) -> ToolCallEvaluator:
         found = copy(self)
@@ -97,11 +95,18 @@ class ToolCallEvaluator:
         if asked.problem:
             return Score(unscored=asked.problem)
         answer = parse_answer(output.text)
+        if not _expected(asked, answer):
+            return self._judged(asked, answer, output)
+        if asked.as_expected is None:
+            asked.as_expected = self._judged(asked, answer, output)
+        return asked.as_expected
+
+    def _judged(self, asked: _Asked, answer: Answer, output: Output) -> Score:
         try:
             invalid = _schema_problem(asked.offered, answer)
         except schema.UndecidedError as exc:
             return Score(unscored=f"the tool's schema: {exc}")
-        wanted = example.expected.calls
+        wanted = asked.example.expected.calls
         made = answer.attempted > 0
         names = not answer.malformed and _names(answer.calls) == asked.names
         compared = _Compared(asked, answer.calls, self.how) if names else None
@@ -142,11 +147,12 @@ class ToolCallEvaluator:
 
     def _asked(self, example: Example) -> _Asked:
         """What judging an example needs, whatever the answer. It is looked at once, for an example is frozen."""
-        known = self._known.get(id(example))
+        key = id(example), type(self)
+        known = self._known.get(key)
         if known is None:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            known = self._known[id(example)] = _looked_at(example)
+            known = self._known[key] = _looked_at(example)
         return known
 
     def _say(self, example: Example, text: str) -> Score:
@@ -173,36 +179,59 @@ def _keys(calls: Sequence[ToolCall]) -> list[tuple[str, str]]:
     return sorted([(call.name, canonical(call.arguments)) for call in calls])
 
 
+def _written(calls: Sequence[ToolCall]) -> bytes | None:
+    """As `schema.bytes_of` has it: equal only for equal calls in one order."""
+    return schema.bytes_of([(call.name, call.arguments) for call in calls])
+
+
+def _expected(asked: _Asked, answer: Answer) -> bool:
+    """Whether an answer has the expected calls to the byte, or some text where no call is expected."""
+    if answer.malformed or not (answer.calls or answer.text):
+        return False
+    return _written(answer.calls) == asked.written
+
+
+class _Wrong(NamedTuple):
+    """Two calls of one name that are not the same; `lost`: the expected arguments that are not right in the other."""
+
+    gold: ToolCall
+    call: ToolCall
+    lost: list[str]
+
+
 class _Compared:
     """As many calls of each name as are expected, beside those: `wrong` are the pairs that are not the same."""
 
     def __init__(self, asked: _Asked, got: Sequence[ToolCall], how: Comparing) -> None:
         self._asked, self._how = asked, how
-        self.wrong: Pairs = () if _keys(got) == asked.keys else self._wrong(got)
+        self.wrong: Sequence[_Wrong] = () if _keys(got) == asked.keys else self._wrong(got)
 
     def share(self) -> float:
         """Of the expected arguments, how many are right."""
+        if not self.wrong:
+            return 1.0
         total = sum(len(call.arguments) for call in self._asked.example.expected.calls)
-        lost = sum(not self._right(gold, call, key) for gold, call in self.wrong for key in gold.arguments)
+        lost = sum(len(pair.lost) for pair in self.wrong)
         return (total - lost) / total if total else 1.0
 
     def differences(self) -> Iterator[str]:
         """What is wrong with arguments, in a few words each."""
-        for gold, call in self.wrong:
-            for key, value in gold.arguments.items():
-                if self._right(gold, call, key):
-                    continue
+        for gold, call, lost in self.wrong:
+            for key in lost:
                 if key not in call.arguments:
                     yield f"argument {key!r} is missing"
                 else:
-                    yield f"argument {key!r} is {_short(call.arguments[key])}; expected {_short(value)}"
+                    said, value = call.arguments[key], gold.arguments[key]
+                    yield f"argument {key!r} is {_short(said)}; expected {_short(value)}"
             for key in call.arguments:
                 if key not in gold.arguments:
                     yield f"argument {brief(key)!r} is not expected"
 
-    def _wrong(self, got: Sequence[ToolCall]) -> Pairs:
+    def _wrong(self, got: Sequence[ToolCall]) -> list[_Wrong]:
         """What is left when those that are the same are paired; the first ones of a name together."""
         wanted = self._asked.example.expected.calls
+        if len(wanted) == 1:
+            return [] if self._same(wanted[0], got[0]) else [self._pair(wanted[0], got[0])]
         right = matched(len(wanted), len(got), lambda i, j: self._same(wanted[i], got[j]))
         taken = set(right.values())
         spare = [call for j, call in enumerate(got) if j not in taken]
@@ -210,21 +239,25 @@ class _Compared:
         for gold in (call for i, call in enumerate(wanted) if i not in right):
             other = next(call for call in spare if call.name == gold.name)
             spare.remove(other)
-            pairs.append((gold, other))
+            pairs.append(self._pair(gold, other))
         return pairs
 
     def _same(self, gold: ToolCall, call: ToolCall) -> bool:
         if gold.name != call.name:
             return False
-        held = self._asked.schema_of(gold.name)
+        held = self._asked.schemas.get(gold.name)
         return self._comparison(held).same(gold.arguments, call.arguments, held)
 
-    def _right(self, gold: ToolCall, call: ToolCall, key: str) -> bool:
-        held = self._asked.schema_of(gold.name)
+    def _pair(self, gold: ToolCall, call: ToolCall) -> _Wrong:
+        held = self._asked.schemas.get(gold.name)
         how = self._comparison(held)
-        if key not in call.arguments:
-            return how.may_lack(key)
-        return how.same(gold.arguments[key], call.arguments[key], member_of(held, key), key)
+
+        def right(key: str, value: Any) -> bool:
+            if key not in call.arguments:
+                return how.may_lack(key)
+            return how.same(value, call.arguments[key], member_of(held, key), key)
+
+        return _Wrong(gold, call, [key for key, value in gold.arguments.items() if not right(key, value)])
 
     def _comparison(self, root: Any) -> Comparison:
         return Comparison(self._how, self._asked.accepts, root)
@@ -238,13 +271,16 @@ def _looked_at(example: Example) -> _Asked:
         problem = str(exc)
     if isinstance(found, str):
         problem = found
+    tools = () if problem else reversed(example.tools)  # of two of one name the first counts
     calls = example.expected.calls
     return _Asked(
         example,
         {} if isinstance(found, str) else found,
+        {function["name"]: parameters_of(function) for function in map(function_of, tools)},
         problem,
         accepts,
         _names(calls),
+        _written(calls),
         _keys(calls),
         missing=example.tags.get("case") == MISSING_CASE,
         answered=any(m["role"] == "tool" for m in example.messages[-1:]),
@@ -310,7 +346,7 @@ def _listed(calls: Sequence[ToolCall]) -> str:
 
 
 def _short(value: Any) -> str:
-    return brief(json.dumps(value, ensure_ascii=False))
+    return brief(_JSON(value))
 
 
 # --- corrupting ---------------------------------------------------------------------------------

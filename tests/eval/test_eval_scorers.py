@@ -174,3 +174,38 @@ def test_what_an_evaluator_remembers_of_an_example_is_said_of_no_other(
         assert evaluator.score(asked, said).metrics["right_answer"] == (
             number % 2 and number % 7 == number % 5
         )
+
+
+def test_what_is_nearly_the_expected_call_does_not_get_its_score() -> None:
+    """The score of calls that are the expected ones to the byte is remembered."""
+    tool = {"type": "function", "function": {"name": "put", "parameters": {"type": "object"}}}
+
+    def exact(gold: object, *made: object) -> list[float | None]:
+        asked = dataclasses.replace(
+            example("x", "Put it", ToolCall("put", {"a": gold, "b": 2})), tools=(tool,)
+        )
+        scores = [judge(asked, ToolCall("put", {"a": value, "b": 2})) for value in (gold, gold, *made)]
+        return [score.metrics["exact_match"] for score in scores]
+
+    assert exact(1, 1.0, True, "1", [1]) == [1, 1, 1, 0, 0, 0]
+    assert exact(True, 1, 1.0, False) == [1, 1, 0, 0, 0]
+    assert exact({"x": [0, None]}, {"x": [0.0, None]}, {"x": [False, None]}, {"x": [None, 0]}) == [
+        1,
+        1,
+        1,
+        0,
+        0,
+    ]
+    assert values(judge(NONE, text="Love is.")) == values(judge(NONE, text="Love is.")) != values(judge(NONE))
+    both = render_calls([light("hall", brightness=20)])
+    assert judge(ONE, text=both).metrics["right_answer"] == 1
+    assert judge(ONE, text=f"{both}<tool_call>").metrics["right_answer"] == 0
+
+
+def test_a_class_with_other_metrics_remembers_for_itself() -> None:
+    class More(ToolCallEvaluator):
+        metrics = (*ToolCallEvaluator.metrics, "more")
+
+    for evaluator in (ToolCallEvaluator(), More(), ToolCallEvaluator()):
+        score = evaluator.score(ONE, Output("one", render_answer(ONE.expected)))
+        assert list(score.metrics) == list(evaluator.metrics)
