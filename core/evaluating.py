@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 from agentlora.core import journal
 from agentlora.core.beside import Beside, ask_beside, beside_of, with_beside
-from agentlora.core.config import EvalConfig, RunConfig, parse
+from agentlora.core.config import EvalConfig, EvaluatorConfig, RunConfig, parse
 from agentlora.core.data import card_of, split_digest
 from agentlora.core.errors import AgentLoraError, ConfigError, EvalError
 from agentlora.core.evaluators import (
     EVALUATORS_DIGEST,
     EVALUATORS_FILE,
+    brought,
     evaluators_of,
     judging_too,
     kept_evaluators,
@@ -91,7 +92,8 @@ def evaluate(
     from agentlora.plugins.bases.resolve import resolve_base
 
     named = with_evaluators(run.config, evaluators, plugins)
-    config = with_beside(judging_too(named, kept_evaluators(run.directory / "data", card_of(run))), beside)
+    of_data = brought(named, kept_evaluators(run.directory / "data", card_of(run)))
+    config = with_beside(judging_too(named, of_data), beside)
     others_too = beside_of(config.eval.beside)
     for one in others_too.values():
         one.check_key()
@@ -134,7 +136,7 @@ def evaluate(
         given = _teachers(run, plugins, examples, split)
         said_beside, without = ask_beside(run, others_too, examples, config.eval.max_new_tokens)
         given |= said_beside
-        judging = _judging(run, config, len(named.eval.evaluators), own, others, examples)
+        judging = _judging(run, named.eval.evaluators, of_data, own, others, examples)
         served_as = f"{run.id.lower()}@{digest[:12]}"
         spec = EngineSpec(
             base.model_dir,
@@ -259,17 +261,23 @@ def _teachers(run: Run, plugins: Plugins, examples: Sequence[Example], split: Sp
 
 
 def _judging(
-    run: Run, config: RunConfig, named: int, own: Any, others: Mapping[str, Any], examples: Sequence[Example]
+    run: Run,
+    named: Sequence[EvaluatorConfig],
+    of_data: Sequence[EvaluatorConfig],
+    own: Any,
+    others: Mapping[str, Any],
+    examples: Sequence[Example],
 ) -> dict[str, Any]:
-    """What a record says of who judges: the evaluators with their settings (of those that come with the data, behind
-    the first `named`, where these lie: they may be as large as a source's tools), and what they find wrong with the
-    examples or themselves, which is told.
+    """What a record says of who judges: the evaluators with their settings (of those that come with the data, where
+    these lie: they may be as large as a source's tools), and what they find wrong with the examples or themselves,
+    which is told.
     """
     from agentlora.eval.gold import validated
 
-    entries = [entry.model_dump(mode="json") for entry in config.eval.evaluators]
-    for entry in entries[named:]:
-        entry["params"] = {"in": f"data/{EVALUATORS_FILE}", "sha256": card_of(run)[EVALUATORS_DIGEST]}
+    entries = [entry.model_dump(mode="json") for entry in named]
+    for entry in of_data:
+        where = {"in": f"data/{EVALUATORS_FILE}", "sha256": card_of(run)[EVALUATORS_DIGEST]}
+        entries.append({**entry.model_dump(mode="json"), "params": where})
     problems = validated(own, others, examples)
     for name, found in problems.items():
         who = f"the evaluator {name!r}" if name else "the evaluator"

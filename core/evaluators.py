@@ -141,11 +141,17 @@ def kept_evaluators(data: Path, card: Mapping[str, Any]) -> list[EvaluatorConfig
     return parse(EvalConfig, raw, str(file)).evaluators
 
 
-def judging_too(config: RunConfig, entries: Sequence[EvaluatorConfig]) -> RunConfig:
-    """`config` with the `entries` of its data beside its own, which come first where two are called the same."""
+def brought(config: RunConfig, kept: Sequence[EvaluatorConfig]) -> list[EvaluatorConfig]:
+    """Of those that its data has `kept`, what judges beside those of `config`, which come first where two are called
+    the same.
+    """
     called = {entry.called for entry in config.eval.evaluators}
-    more = [entry for entry in entries if entry.called not in called]
-    both = config.eval.model_copy(update={"evaluators": [*config.eval.evaluators, *more]})
+    return [entry for entry in kept if entry.called not in called]
+
+
+def judging_too(config: RunConfig, entries: Sequence[EvaluatorConfig]) -> RunConfig:
+    """`config` with `entries` behind its own."""
+    both = config.eval.model_copy(update={"evaluators": [*config.eval.evaluators, *entries]})
     return config.model_copy(update={"eval": both})
 
 
