@@ -21,7 +21,7 @@ from agentlora.core.evaluators import check_evaluators, evaluator_names
 from agentlora.core.manager import Plugins
 from agentlora.core.presets import overlay_of
 from agentlora.core.processes import check_processes
-from agentlora.core.types import MethodCard, ServeOn, Task
+from agentlora.core.types import JSON, MethodCard, ServeOn, Task
 
 
 def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any]) -> RunConfig:
@@ -46,7 +46,7 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     if isinstance(data, Mapping) and data.get("builder", task.dataset_builder) != task.dataset_builder:
         # the task's data settings are its own builder's, and mean nothing to another
         overlay = {**overlay, "data": {}}
-    raw = merge(task.defaults, overlay, _of_builder(plugins, data), given)
+    raw = _without_replay(merge(task.defaults, overlay, _of_builder(plugins, data)), given, plugins)
     parsed: list[RunConfig] = []
     with all_at_once() as checking:
         checking(lambda: _check_preset(task, given.get("preset")))
@@ -84,6 +84,16 @@ def _of_builder(plugins: Plugins, data: Any) -> Mapping[str, Any]:
         return {}
     found: Mapping[str, Any] = getattr(plugins.get("dataset_builders", name), "defaults", {})
     return found
+
+
+def _without_replay(usual: Mapping[str, Any], given: Mapping[str, Any], plugins: Plugins) -> JSON:
+    """`given` over what is usual, but for a share of replay that nobody asked for and the trainer cannot learn from."""
+    data = _section(usual, "data")
+    trainer = _section(merge(usual, given), "trainer").get("name", TrainerConfig().name)
+    known = trainer in plugins.catalog.names("trainers")
+    if "replay" in data and known and not getattr(plugins.get("trainers", trainer), "imitates", False):
+        usual = {**usual, "data": {key: value for key, value in data.items() if key != "replay"}}
+    return merge(usual, given)
 
 
 def _names(raw: Mapping[str, Any], task: Task) -> Iterator[tuple[str, str]]:

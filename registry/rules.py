@@ -173,6 +173,12 @@ def judge_rule(
         yield _judge_difference(name, rule, record, system, baseline, label, task)
 
 
+def _mending(metric: str) -> str:
+    if metric == GENERAL:
+        return "Give the training more of the base's own answers (--set data.replay=0.1)."
+    return "Train longer or on more data; the evaluation's report shows where it fails."
+
+
 def _without_figure(
     rule: Rule, figure: Mapping[str, Any] | None, record: Mapping[str, Any], task: Task
 ) -> Ruling:
@@ -287,8 +293,7 @@ def _judge_difference(
         return Ruling(name, "pass", True, f"{text}, where {_wanted(least)}.", figures)
     if high <= least:
         figures["short"] = least - gain
-        more = "Train longer or on more data; the evaluation's report shows where it fails."
-        return Ruling(name, "fail", False, f"{text}, where {_wanted(least)}. {more}", figures)
+        return Ruling(name, "fail", False, f"{text}, where {_wanted(least)}. {_mending(metric)}", figures)
     figures["short"] = least - low
     # n counts every answer to an example; probes are asked once
     examples = found["n"] // (1 if metric == GENERAL else seeds_of(record))

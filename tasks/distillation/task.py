@@ -10,6 +10,6 @@ TASK = Task(
     dataset_builder="prompts",
     evaluator="agreement",
     headline="agreement",
-    guards={"general": 0.10},
+    guards={"general": 0.02},
     defaults={"training": {"max_len": 2048, "batch_size": 16}, "eval": {"max_new_tokens": 256}},
 )

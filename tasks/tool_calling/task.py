@@ -13,7 +13,7 @@ TASK = Task(
     headline_where={"tools": "new"},
     needs_tools=True,
     floor={"exact_match": 0.30, "schema_valid": 0.80, "false_call": 0.35},
-    guards={"false_call": 0.02, "general": 0.10},  # docs/evaluation.md: why ten points
+    guards={"false_call": 0.02, "general": 0.02},
     lower_is_better=frozenset({"false_call", "guessed_call", "false_refusal"}),
     presets={
         # Meant to end within half an hour on 2 cores, set-up, evaluation and serving included.
@@ -41,6 +41,8 @@ TASK = Task(
             "method": {"name": "lora-plus"},
             "training": {"max_len": 400, "batch_size": 48, "lr": 2e-3, "save_steps": 25},
             "eval": {"probes": 300},
+            # no minutes for the base's own answers, and 300 probes tell no two points (docs/evaluation.md)
+            "gate": {"rules": {"general": {"margin": 0.10}}},
         },
         # Everything; meant to end within 75 minutes on 2 cores that have matrix instructions for bfloat16.
         "starter": {

@@ -124,6 +124,7 @@ class UserTools:
 
     Params = UserToolParams
     defaults: ClassVar[JSON] = {
+        "data": {"replay": 0.04},
         "training": {"max_len": 2048, "batch_size": 48, "lr": 1.5e-3},
         "eval": {"max_new_tokens": 192},
     }

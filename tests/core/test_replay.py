@@ -58,7 +58,7 @@ def replayed_of(run: Run) -> list[Any]:
 
 
 def test_so_many_are_added_with_what_the_base_says(tmp_path: Path, tiny_model_dir: Path) -> None:
-    plain = data_of(tmp_path, tiny_model_dir, 100, name="plain")
+    plain = data_of(tmp_path, tiny_model_dir, 100, {"data": {"replay": 0}}, name="plain")
     run = data_of(tmp_path, tiny_model_dir, 100, {"data": {"replay": 0.2}})
     found, whole = replayed_of(run), run.examples("train")
     assert len(plain.examples("train")) == len(whole) - len(found)
@@ -205,6 +205,30 @@ def test_a_trainer_that_learns_otherwise_is_refused(trainer: str, tiny_model_dir
     sets = {"model": str(tiny_model_dir), "trainer": {"name": trainer}, "data": {"replay": 0.1}}
     with pytest.raises(ConfigError, match=r"data\.replay"):
         check_training(resolve_config(load_plugins(), "structured-output", sets), load_plugins())
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "share"),
+    [
+        ("structured-output", {}, 0.04),
+        ("structured-output", {"replay": 0}, 0),
+        ("tool-calling", {"builder": "user-tools", "params": {"tools": "botocore:s3"}}, 0.04),
+        ("tool-calling", {"builder": "user-tools", "params": {"tools": "botocore:s3"}, "replay": 0.1}, 0.1),
+        ("tool-calling", {}, 0),
+    ],
+)
+def test_what_is_added_where_nobody_says_it(task: str, data: dict[str, Any], share: float) -> None:
+    assert resolve_config(load_plugins(), task, {"data": data}).data.replay == share
+
+
+@pytest.mark.parametrize("trainer", ["dpo", "kto"])
+def test_nothing_is_added_by_itself_where_the_trainer_learns_otherwise(trainer: str) -> None:
+    for asked, share in (({}, 0), ({"data": {"replay": 0.1}}, 0.1)):
+        config = resolve_config(load_plugins(), "structured-output", {"trainer": trainer}, asked)
+        assert config.data.replay == share
+        preset = {"preset": "starter", "trainer": {"name": trainer}}
+        config = resolve_config(load_plugins(), "tool-calling", preset, asked)
+        assert config.data.replay == share
 
 
 def test_a_task_is_shown_without_what_was_added(tmp_path: Path, tiny_model_dir: Path) -> None:

@@ -136,6 +136,7 @@ def test_a_training_says_what_was_rewritten_and_several_ways_stay_in_their_group
         data = {
             "data": {
                 "builder": "user-tools",
+                "replay": 0,
                 "params": {"tools": tools, "examples": 96, "dev_examples": 4, "test_examples": 4},
             }
         }

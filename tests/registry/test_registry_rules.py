@@ -158,6 +158,7 @@ def test_general_ability_is_held_against_the_base() -> None:
         found = verdict(raw)
         assert ruled(found, "general: not worse than the base").outcome == outcome
         assert found.passed is (outcome == "pass")  # there are enough probes to decide
+    assert "data.replay" in ruled(found, "general: not worse than the base").text
 
 
 @pytest.mark.parametrize(("mean", "passed"), [(-0.05, True), (-0.12, False)])

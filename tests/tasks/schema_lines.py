@@ -13,7 +13,7 @@ from agentlora.core.cli import cli
 SETTINGS = {
     "data.params.examples": 16, "data.params.dev_examples": 4, "data.params.test_examples": 6,
     "training.max_steps": 2, "training.batch_size": 8, "training.eval_steps": 0, "eval.max_new_tokens": 8,
-    "training.max_len": 4096,
+    "training.max_len": 4096, "data.replay": 0,
 }  # fmt: skip
 
 
