@@ -107,7 +107,6 @@ def test_the_raw_text_comes_back_and_tools_are_in_the_prompt(engine: VllmEngine)
     assert "nobody" in str(unknown.error)
 
 
-@pytest.mark.skipif(not os.environ.get("AGENTLORA_UNSEEN"), reason="not seen yet: docs/unverified.md")
 def test_choices_are_as_likely_as_transformers_finds_them(
     engine: VllmEngine, base: Base, adapters: dict[str, Path]
 ) -> None:
