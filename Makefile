@@ -1,11 +1,11 @@
 # Everything that each target needs is set up on the first call and kept in .venv; later calls reuse it.
-#   make demo   make test   make test-slow   make check   make setup   make clean
+#   make demo   make test   make test-slow   make test-suites   make check   make setup   make clean
 # AGENTLORA_DEVICE=cpu|gpu chooses the build of vLLM (default: gpu where nvidia-smi works, else cpu).
 # ARGS="-k name" is passed on to pytest.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-.PHONY: help setup demo test test-slow check clean
+.PHONY: help setup demo test test-slow test-suites check clean
 
 BIN := .venv/bin
 ARGS ?=
@@ -29,6 +29,13 @@ test: setup
 
 test-slow: setup
 	@$(BIN)/python -m pytest -m slow $(ARGS)
+
+# The tests that skip without other people's suites, which are installed for them: 320 MB, and other versions of some packages.
+PIP = PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check
+test-suites: setup
+	@$(PIP) -e '.[suites]'
+	@$(PIP) --no-deps bfcl-eval==2026.3.23
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/eval/test_bfcl.py tests/eval/test_suites*.py tests/tasks/test_bfcl_unseen.py $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .
