@@ -7,7 +7,7 @@ from typing import Any
 
 from agentlora.core.config import RunConfig
 from agentlora.core.findings import Finding, Rows, by_heart, curves, flat, overfitting, spikes
-from agentlora.core.oom import by_holder, in_force, that_needs_less
+from agentlora.core.oom import Setup, by_holder, in_force, that_needs_less
 
 DROPPED = 0.05  # of the examples
 
@@ -42,7 +42,7 @@ def _of_the_end(
     layout: dict[str, Any] = next((e for e in reversed(events) if e.get("event") == "layout"), {})
     micro = layout.get("micro_batch_size") or training.micro_batch_size or training.batch_size
     told: dict[str, Any] = next((e for e in reversed(events) if "longest" in e), {})
-    less = that_needs_less(training, micro, told.get("longest"))
+    less = that_needs_less(Setup(training, micro, told.get("longest")))
     stopped = f"the training stopped after {steps} updates without a word"
     if status == "train interrupted" and kills:
         yield Finding(

@@ -39,6 +39,8 @@ def prepare_libraries() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # a launcher's, by accelerate's configuration: --dtype says what is computed in, and autocast is the trainers'
+    os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
     # libgomp's threads spin at barriers by default; beside one other busy process a training step then takes
     # ten times as long (docs/experiments.md). This keeps the spin to microseconds.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,6 +19,20 @@ Predict: TypeAlias = Callable[[TrainingConfig, int], Mapping[str, int]]
 _SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is trained with: the settings, and `micro_batch_size` examples a forward pass.
+
+    `longest`: tokens of the longest example, where that is known; only less than that can need less. `checkpointing`:
+    whether the method can be trained with gradient checkpointing.
+    """
+
+    training: TrainingConfig
+    micro_batch_size: int
+    longest: int | None = None
+    checkpointing: bool = True
+
+
 def ran_out(exc: BaseException) -> bool:
     """Whether an exception says that memory ran out."""
     if isinstance(exc, MemoryError) or type(exc).__name__ == "OutOfMemoryError":
@@ -27,37 +42,30 @@ def ran_out(exc: BaseException) -> bool:
 
 @contextmanager
 def memory_explained(
-    training: TrainingConfig,
-    micro_batch_size: Callable[[], int | None],
-    predict: Predict | None = None,
-    usable: Callable[[], int] | None = None,
-    longest: int | None = None,
-    checkpointing: bool = True,
+    setup: Callable[[], Setup], predict: Predict | None = None, usable: Callable[[], int] | None = None
 ) -> Iterator[None]:
     """Raises TrainError that names the settings in force, what held the memory, and the nearest settings that fit,
     where the block runs out of memory.
 
     Args:
-        micro_batch_size: examples a forward pass, asked when memory ran out: it is chosen late.
+        setup: asked when memory ran out: the examples of a forward pass are chosen late.
         predict, usable: what a training needs, and how many bytes it may have.
-        longest, checkpointing: see `fitting`.
     """
     try:
         yield
     except Exception as exc:
         if not ran_out(exc):
             raise
-        micro = micro_batch_size() or training.batch_size
+        now = setup()
         said = str(exc).strip().partition("\n")[0].rstrip(".") or type(exc).__name__
-        why, change = f"{said}. ", that_needs_less(training, micro, longest, checkpointing)
+        why, change = f"{said}. ", that_needs_less(now)
         if predict and usable:
             with suppress(Exception):  # a prediction that fails leaves what was said without it
                 limit = usable()
-                why += f"{by_holder(predict(training, micro), limit)}. "
-                change = nearest_that_fits(training, micro, predict, limit, longest, checkpointing)
-        raise TrainError(
-            f"memory ran out during training, with {in_force(training, micro)}: {why}Change {change}."
-        ) from exc
+                why += f"{by_holder(predict(now.training, now.micro_batch_size), limit)}. "
+                change = nearest_that_fits(now, predict, limit)
+        held = in_force(now.training, now.micro_batch_size)
+        raise TrainError(f"memory ran out during training, with {held}: {why}Change {change}.") from exc
 
 
 def by_holder(memory: Mapping[str, int], limit: int | None = None) -> str:
@@ -68,59 +76,42 @@ def by_holder(memory: Mapping[str, int], limit: int | None = None) -> str:
     return f"Predicted were {peak / 1e9:.2f} GB ({said})" + (f" of {limit / 1e9:.2f} GB" if limit else "")
 
 
-def nearest_that_fits(
-    training: TrainingConfig,
-    micro_batch_size: int,
-    predict: Predict,
-    limit: int,
-    longest: int | None = None,
-    checkpointing: bool = True,
-) -> str:
+def nearest_that_fits(setup: Setup, predict: Predict, limit: int) -> str:
     """What to change, so that no more than `limit` bytes are needed: see `fitting`; where nothing is enough, that."""
-    found, least = fitting(training, micro_batch_size, predict, limit, longest, checkpointing)
+    found, least = fitting(setup, predict, limit)
     return found or (
         f"to a smaller --model: no setting is enough, and this one is predicted to need {least / 1e9:.2f} GB at least"
     )
 
 
-def fitting(
-    training: TrainingConfig,
-    micro_batch_size: int,
-    predict: Predict,
-    limit: int,
-    longest: int | None = None,
-    checkpointing: bool = True,
-) -> tuple[str | None, int]:
+def fitting(setup: Setup, predict: Predict, limit: int) -> tuple[str | None, int]:
     """The nearest settings that need no more than `limit` bytes, in words, and the fewest bytes that were predicted for
     any. First smaller passes, which take the least time more, then gradient checkpointing, then both, at last shorter
     examples too.
-
-    Args:
-        longest: tokens of the longest example, where that is known: only less than that can need less.
-        checkpointing: whether the method can be trained so.
     """
-    smaller = smaller_micro_batches(training, micro_batch_size)
+    training, now = setup.training, setup.micro_batch_size
+    smaller = smaller_micro_batches(training, now)
     tried = [(training, micro) for micro in smaller]
-    if checkpointing and not training.gradient_checkpointing:
+    if setup.checkpointing and not training.gradient_checkpointing:
         leaner = training.model_copy(update={"gradient_checkpointing": True})
-        tried += [(leaner, micro) for micro in (micro_batch_size, *smaller)]
-    leanest, single = tried[-1] if tried else (training, micro_batch_size)
+        tried += [(leaner, micro) for micro in (now, *smaller)]
+    leanest, single = tried[-1] if tried else (training, now)
     least = _needed(predict, leanest, single)
     if least > limit:  # then nothing before it fits either
         tried = []
-        if longest:
-            shorter = leanest.model_copy(update={"max_len": half_as_long(training, longest)})
+        if setup.longest:
+            shorter = leanest.model_copy(update={"max_len": half_as_long(setup)})
             tried = [(shorter, single)]
             with suppress(AgentLoraError, ValueError):  # no example is that short
                 least = min(least, _needed(predict, shorter, single))
     for settings, micro in tried:
         needs = least if (settings, micro) == tried[-1] else _needed(predict, settings, micro)
         if needs <= limit:
-            changes = [passes_of(training, micro, micro_batch_size)] * (micro != micro_batch_size)
+            changes = [passes_of(training, micro, now)] * (micro != now)
             changes += ["--gradient-checkpointing"] * (
                 settings.gradient_checkpointing and not training.gradient_checkpointing
             )
-            changes += [shorter_examples(training, longest)] * (settings.max_len != training.max_len)
+            changes += [shorter_examples(setup)] * (settings.max_len != training.max_len)
             return f"{' and '.join(changes)}, which is predicted to need {needs / 1e9:.2f} GB", least
     return None, least
 
@@ -136,26 +127,27 @@ def in_force(training: TrainingConfig, micro_batch_size: int) -> str:
     )
 
 
-def that_needs_less(
-    training: TrainingConfig, micro_batch_size: int, longest: int | None = None, checkpointing: bool = True
-) -> str:
+def that_needs_less(setup: Setup) -> str:
     """The settings to change: the next smaller pass that divides an update, else shorter examples. See `fitting`."""
-    smaller = smaller_micro_batches(training, micro_batch_size)
-    first = (
-        passes_of(training, smaller[0], micro_batch_size) if smaller else shorter_examples(training, longest)
+    training, now = setup.training, setup.micro_batch_size
+    smaller = smaller_micro_batches(training, now)
+    first = passes_of(training, smaller[0], now) if smaller else shorter_examples(setup)
+    return first + ", or --gradient-checkpointing" * (
+        setup.checkpointing and not training.gradient_checkpointing
     )
-    return first + (", or --gradient-checkpointing" * (checkpointing and not training.gradient_checkpointing))
 
 
-def half_as_long(training: TrainingConfig, longest: int | None) -> int:
+def half_as_long(setup: Setup) -> int:
     """A ``max_len`` of half of what examples have, and not of what they might have."""
-    return max(16, min(training.max_len, longest or training.max_len) // 2)
+    most = setup.training.max_len
+    return max(16, min(most, setup.longest or most) // 2)
 
 
-def shorter_examples(training: TrainingConfig, longest: int | None) -> str:
+def shorter_examples(setup: Setup) -> str:
     """The setting that leaves out examples of more than half the length."""
+    longest = setup.longest
     has = f"; the longest example has {longest} tokens, and longer ones are left out" if longest else ""
-    return f"training.max_len={half_as_long(training, longest)} (now {training.max_len}{has})"
+    return f"training.max_len={half_as_long(setup)} (now {setup.training.max_len}{has})"
 
 
 def smaller_micro_batches(training: TrainingConfig, micro_batch_size: int) -> list[int]:

@@ -17,7 +17,14 @@ from agentlora.core.home import home
 from agentlora.core.manager import Plugins
 from agentlora.core.messages import answer_message
 from agentlora.core.oom import oom_kills
-from agentlora.core.processes import check_processes, follow_first, process_index, start_others, together
+from agentlora.core.processes import (
+    check_processes,
+    follow_first,
+    left_alone,
+    process_index,
+    start_others,
+    together,
+)
 from agentlora.core.run import Run
 from agentlora.core.types import (
     JSON,
@@ -162,6 +169,8 @@ def train(run: Run, plugins: Plugins) -> Path:
         run.add_facts(base=base_facts(base), oom_kills=oom_kills())
         trainer = plugins.get("trainers", run.config.trainer.name)
         examples = run.examples("train")
+        if lonely := left_alone():
+            run.note("train", "alone", message=lonely)
         if not process_index():
             if base.tool_call_parser == "hermes" and needs_answers(run.config, plugins):
                 look_at_rows(base, examples, run.config.trainer.name in PAIRS)

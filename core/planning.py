@@ -14,7 +14,7 @@ from agentlora.core.data import build_split
 from agentlora.core.errors import ConfigError, needs_extra
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
-from agentlora.core.oom import fitting
+from agentlora.core.oom import Setup, fitting
 from agentlora.core.resolving import served_places
 from agentlora.core.teacher import planned
 from agentlora.core.types import JSON, Example, Expected, Split
@@ -166,14 +166,8 @@ def what_fits(
         checkpointing = plugins.get("peft_methods", name).card.checkpointing
         if not same and (needed := sum(of_settings(of.training, prediction.micro_batch).values())) <= free:
             return f"--method {name}, which is predicted to need {needed / GB:.2f} GB"
-        said, least_of = fitting(
-            of.training,
-            prediction.micro_batch,
-            of_settings,
-            free,
-            longest if same else None,
-            checkpointing,
-        )
+        setup = Setup(of.training, prediction.micro_batch, longest if same else None, checkpointing)
+        said, least_of = fitting(setup, of_settings, free)
         if said:
             return said if same else f"--method {name} and {said}"
         least = min(least or least_of, least_of)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -22,16 +22,40 @@ from agentlora.core.files import write_atomic
 from agentlora.core.run import Run, open_run
 
 LONGEST_WAIT = timedelta(hours=6)  # for the first process to build the data
+# what mpirun sets, which `accelerate launch --cpu` starts processes by: Intel MPI and MPICH, Open MPI, MVAPICH
+MPI_INDEX = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+MPI_COUNT = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
 def process_index() -> int:
     """Which of the training's processes this is, from 0; 0 where it is alone."""
-    return int(os.environ.get("RANK", 0))
+    return _said("RANK", MPI_INDEX, 0)
 
 
 def process_count() -> int:
     """How many processes train together."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    return _said("WORLD_SIZE", MPI_COUNT, 1)
+
+
+def left_alone() -> str:
+    """What to tell where ``accelerate launch --cpu`` was asked for several processes and started one; else nothing.
+    It leaves their address in the environment then (accelerate 1.15).
+    """
+    if not _launched_on_cpus() or "MASTER_PORT" not in os.environ or process_count() > 1:
+        return ""
+    return (
+        "one process trains alone: `accelerate launch --cpu` starts no other without --mpirun_hostfile. Say "
+        "--multi_gpu in place of --cpu, on CPUs too, or use torchrun"
+    )
+
+
+def _launched_on_cpus() -> bool:
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
+
+
+def _said(by_torchrun: str, by_mpi: Sequence[str], alone: int) -> int:
+    names = (by_torchrun, *by_mpi) if _launched_on_cpus() else (by_torchrun,)
+    return next((int(os.environ[name]) for name in names if name in os.environ), alone)
 
 
 def check_processes(config: RunConfig) -> None:

@@ -6,10 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
+
+from agentlora.core.cli import main
+from agentlora.core.manager import default_plugins
 
 FIXTURE = Path(__file__).parent / "fixtures" / "parrot"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -48,6 +53,28 @@ def agentlora(site: Path, tiny_model_dir: Path, tmp_path: Path) -> Command:
         return done
 
     return run
+
+
+@pytest.fixture
+def here(
+    site: Path, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Command]:
+    """As `agentlora`, but in this process, which has imported torch once and for all."""
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PARROT_TINY_MODEL", str(tiny_model_dir))
+    monkeypatch.chdir(tmp_path)
+    default_plugins.cache_clear()
+
+    def run(*args: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        out, err = StringIO(), StringIO()
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+            main(args)
+        assert ended.value.code == code, out.getvalue() + err.getvalue()
+        return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
+
+    yield run
+    default_plugins.cache_clear()
+    sys.modules.pop("agentlora_parrot", None)
 
 
 def test_help_loads_no_installed_plugin(site: Path) -> None:
@@ -125,9 +152,9 @@ def test_the_allow_list_leaves_it_out(agentlora: Command) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_sweep_compares_its_runs_and_goes_on_where_it_was(agentlora: Command, tmp_path: Path) -> None:
+def test_a_sweep_compares_its_runs_and_goes_on_where_it_was(here: Command, tmp_path: Path) -> None:
     command = ["sweep", "parrot", "--grid", "seed=1,2", "--output", "sweep"]
-    result = json.loads(agentlora(*command, "--json").stdout)
+    result = json.loads(here(*command, "--json").stdout)
     first, second = result["runs"]
     assert result["failed"] == {}
     assert {first["label"], second["label"]} == {"seed=1", "seed=2"}
@@ -137,23 +164,23 @@ def test_a_sweep_compares_its_runs_and_goes_on_where_it_was(agentlora: Command, 
     assert first["n"] == second["n"] > 0
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").glob("*/eval-dev/record.json")}
     assert len(times) == 2
-    table = agentlora(*command).stdout
+    table = here(*command).stdout
     assert "seed=1" in table
     assert "best" in table
     assert {path: path.stat().st_mtime_ns for path in times} == times  # nothing was done twice
-    fewer = json.loads(agentlora(*command, "--limit", "8", "--json").stdout)["runs"]
+    fewer = json.loads(here(*command, "--limit", "8", "--json").stdout)["runs"]
     assert [row["n"] for row in fewer] == [8, 8]
-    other = agentlora(*command, "--max-steps", "7", code=2)
+    other = here(*command, "--max-steps", "7", code=2)
     assert "a run of other settings than seed=1" in other.stderr
     for grid, why in (("seed", "write key=value,value"), ("sede=1,2", "Did you mean 'seed'")):
-        assert why in agentlora("sweep", "parrot", "--grid", grid, "--output", "new", code=2).stderr
+        assert why in here("sweep", "parrot", "--grid", grid, "--output", "new", code=2).stderr
     assert not (tmp_path / "new").exists()
 
 
-def test_a_sweep_goes_on_past_a_run_that_fails(agentlora: Command, tmp_path: Path) -> None:
+def test_a_sweep_goes_on_past_a_run_that_fails(here: Command) -> None:
     # a loss that is not finite
     command = ["sweep", "parrot", "--grid", "lr=1e-3,1e30", "--max-steps", "6", "--output", "sweep"]
-    done = agentlora(*command, "--json")
+    done = here(*command, "--json")
     result = json.loads(done.stdout)
     assert [row["label"] for row in result["runs"]] == ["lr=1e-3"]
     assert "the loss became" in result["failed"]["lr=1e30"]

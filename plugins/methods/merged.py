@@ -48,27 +48,30 @@ def load_trained(method: Method, base: Base, adapter: Path, dequantized: bool = 
 
 
 def _dequantized(model: Any, base: Base) -> Any:
-    """A model of whole weights, float32, from a quantized one."""
+    """A model of whole weights, float32, from a quantized one. Raises ConfigError where transformers cannot tell them
+    of this way to quantize.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(base.model_dir)
-    if hasattr(config, "quantization_config"):
-        del config.quantization_config
     attention = model.config.get_text_config()._attn_implementation
-    # a model that was dequantized cannot be saved (transformers 5.19): its weights go into one that never was quantized
-    whole = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
-    whole.generation_config = model.generation_config
+    generation = model.generation_config
     try:
         weights = model.dequantize(dtype=torch.float32).state_dict()
-        whole.load_state_dict(weights, assign=True)
-        whole.tie_weights()
-        return whole
-    except (NotImplementedError, RuntimeError, ValueError, AttributeError, ImportError) as exc:
+    except NotImplementedError as exc:
         raise ConfigError(
             f"base model {base.name!r} is stored quantized in a way that cannot be turned back into whole weights here "
             f"({exc}), so nothing can be merged into it: use the adapter with its base."
         ) from exc
+    config = AutoConfig.from_pretrained(base.model_dir)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    # a model that was dequantized cannot be saved (transformers 5.19): its weights go into one that never was quantized
+    whole = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=attention)
+    whole.generation_config = generation
+    whole.load_state_dict(weights, assign=True)
+    whole.tie_weights()
+    return whole
 
 
 def write_merged(

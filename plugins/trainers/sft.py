@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from agentlora.core.config import RunConfig, Strict, TrainingConfig, parse
 from agentlora.core.errors import ConfigError, needs_extra
 from agentlora.core.libraries import prepare_libraries
-from agentlora.core.oom import memory_explained
+from agentlora.core.oom import Setup, memory_explained
 from agentlora.core.processes import from_first, process_count, process_index
 from agentlora.core.run import Run
 from agentlora.core.types import Base, Example, Method
@@ -171,12 +171,14 @@ class SFT:
             )
 
         explained = memory_explained(
-            training,
-            lambda: prover.micro_batch_size,
+            lambda: Setup(
+                training,
+                prover.micro_batch_size or training.batch_size,
+                min(encoded.longest, training.max_len),
+                method.card.checkpointing,
+            ),
             lambda settings, micro_batch: predicted(settings, micro_batch).memory,
             usable_memory_bytes,
-            min(encoded.longest, training.max_len),
-            method.card.checkpointing,
         )
         try:
             with explained, accounted(run, predicted), casting_left_to_autocast(model), fused_lora(model):

@@ -7,7 +7,7 @@ import torch
 
 from agentlora.core.config import TrainingConfig, parse
 from agentlora.core.errors import TrainError
-from agentlora.core.oom import memory_explained, nearest_that_fits, that_needs_less
+from agentlora.core.oom import Setup, memory_explained, nearest_that_fits, that_needs_less
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from agentlora.core.oom import memory_explained, nearest_that_fits, that_needs_l
 )
 def test_it_names_what_was_in_force_and_the_next_smaller_pass(exc: Exception) -> None:
     training = parse(TrainingConfig, {"batch_size": 12, "max_len": 2048})
-    with pytest.raises(TrainError) as told, memory_explained(training, lambda: 6):
+    with pytest.raises(TrainError) as told, memory_explained(lambda: Setup(training, 6)):
         raise exc
     said = str(told.value)
     assert said.startswith("memory ran out during training, with micro_batch_size=6, max_len=2048: ")
@@ -36,18 +36,24 @@ def test_where_no_pass_is_smaller_examples_have_to_be() -> None:
     training = parse(TrainingConfig, {"max_len": 2048, "gradient_checkpointing": True})
     with (
         pytest.raises(TrainError, match=r"Change training\.max_len=1024 \(now 2048\)\.$"),
-        memory_explained(training, lambda: 1),
+        memory_explained(lambda: Setup(training, 1)),
     ):
         raise MemoryError
 
 
 def test_the_allocator_of_a_cpu_is_recognised() -> None:
-    with pytest.raises(TrainError, match="memory ran out"), memory_explained(TrainingConfig(), lambda: 1):
+    with (
+        pytest.raises(TrainError, match="memory ran out"),
+        memory_explained(lambda: Setup(TrainingConfig(), 1)),
+    ):
         torch.empty(2**60)
 
 
 def test_other_errors_stay_what_they_are() -> None:
-    with pytest.raises(RuntimeError, match="shapes differ"), memory_explained(TrainingConfig(), lambda: 1):
+    with (
+        pytest.raises(RuntimeError, match="shapes differ"),
+        memory_explained(lambda: Setup(TrainingConfig(), 1)),
+    ):
         raise RuntimeError("shapes differ")
 
 
@@ -75,7 +81,7 @@ def needs(training: TrainingConfig, micro: int) -> dict[str, int]:
 )
 def test_the_nearest_settings_that_fit_are_named(limit: float, change: str) -> None:
     training = parse(TrainingConfig, {"batch_size": 8})
-    told = memory_explained(training, lambda: 8, needs, lambda: int(limit * 10**9))
+    told = memory_explained(lambda: Setup(training, 8), needs, lambda: int(limit * 10**9))
     match = rf"Predicted were 9\.00 GB \(activations 8\.00, weights 1\.00\) of {limit:.2f} GB\. Change {change}\.$"
     with pytest.raises(TrainError, match=match), told:
         raise MemoryError
@@ -83,8 +89,11 @@ def test_the_nearest_settings_that_fit_are_named(limit: float, change: str) -> N
 
 def test_checkpointing_comes_before_nothing_and_once() -> None:
     training = parse(TrainingConfig, {"batch_size": 1})
-    assert nearest_that_fits(training, 1, needs, int(1.3e9)).startswith("--gradient-checkpointing, which")
-    assert "to a smaller --model" in nearest_that_fits(training, 1, needs, int(1.3e9), checkpointing=False)
+    assert nearest_that_fits(Setup(training, 1), needs, int(1.3e9)).startswith(
+        "--gradient-checkpointing, which"
+    )
+    never = Setup(training, 1, checkpointing=False)
+    assert "to a smaller --model" in nearest_that_fits(never, needs, int(1.3e9))
 
 
 def test_shorter_examples_are_advised_where_that_helps_alone() -> None:
@@ -94,27 +103,27 @@ def test_shorter_examples_are_advised_where_that_helps_alone() -> None:
         return {"activations": micro * min(training.max_len, 220) * 10**7}
 
     lean = parse(TrainingConfig, {"batch_size": 2, "gradient_checkpointing": True})
-    said = nearest_that_fits(lean, 2, by_length, int(1.2e9), longest=220)
+    said = nearest_that_fits(Setup(lean, 2, 220), by_length, int(1.2e9))
     assert said.startswith(
         "training.micro_batch_size=1 (now 2) and training.max_len=110 (now 1024; the longest "
     )
     assert said.endswith("which is predicted to need 1.10 GB")
-    assert "no setting is enough" in nearest_that_fits(lean, 2, by_length, int(1e9), longest=220)
-    assert "no setting is enough" in nearest_that_fits(lean, 2, by_length, int(1.2e9))
-    assert that_needs_less(lean, 1, 220).startswith(
+    assert "no setting is enough" in nearest_that_fits(Setup(lean, 2, 220), by_length, int(1e9))
+    assert "no setting is enough" in nearest_that_fits(Setup(lean, 2), by_length, int(1.2e9))
+    assert that_needs_less(Setup(lean, 1, 220)).startswith(
         "training.max_len=110 (now 1024; the longest example has 220"
     )
 
 
 def test_a_method_that_cannot_checkpoint_is_not_told_to() -> None:
-    assert "checkpointing" in that_needs_less(TrainingConfig(), 4)
-    assert "checkpointing" not in that_needs_less(TrainingConfig(), 4, checkpointing=False)
+    assert "checkpointing" in that_needs_less(Setup(TrainingConfig(), 4))
+    assert "checkpointing" not in that_needs_less(Setup(TrainingConfig(), 4, checkpointing=False))
 
 
 def test_a_prediction_that_fails_leaves_the_plain_message() -> None:
     def fails(training: TrainingConfig, micro: int) -> dict[str, int]:
         raise KeyError("no")
 
-    told = memory_explained(parse(TrainingConfig, {}), lambda: 4, fails, lambda: 1)
+    told = memory_explained(lambda: Setup(parse(TrainingConfig, {}), 4), fails, lambda: 1)
     with pytest.raises(TrainError, match=r"MemoryError\. Change training\.micro_batch_size=2"), told:
         raise MemoryError

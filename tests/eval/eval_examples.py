@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from agentlora.core.types import JSON, Example, Expected, ToolCall
+from agentlora.core.types import JSON, Example, Expected, GenerateRequest, ToolCall
 
 SET_LIGHT: JSON = {
     "type": "function",
@@ -82,3 +83,8 @@ def make_examples(groups: int) -> list[Example]:
 def deciding() -> list[Example]:
     """Of tools that were not trained on, which are those that decide."""
     return [replace(e, tags={**e.tags, "tools": "new"}) for e in make_examples(3)]
+
+
+def say(name: str, text: str, **more: Any) -> GenerateRequest:
+    """A request of one turn."""
+    return GenerateRequest(name, ({"role": "user", "content": text},), **({"max_tokens": 8} | more))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from agentlora.core.cli import cli
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import ConfigError
 from agentlora.core.files import write_json
-from agentlora.core.processes import check_processes, shadow
+from agentlora.core.processes import check_processes, left_alone, process_count, process_index, shadow
 from agentlora.core.run import create_run
 from agentlora.core.types import Example
 
@@ -34,11 +35,23 @@ TOGETHER = [
     "-m",
     "agentlora",
 ]
+ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2"]
+# that accelerate's configuration asks for bfloat16 changes nothing: --dtype says it
+BY_ACCELERATE = [
+    *ACCELERATE,
+    "--multi_gpu",
+    "--main_process_port",
+    "0",
+    "--mixed_precision",
+    "bf16",
+    "-m",
+    "agentlora",
+]
 RATES = ["--lr", "5e-3", "--dtype", "float32", "--set", "training.save_steps=2"]
 
 
-@pytest.fixture
-def data(examples: list[Example], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def data(examples: list[Example], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """26 rows in groups of 3 and of 4: an epoch is no multiple of the batch."""
     rows = []
     for i in range(26):
@@ -49,9 +62,21 @@ def data(examples: list[Example], tmp_path: Path) -> Path:
         messages = [asked, {"role": "assistant", "tool_calls": [called]}]
         group = example.group + ("" if i < 12 else "+")
         rows.append({"messages": messages, "tools": list(example.tools), "group": group, "weight": 1 + i % 2})
-    file = tmp_path / "rows.jsonl"
+    file = tmp_path_factory.mktemp("data") / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
+
+
+@pytest.fixture(scope="module")
+def alone(data: Path, tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs that one process has trained."""
+    run = tmp_path_factory.mktemp("alone") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AGENTLORA_HOME", str(run.parent / "home"))
+        done = CliRunner().invoke(cli, command(data, tiny_model_dir, run, "--epochs", "2"))
+    assert done.exit_code == 0, done.output
+    assert len(losses(run)) == 7  # 52 rows: the last update has four
+    return run
 
 
 def command(data: Path, tiny: Path, output: Path, *more: str) -> list[str]:
@@ -80,15 +105,12 @@ def assert_same_training(run: Path, alone: Path) -> None:
         assert (weights[name] - weight).norm() <= 1e-4 * weight.norm(), name
 
 
+@pytest.mark.parametrize("launcher", [TOGETHER, BY_ACCELERATE], ids=["torchrun", "accelerate"])
 def test_two_processes_train_as_one_and_write_as_one(
-    data: Path, tiny_model_dir: Path, tmp_path: Path
+    launcher: list[str], alone: Path, data: Path, tiny_model_dir: Path, tmp_path: Path
 ) -> None:
-    alone, both = tmp_path / "alone", tmp_path / "both"
-    done = CliRunner().invoke(cli, command(data, tiny_model_dir, alone, "--epochs", "2"))
-    assert done.exit_code == 0, done.output
-    assert len(losses(alone)) == 7  # 52 rows: the last update has four
-
-    words = [*TOGETHER, *command(data, tiny_model_dir, both, "--epochs", "2")]
+    both = tmp_path / "both"
+    words = [*launcher, *command(data, tiny_model_dir, both, "--epochs", "2")]
     done = subprocess.run(words, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert_same_training(both, alone)
@@ -102,6 +124,72 @@ def test_two_processes_train_as_one_and_write_as_one(
     assert {path.name for path in both.iterdir()} == {path.name for path in alone.iterdir()}
     assert (both / "checkpoints" / "checkpoint-6" / "proof.json").is_file()
     assert len(list((both / "checkpoints" / "checkpoint-6").glob("rng_state_?.pth"))) == 2
+
+
+# Starts N processes as Open MPI's does: `mpirun --hostfile FILE --npernode N -n N --bind-to socket COMMAND…`
+MPIRUN = """#!{python}
+import os, subprocess, sys
+if "--version" in sys.argv:
+    sys.exit(print("mpirun (Open MPI) 5.0.11"))
+count, words = sys.argv[sys.argv.index("-n") + 1], sys.argv[sys.argv.index("--bind-to") + 2 :]
+def start(index):
+    told = {{"RANK": index, "SIZE": count, "LOCAL_RANK": index, "LOCAL_SIZE": count}}
+    return subprocess.Popen(words, env=os.environ | {{f"OMPI_COMM_WORLD_{{key}}": said for key, said in told.items()}})
+started = [start(str(index)) for index in range(int(count))]
+sys.exit(max(process.wait() for process in started))
+"""
+
+
+@pytest.mark.slow
+def test_accelerate_starts_processes_on_cpus_by_mpirun(
+    alone: Path, data: Path, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    mpirun, both = tmp_path / "mpirun", tmp_path / "both"
+    mpirun.write_text(MPIRUN.format(python=sys.executable))
+    mpirun.chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    by_mpi = ["--cpu", "--mpirun_hostfile", "hosts", "--main_process_port", port, "-m", "agentlora"]
+    words = [*ACCELERATE, *by_mpi, *command(data, tiny_model_dir, both, "--epochs", "2")]
+    env = environment() | {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "AGENTLORA_HOME": str(tmp_path / "home"),
+    }
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "over 2 processes" in done.stderr
+    assert_same_training(both, alone)
+    assert events(both).count("train started") == done.stdout.count("Trained tool-calling") == 1
+
+
+def test_who_trains_is_told_by_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_PORT", "ACCELERATE_USE_CPU"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PMI_RANK", "1")
+    monkeypatch.setenv("PMI_SIZE", "2")
+    assert (process_index(), process_count(), left_alone()) == (0, 1, "")  # a job of MPI's that is not ours
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    assert (process_index(), process_count(), left_alone()) == (1, 2, "")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert process_count() == 3
+    for name in ("WORLD_SIZE", "PMI_RANK", "PMI_SIZE"):
+        monkeypatch.delenv(name)
+    assert (process_index(), process_count()) == (0, 1)
+    assert "one process trains alone" in left_alone()
+
+
+def test_one_that_accelerate_left_alone_trains_and_says_so(
+    data: Path, alone: Path, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    done = CliRunner().invoke(cli, command(data, tiny_model_dir, tmp_path / "run", "--epochs", "2"))
+    assert done.exit_code == 0, done.output
+    assert "one process trains alone" in done.stderr
+    assert_same_training(tmp_path / "run", alone)
 
 
 @pytest.mark.slow

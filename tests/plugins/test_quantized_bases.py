@@ -93,11 +93,17 @@ def test_weights_that_nobody_can_dequantize_are_told(
 ) -> None:
     from transformers import PreTrainedModel
 
-    def cannot(*args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError("no such kernel")
+    def fails(why: Exception) -> Any:
+        def dequantize(*args: Any, **kwargs: Any) -> Any:
+            raise why
+
+        return dequantize
 
     run = trained("lora", quantized[4], examples, tmp_path / "run")
-    monkeypatch.setattr(PreTrainedModel, "dequantize", cannot)
+    monkeypatch.setattr(PreTrainedModel, "dequantize", fails(NotImplementedError("no such kernel")))
     with pytest.raises(ConfigError, match=r"cannot be turned back .*no such kernel.*with its base"):
+        merge_adapter(run, default_plugins(), tmp_path / "merged")
+    monkeypatch.setattr(PreTrainedModel, "dequantize", fails(RuntimeError("a fault of ours")))
+    with pytest.raises(RuntimeError, match="a fault of ours"):  # told as what it is
         merge_adapter(run, default_plugins(), tmp_path / "merged")
     assert not (tmp_path / "merged").exists()

@@ -16,10 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from gguf import GGUFReader
-from peft import PeftModelForCausalLM
 from torch.utils._pytree import tree_leaves
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from agentlora.core.cli import cli
 from agentlora.core.config import RunConfig, parse
@@ -28,7 +25,6 @@ from agentlora.core.manager import default_plugins
 from agentlora.core.pipeline import resume, train
 from agentlora.core.run import Run, create_run, open_run
 from agentlora.core.types import Example, RunEvent
-from agentlora.plugins.methods.gguf_files import write_model
 from agentlora.plugins.trainers.checkpoints import PROOF, is_whole, last_whole
 
 STEPS = 9
@@ -196,51 +192,6 @@ def test_a_trained_run_is_merged_by_the_command(whole: Run, examples: list[Examp
     again = CliRunner().invoke(cli, ["merge", str(whole.directory), "--output", str(target)])
     assert isinstance(again.exception, ConfigError)
     assert "exists already" in str(again.exception)
-
-
-def test_gguf_files_read_back_answer_alike(whole: Run, examples: list[Example], tmp_path: Path) -> None:
-    whole.write_examples("dev", examples[:2])
-    for form in ("peft", "gguf", "gguf-merged"):
-        done = CliRunner().invoke(
-            cli, ["export", str(whole.directory), "--format", form, "--output", str(tmp_path / f"{form}.out")]
-        )
-        assert done.exit_code == 0, done.exception
-    assert (tmp_path / "peft.out" / "adapter_model.safetensors").read_bytes() == adapter(whole)
-    assert [path.name for path in tmp_path.glob(".*")] == []
-
-    base_dir = Path(whole.config.model)
-    plain = AutoModelForCausalLM.from_pretrained(base_dir, dtype=torch.float32)
-    model = PeftModelForCausalLM.from_pretrained(plain, whole.adapter_dir).eval()
-    ids = torch.arange(5, 60)[None]
-    expected = model(ids).logits.detach()
-    read = AutoModelForCausalLM.from_pretrained(
-        tmp_path,
-        gguf_file="gguf-merged.out",
-        dtype=torch.float32,
-        quantization_config=GgufConfig(dequantize=True),
-    ).eval()
-    assert (read(ids).logits - expected).abs().max() < 0.05  # matrices are float16
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path, gguf_file="gguf-merged.out")
-    text = "<|im_start|>user\nlight in the hall, 20 %<|im_end|>\n"
-    assert tokenizer(text)["input_ids"] == AutoTokenizer.from_pretrained(base_dir)(text)["input_ids"]
-
-    # the adapter as llama.cpp applies it: W + alpha/rank · B·A, rows of q and k interleaved as in its models
-    reader = GGUFReader(tmp_path / "gguf.out")
-    alpha = reader.fields["adapter.lora.alpha"].contents()
-    factors = {t.name: torch.from_numpy(t.data.copy()) for t in reader.tensors}
-    before = tmp_path / "base.gguf"
-    write_model(base_dir, before, "")
-    weights, merged = (
-        {t.name: torch.from_numpy(t.data.astype("float32")) for t in GGUFReader(path).tensors}
-        for path in (before, tmp_path / "gguf-merged.out")
-    )
-    layers = {name.removesuffix(".lora_a") for name in factors if name.endswith(".lora_a")}
-    assert len(layers) == 14
-    for name in layers:
-        up, down = factors[f"{name}.lora_b"], factors[f"{name}.lora_a"]
-        update = alpha / len(down) * up @ down
-        assert (weights[name] + update - merged[name]).abs().max() < 2e-3, name
-        assert update.abs().max() > 1e-2
 
 
 def test_without_a_checkpoint_it_begins_anew(interrupted: Run, whole: Run) -> None:
