@@ -116,7 +116,7 @@ def ours(warm: Sequence[list[JSON]], asked: Sequence[list[JSON]], options: argpa
 
 def theirs(warm: Sequence[list[JSON]], asked: Sequence[list[JSON]], options: argparse.Namespace) -> JSON:
     """``vllm.LLM.chat`` in this process, set up as `agentlora.runtime.backend` sets its server up."""
-    from agentlora.runtime.backend import ServerSettings, installed_build, lora_rank_limit
+    from agentlora.runtime.backend import WIDE_LOGITS, ServerSettings, installed_build, lora_rank_limit
 
     base, build = base_of(options.model), installed_build()
     settings = ServerSettings(base.model_dir, base.chat_template)
@@ -136,6 +136,7 @@ def theirs(warm: Sequence[list[JSON]], asked: Sequence[list[JSON]], options: arg
         max_loras=settings.max_loras,
         max_cpu_loras=settings.max_cpu_loras,
         max_lora_rank=lora_rank_limit(options.max_lora_rank),
+        hf_overrides=json.loads(WIDE_LOGITS),
     )
     adapter = LoRARequest(ADAPTER, 1, str(Path(options.adapter).absolute())) if options.adapter else None
     greedy = SamplingParams(temperature=0, max_tokens=options.tokens)

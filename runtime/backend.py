@@ -22,12 +22,14 @@ from pathlib import Path
 from typing import Literal
 
 from agentlora.core.errors import ConfigError, MissingExtra, RuntimeFault
+from agentlora.core.files import read_json
 from agentlora.core.home import home
 from agentlora.core.libraries import environment_for_others
 from agentlora.core.provenance import cpu_name
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank takes (vLLM 0.32)
 GRACE_S = 8.0  # vLLM 0.32 ends in 1–3 s after SIGTERM; what is left after this is killed
+WIDE_LOGITS = '{"head_dtype": "float32"}'  # --hf-overrides
 _TAIL_LINES = 15
 _WITHOUT_PLUGIN = (
     "once max_loras adapters were used, base requests that share a batch with a skill's are answered by a skill. "
@@ -111,7 +113,17 @@ def command_line(settings: ServerSettings, template_file: Path, port: int, build
         command += ["--dtype", dtype]
     if build == "cpu":
         command += ["--enforce-eager"]  # LoRA turns compilation off on a CPU anyway
+    if widens_logits(settings):
+        command += ["--hf-overrides", WIDE_LOGITS]
     return [*command, *settings.extra_args]
+
+
+def widens_logits(settings: ServerSettings) -> bool:
+    """Whether logits are asked for in float32 (why: `agentlora.core.logits`). vLLM refuses that of a quantised head,
+    which only a quantised model can have.
+    """
+    config = settings.model_dir / "config.json"
+    return not (config.is_file() and "quantization_config" in read_json(config))
 
 
 def environment(settings: ServerSettings, build: str) -> dict[str, str]:
@@ -135,7 +147,8 @@ def computes_with(settings: ServerSettings) -> str:
     """
     build = installed_build()
     place = cpu_name() if build == "cpu" else _gpu_name()
-    return " ".join((build, place, *filter(None, [settings.dtype]), *settings.extra_args))
+    logits = "logits float32" if widens_logits(settings) else ""
+    return " ".join((build, place, *filter(None, [settings.dtype, logits]), *settings.extra_args))
 
 
 def _gpu_name() -> str:

@@ -1,4 +1,4 @@
-"""Loaded by vLLM in each of its processes (entry-point group ``vllm.general_plugins``): mends LoRA on a CPU.
+"""Loaded by vLLM in each of its processes (entry-point group ``vllm.general_plugins``): mends LoRA and heads on a CPU.
 
 vLLM's CPU operators (0.32) copy an adapter's matrix for every single token of a batch and multiply the copies:
 two thirds of the time of a skill's answer (docs/experiments.md). These multiply once for each adapter in the batch.
@@ -6,6 +6,9 @@ two thirds of the time of a skill's answer (docs/experiments.md). These multiply
 They also index the stacked adapters with -1, vLLM's mark of a token without adapter, so that in a batch of base
 and adapter requests the base answers with the adapter in the *last* slot, as soon as all ``max_loras`` slots are
 filled (vLLM pull requests 48421 and 49656, open). Here, as in the GPU's kernels, such a token gets nothing added.
+
+Where logits are asked for in float32 (`agentlora.runtime.backend`), vLLM on a CPU converts the whole head at every
+step: as long again as the rest of a step with one request. Here it is converted piece by piece.
 """
 
 from __future__ import annotations
@@ -35,6 +38,34 @@ def register() -> None:
             module = sys.modules.get(holder)
             if module is not None and getattr(module, ours.__name__, None) is theirs:
                 setattr(module, ours.__name__, ours)
+    _widen_heads()
+
+
+def _widen_heads() -> None:
+    """Put our product with the head in the place of vLLM's."""
+    from vllm.model_executor.layers import logits_processor as module
+
+    theirs = module.LogitsProcessor._apply_head
+    if theirs.__module__ == module.__name__:  # not ours already
+        plain = (module.UnquantizedEmbeddingMethod, module.UnquantizedLinearMethod)
+        module.LogitsProcessor._apply_head = head_in_pieces(theirs, plain)
+
+
+def head_in_pieces(theirs: Any, plain: tuple[type, ...]) -> Any:
+    """A ``LogitsProcessor._apply_head`` that does what `theirs` does, and converts a head piece by piece where it is to
+    give float32 of 16 bits. `plain`: the classes of what multiplies with an unquantised head.
+    """
+    import torch
+
+    from agentlora.core.logits import wide_logits
+
+    def apply_head(self: Any, lm_head: Any, hidden_states: Any, embedding_bias: Any) -> Any:
+        widens = self.head_dtype == torch.float32 and hidden_states.dtype != torch.float32
+        if widens and isinstance(lm_head.quant_method, plain):
+            return wide_logits(hidden_states, lm_head.weight, embedding_bias)
+        return theirs(self, lm_head, hidden_states, embedding_bias)
+
+    return apply_head
 
 
 def bgmv_shrink(

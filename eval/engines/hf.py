@@ -14,6 +14,7 @@ from agentlora.core.decoding import neutral
 from agentlora.core.errors import ConfigError, EvalError, PluginError, boundary, needs_extra, unknown
 from agentlora.core.files import read_json
 from agentlora.core.libraries import prepare_libraries, stop_ids
+from agentlora.core.logits import with_wide_logits
 from agentlora.core.provenance import cpu_name, package_version
 from agentlora.core.types import (
     JSON,
@@ -72,7 +73,7 @@ class TransformersFactory:
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 spec.model_dir, local_files_only=True, dtype=dtype
             )
-            model = model.to(device).eval()
+            model = with_wide_logits(model.to(device).eval())
         return TransformersEngine(model, tokenizer, spec)
 
 
@@ -90,7 +91,8 @@ class TransformersEngine:
         self.decoding = neutral(spec.model_dir)
         libraries = " ".join(f"{name} {package_version(name)}" for name in ("torch", "transformers"))
         libraries += f" xgrammar {package_version('xgrammar')}" if grammars.available() else ""
-        self.identity = f"{model.dtype} {_device_name(model.device)} {libraries}"
+        head = "" if str(model.dtype) == "torch.float32" else " logits float32"
+        self.identity = f"{model.dtype}{head} {_device_name(model.device)} {libraries}"
         self._adapters: dict[str, tuple[str, Path]] = {}  # name → (peft's name, directory)
         self._models: dict[str, Any] = {}  # of adapters that PEFT does not load
         self._unpadded: set[str] = set()  # adapters whose prompts are not padded
@@ -161,7 +163,7 @@ class TransformersEngine:
             raise PluginError(f"method {name!r} exported {str(directory)!r} and has no `load` for it.")
         with boundary(PluginError, f"method {name!r}, loading {str(directory)!r}"):
             model = method.load(self._spec.model_dir, directory, dtype=self._model.dtype)
-        return neutralised(model).to(self._model.device).eval()
+        return with_wide_logits(neutralised(model).to(self._model.device).eval())
 
     def generate(self, requests: Sequence[GenerateRequest]) -> list[Output]:
         """Answer in order; a request that does not fit or fails is an Output with `error`."""

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -322,7 +323,7 @@ def test_another_number_format_is_another_answerer(engine: TransformersEngine, t
     """Else the answers of a base in float32 would stand beside an adapter's in bfloat16."""
     with TransformersFactory().open(spec_of(tiny_model_dir, device="cpu", dtype="bfloat16")) as other:
         assert other.identity != engine.identity
-        assert other.identity == engine.identity.replace("float32", "bfloat16")
+        assert other.identity == engine.identity.replace("float32", "bfloat16 logits float32")
     for part in (
         "torch.float32",
         "cpu",
@@ -330,6 +331,22 @@ def test_another_number_format_is_another_answerer(engine: TransformersEngine, t
         f"transformers {version('transformers')}",
     ):
         assert part in engine.identity
+
+
+def test_a_choice_in_bfloat16_is_by_logits_in_float32(tiny_model_dir: Path, adapter_dirs: list[Path]) -> None:
+    """In bfloat16 two words that are not equally likely would be, with the base and with an adapter."""
+    import torch
+
+    with TransformersFactory().open(spec_of(tiny_model_dir, device="cpu", dtype="bfloat16")) as opened:
+        opened.add_adapter("skill@0.0", adapter_dirs[0])
+        for adapter in (None, "skill@0.0"):
+            with opened.in_process(adapter) as (model, _), torch.inference_mode():
+                said = model(torch.tensor([[5, 77, 300, 12]])).logits
+            assert said.dtype == torch.float32
+            (trace,) = opened.trace([say("a", "Hi", adapter=adapter)])
+            steps = [a - b for likeliest in trace.likeliest for a, b in pairwise(likeliest.values())]
+            # logits from 4 on come in steps of 1/32 in bfloat16, and those of 2 to 4 in steps of 1/64
+            assert sum(abs(64 * step - round(64 * step)) > 0.02 for step in steps) > len(steps) / 2
 
 
 ODD_DECODING = {

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ def test_the_command_line_on_a_cpu_and_on_a_gpu(monkeypatch: pytest.MonkeyPatch)
         "--max-cpu-loras": "12",
         "--chat-template": "t.jinja",
         "--dtype": "bfloat16",
+        "--hf-overrides": '{"head_dtype": "float32"}',
         "--host": "127.0.0.1",
     }.items():
         assert cpu[cpu.index(flag) + 1] == value
@@ -126,6 +128,15 @@ def test_the_command_line_on_a_cpu_and_on_a_gpu(monkeypatch: pytest.MonkeyPatch)
     assert environment(settings(), "cpu")["VLLM_CPU_KVCACHE_SPACE"] == "1"
     assert "VLLM_CPU_KVCACHE_SPACE" not in environment(settings(), "gpu")
     assert environment(settings(), "gpu")["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
+
+
+def test_a_quantised_model_keeps_its_logits(tmp_path: Path) -> None:
+    """vLLM refuses to start where a quantised head is asked for float32."""
+    asked = replace(settings(), model_dir=tmp_path)
+    for config, wide in (('{"dtype": "bfloat16"}', True), ('{"quantization_config": {}}', False)):
+        (tmp_path / "config.json").write_text(config)
+        for build in ("cpu", "gpu"):
+            assert ("--hf-overrides" in command_line(asked, Path("t"), 1, build)) is wide
 
 
 def test_ranks_that_vllm_takes() -> None:

@@ -278,6 +278,7 @@ def test_servers_that_compute_in_another_way_have_another_identity(
         monkeypatch.setattr("agentlora.runtime.backend.installed_build", lambda build=build: build)
         settings = ServerSettings(tmp_path, "", dtype=dtype, extra_args=extra)
         engine = VllmEngine(VllmClient(backend.url), None, how=computes_with(settings))
+        assert "logits float32" in engine.identity
         found.add(engine.identity)
         engine.__exit__()
     assert len(found) == 4

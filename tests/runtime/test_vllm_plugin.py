@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from agentlora.runtime.vllm_plugin import bgmv_expand, bgmv_expand_slice, bgmv_shrink
+from agentlora.runtime.vllm_plugin import bgmv_expand, bgmv_expand_slice, bgmv_shrink, head_in_pieces
 
 INDICES = {"mixed": [2, -1, 0, 2, -1], "one": [1] * 5, "none": [-1] * 5}
 
@@ -48,3 +50,31 @@ def test_the_shrunk_values_are_computed_in_the_buffers_precision() -> None:
     out = torch.zeros(1, 1)
     bgmv_shrink(x, a, out, torch.tensor([0]))
     assert out.item() == pytest.approx(4096 * a[0, 0, 0, 0].item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("asked", "computes", "method", "ours"),
+    [
+        (torch.float32, torch.bfloat16, "plain", True),
+        (torch.float32, torch.bfloat16, "quantised", False),  # which vLLM refuses
+        (torch.float32, torch.float32, "plain", False),
+        (torch.bfloat16, torch.bfloat16, "plain", False),
+        (None, torch.bfloat16, "plain", False),
+    ],
+)
+def test_only_a_plain_head_that_is_to_give_more_bits_is_ours(
+    asked: torch.dtype | None, computes: torch.dtype, method: str, ours: bool
+) -> None:
+    class Plain:
+        pass
+
+    theirs = torch.zeros(1)
+    weight, hidden = torch.randn(7, 4).to(computes), torch.randn(2, 4).to(computes)
+    head = SimpleNamespace(quant_method=Plain() if method == "plain" else object(), weight=weight)
+    apply = head_in_pieces(lambda *given: theirs, (Plain,))
+    found = apply(SimpleNamespace(head_dtype=asked), head, hidden, None)
+    if ours:
+        assert found.dtype == torch.float32
+        assert torch.allclose(found, hidden.float() @ weight.float().T, atol=1e-6)
+    else:
+        assert found is theirs

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -134,6 +135,19 @@ def test_choices_are_as_likely_as_transformers_finds_them(
     moved = apart(("vllm", None), ("vllm", "random"))
     for adapter in (None, "random"):
         assert apart(("vllm", adapter), ("transformers", adapter)) < moved / 5
+
+
+def test_choices_are_made_by_logits_in_float32(engine: VllmEngine) -> None:
+    """In bfloat16 logits from 4 on come in steps of 1/32, and log-probabilities differ by multiples of that."""
+    asked = [
+        GenerateRequest(text, ({"role": "user", "content": text},), adapter=adapter, max_tokens=8)
+        for text in TEXTS
+        for adapter in (None, "random")
+    ]
+    places = [sorted(likeliest.values()) for trace in engine.trace(asked) for likeliest in trace.likeliest]
+    steps = [32 * (b - a) for place in places for a, b in pairwise(place)]
+    assert len(steps) > 100
+    assert sum(abs(step - round(step)) > 0.02 for step in steps) > len(steps) / 2
 
 
 def test_a_schema_holds_the_answer(engine: VllmEngine) -> None:
