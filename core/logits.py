@@ -28,7 +28,7 @@ def wide_logits(hidden: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
         logits = torch.mm(rows, weight.T, out_dtype=torch.float32)
     else:
         exact = rows.float()
-        parts = weight.split(max(1, AT_A_TIME // weight.shape[1]))
+        parts = torch.split(weight, max(1, AT_A_TIME // weight.shape[1]))
         logits = torch.cat([exact @ part.float().T for part in parts], dim=-1)
     if bias is not None:
         logits += bias.float()
@@ -42,7 +42,8 @@ def with_wide_logits(model: Any) -> Any:
     import torch
 
     find = getattr(model, "get_output_embeddings", None)
-    head = find() if find else None
-    if type(head) is torch.nn.Linear and head.weight.dtype in (torch.bfloat16, torch.float16):
+    head: Any = find() if find else None
+    plain = type(head) is torch.nn.Linear
+    if plain and head.weight.dtype in (torch.bfloat16, torch.float16):
         head.forward = lambda hidden: wide_logits(hidden, head.weight, head.bias)
     return model
