@@ -136,7 +136,7 @@ def theirs(warm: Sequence[list[JSON]], asked: Sequence[list[JSON]], options: arg
         max_loras=settings.max_loras,
         max_cpu_loras=settings.max_cpu_loras,
         max_lora_rank=lora_rank_limit(options.max_lora_rank),
-        hf_overrides=json.loads(WIDE_LOGITS),
+        hf_overrides=WIDE_LOGITS,
     )
     adapter = LoRARequest(ADAPTER, 1, str(Path(options.adapter).absolute())) if options.adapter else None
     greedy = SamplingParams(temperature=0, max_tokens=options.tokens)

@@ -29,12 +29,12 @@ MPI_COUNT = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 def process_index() -> int:
     """Which of the training's processes this is, from 0; 0 where it is alone."""
-    return _said("RANK", MPI_INDEX, 0)
+    return _from_environment("RANK", MPI_INDEX, 0)
 
 
 def process_count() -> int:
     """How many processes train together."""
-    return _said("WORLD_SIZE", MPI_COUNT, 1)
+    return _from_environment("WORLD_SIZE", MPI_COUNT, 1)
 
 
 def left_alone() -> str:
@@ -53,7 +53,7 @@ def _launched_on_cpus() -> bool:
     return os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
 
 
-def _said(by_torchrun: str, by_mpi: Sequence[str], alone: int) -> int:
+def _from_environment(by_torchrun: str, by_mpi: Sequence[str], alone: int) -> int:
     names = (by_torchrun, *by_mpi) if _launched_on_cpus() else (by_torchrun,)
     return next((int(os.environ[name]) for name in names if name in os.environ), alone)
 

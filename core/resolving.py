@@ -46,7 +46,7 @@ def resolve_config(plugins: Plugins, task_name: str, *layers: Mapping[str, Any])
     if isinstance(data, Mapping) and data.get("builder", task.dataset_builder) != task.dataset_builder:
         # the task's data settings are its own builder's, and mean nothing to another
         overlay = {**overlay, "data": {}}
-    raw = _without_replay(merge(task.defaults, overlay, _of_builder(plugins, data)), given, plugins)
+    raw = _over_usual(merge(task.defaults, overlay, _of_builder(plugins, data)), given, plugins)
     parsed: list[RunConfig] = []
     with all_at_once() as checking:
         checking(lambda: _check_preset(task, given.get("preset")))
@@ -86,7 +86,7 @@ def _of_builder(plugins: Plugins, data: Any) -> Mapping[str, Any]:
     return found
 
 
-def _without_replay(usual: Mapping[str, Any], given: Mapping[str, Any], plugins: Plugins) -> JSON:
+def _over_usual(usual: Mapping[str, Any], given: Mapping[str, Any], plugins: Plugins) -> JSON:
     """`given` over what is usual, but for a share of replay that nobody asked for and the trainer cannot learn from."""
     data = _section(usual, "data")
     trainer = _section(merge(usual, given), "trainer").get("name", TrainerConfig().name)

@@ -42,7 +42,7 @@ class Validator:
 
     def problem(self, value: Any) -> str | None:
         """The first of its `errors`; None where there is none. Raises as `errors`."""
-        return None if self._compiled.is_valid(value) else next(self._said(value), None)
+        return None if self._compiled.is_valid(value) else next(self._messages(value), None)
 
     def errors(self, value: Any) -> list[str]:
         """What is wrong with `value`, one ``path: message`` a problem; empty when it fits.
@@ -50,9 +50,9 @@ class Validator:
         Raises:
             UndecidedError: a pattern was given up on, or `value` is nested too deeply for the validator.
         """
-        return list(self._said(value))
+        return list(self._messages(value))
 
-    def _said(self, value: Any) -> Iterator[str]:
+    def _messages(self, value: Any) -> Iterator[str]:
         found, undecided = False, ""
         for error in self.found(value):
             path = "/".join(map(str, error.instance_path)) or "(root)"

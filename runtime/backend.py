@@ -6,6 +6,7 @@ ends them when this process closes a pipe or dies, whatever kills it.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -29,7 +30,7 @@ from agentlora.core.provenance import cpu_name
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank takes (vLLM 0.32)
 GRACE_S = 8.0  # vLLM 0.32 ends in 1–3 s after SIGTERM; what is left after this is killed
-WIDE_LOGITS = '{"head_dtype": "float32"}'  # --hf-overrides
+WIDE_LOGITS = {"head_dtype": "float32"}  # --hf-overrides
 _TAIL_LINES = 15
 _WITHOUT_PLUGIN = (
     "once max_loras adapters were used, base requests that share a batch with a skill's are answered by a skill. "
@@ -114,7 +115,7 @@ def command_line(settings: ServerSettings, template_file: Path, port: int, build
     if build == "cpu":
         command += ["--enforce-eager"]  # LoRA turns compilation off on a CPU anyway
     if widens_logits(settings):
-        command += ["--hf-overrides", WIDE_LOGITS]
+        command += ["--hf-overrides", json.dumps(WIDE_LOGITS)]
     return [*command, *settings.extra_args]
 
 
