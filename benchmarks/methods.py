@@ -6,7 +6,8 @@ on the same rows, those of the preset `demo`, which are built once. Memory is th
 there is one; seconds are at the pace of the fastest updates. 24 updates of all take an hour of two undisturbed cores:
 with --keep FILE what is done stays done.
 
-    .venv/bin/python benchmarks/methods.py [--updates 40] [--only lora,full] [--data DIRECTORY] [--keep FILE] [--json]
+    .venv/bin/python benchmarks/methods.py [--updates 40] [--batch-size 16] [--only lora,full] [--data DIRECTORY]
+        [--keep FILE] [--json]
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ RATES = {"full": 1e-4, "galore": 1e-3, "ia3": 1e-2, "vera": 1e-2, "prompt-tuning
          "adaption-prompt": 1e-2}  # fmt: skip
 PRESETS = ("budget", "efficient", "balanced", "high-quality", "adaptive")
 TEXTS, TEXT_TOKENS = 12, 256  # of general text
-BATCH = 16
 
 
 def general_loss(model: Any, tokenizer: Any) -> float:
@@ -54,19 +54,19 @@ def undisturbed(rows: list[dict[str, Any]]) -> float:
     return sum(fastest) / len(fastest) * sum(row["computed_tokens"] for row in updates) / len(updates)
 
 
-def settings(name: str, updates: int) -> list[dict[str, Any]]:
+def settings(name: str, updates: int, batch: int) -> list[dict[str, Any]]:
     """Layers of configuration of a method or a preset."""
     method = {} if name in PRESETS else {"method": {"name": name}}
-    training: dict[str, Any] = {"max_steps": updates, "batch_size": BATCH, "eval_steps": updates}
+    training: dict[str, Any] = {"max_steps": updates, "batch_size": batch, "eval_steps": updates}
     training |= {"lr": RATES[name]} if name in RATES else {}
     return [
         {"preset": f"demo+{name}" if name in PRESETS else "demo", "serve_on": "none", **method},
-        {"data": {"params": {"examples": BATCH * updates}}, "eval": {"engine": "transformers"}},
+        {"data": {"params": {"examples": batch * updates}}, "eval": {"engine": "transformers"}},
         {"training": training},
     ]
 
 
-def build(updates: int, directory: Path) -> Path:
+def build(updates: int, batch: int, directory: Path) -> Path:
     """The rows that every method is trained on: a directory of splits."""
     from agentlora.core.data import build_data
     from agentlora.core.manager import default_plugins
@@ -74,12 +74,14 @@ def build(updates: int, directory: Path) -> Path:
     from agentlora.core.run import create_run
 
     plugins = default_plugins()
-    run = create_run(resolve_config(plugins, "tool-calling", *settings("lora", updates)), directory / "run")
+    run = create_run(
+        resolve_config(plugins, "tool-calling", *settings("lora", updates, batch)), directory / "run"
+    )
     build_data(run, plugins)
     return run.directory / "data"
 
 
-def one(name: str, updates: int, data: Path) -> dict[str, Any]:
+def one(name: str, updates: int, batch: int, data: Path) -> dict[str, Any]:
     """Train with a method or a preset, and measure."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -94,7 +96,7 @@ def one(name: str, updates: int, data: Path) -> dict[str, Any]:
 
     prepare_libraries()
     plugins = default_plugins()
-    config = resolve_config(plugins, "tool-calling", *settings(name, updates))
+    config = resolve_config(plugins, "tool-calling", *settings(name, updates, batch))
     with tempfile.TemporaryDirectory() as directory:
         run = create_run(config, Path(directory) / "run")
         shutil.copytree(data, run.directory / "data", dirs_exist_ok=True)
@@ -122,6 +124,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--updates", type=int, default=40)
+    parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--only", help="methods and presets, with commas between")
     parser.add_argument(
         "--data", type=Path, help="`data` of a run of that preset, in place of rows built here"
@@ -133,7 +136,7 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        print(json.dumps(one(args.one, args.updates, args.data)))
+        print(json.dumps(one(args.one, args.updates, args.batch_size, args.data)))
         return
     from agentlora.core.manager import default_plugins
     from agentlora.core.provenance import this_machine
@@ -146,7 +149,7 @@ def main() -> None:
     table: list[dict[str, Any]] = [json.loads(line) for line in kept]
     names = [name for name in names if name not in {row["name"] for row in table}]
     with tempfile.TemporaryDirectory() as directory:
-        data = args.data or build(args.updates, Path(directory))
+        data = args.data or build(args.updates, args.batch_size, Path(directory))
         for name in sorted(names, key=lambda name: (name != "full", name in PRESETS, name)):
             command = [
                 sys.executable,
@@ -155,6 +158,8 @@ def main() -> None:
                 name,
                 "--updates",
                 str(args.updates),
+                "--batch-size",
+                str(args.batch_size),
                 "--data",
                 str(data),
             ]

@@ -33,14 +33,15 @@ CASES = {
     "2 tools, pairs": (2, 8, "dpo"),
     "4 tools, pairs, no list shared": (4, 1, "dpo"),
 }
-# name → settings of our training; None: TRL
-VARIANTS: dict[str, dict[str, Any] | None] = {
-    "stock TRL": None,
+# name → settings of our training, or TRL's own
+VARIANTS: dict[str, dict[str, Any]] = {
+    "stock TRL": {"bf16": False},
+    "stock TRL, bfloat16": {"bf16": True},  # TRL's default
     "ours": {"dtype": "float32"},
     "ours, bfloat16": {"dtype": "bfloat16"},
     "ours, bfloat16, nothing fused": {"dtype": "bfloat16"},
-    "ours, bfloat16, flex": {"dtype": "bfloat16", "attention": "flex"},  # on a GPU only
 }
+ON_A_GPU = "stock TRL, bfloat16"
 
 
 def examples(offered: int, sharing: int, wanted: int) -> list[Any]:
@@ -69,7 +70,7 @@ def examples(offered: int, sharing: int, wanted: int) -> list[Any]:
     return made
 
 
-def stock(base: Any, rows: Any, updates: int) -> list[dict[str, float]]:
+def stock(base: Any, rows: Any, updates: int, bf16: bool) -> list[dict[str, float]]:
     """TRL's trainer on `rows` in the order in which ours takes them; seconds and loss of every update."""
     import torch
     from datasets import Dataset
@@ -123,7 +124,7 @@ def stock(base: Any, rows: Any, updates: int) -> list[dict[str, float]]:
         arguments = (partial(DPOConfig, precompute_ref_log_probs=True) if pairs else SFTConfig)(
             output_dir=directory, per_device_train_batch_size=PASS, gradient_accumulation_steps=BATCH // PASS,
             max_steps=updates, learning_rate=1e-3,
-            use_cpu=not torch.cuda.is_available(), bf16=False, gradient_checkpointing=False, max_length=None,
+            use_cpu=not torch.cuda.is_available(), bf16=bf16, gradient_checkpointing=False, max_length=None,
             save_strategy="no", logging_steps=1, disable_tqdm=True, report_to=[],
         )  # fmt: skip
         InOrder(
@@ -178,13 +179,13 @@ def one(case: str, variant: str, updates: int) -> None:
     made = examples(offered, sharing, updates * BATCH)
     base = resolve_base("smollm2-135m", default_plugins(), home())
     settings = VARIANTS[variant]
-    if settings is None:
+    if "bf16" in settings:
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
         encoded = encode if trainer == "sft" else encode_pairs
         rows = encoded(made, tokenizer, base.chat_template, 4096).items
-        found = stock(base, rows, updates)
+        found = stock(base, rows, updates, **settings)
     else:
         if variant.endswith("nothing fused"):
             unfuse()
@@ -254,7 +255,7 @@ def main() -> None:
     print(this_machine(), file=sys.stderr, flush=True)
     import torch
 
-    here = [name for name in VARIANTS if torch.cuda.is_available() or not name.endswith("flex")]
+    here = [name for name in VARIANTS if torch.cuda.is_available() or name != ON_A_GPU]
     variants = ["stock TRL", args.variant] if args.variant else here
     table = measure([args.case] if args.case else list(CASES), variants, args.rounds, args.updates)
     if args.json:

@@ -132,7 +132,8 @@ class TrainingConfig(Strict):
     """Compute the prefix that the examples of a group share once; same loss and gradients."""
     attention: Literal["auto", "eager", "sdpa", "flex"] = "auto"
     """How attention is computed. auto: over shared prefixes without what is masked, by the fastest way that is exact
-    for the model; eager, sdpa: the model's own, under a dense mask; flex: torch's FlexAttention, which needs a GPU."""
+    for the model (on a GPU torch's FlexAttention where it works); eager, sdpa: the model's own, under a dense mask;
+    flex: FlexAttention or nothing, which needs a GPU."""
     optimizer: Literal["auto", "adamw-8bit", "paged-adamw", "paged-adamw-8bit"] = "auto"
     """auto: the method's own, or AdamW. 8bit: AdamW with its states in a byte each. paged: states move to the memory of
     the CPU where the GPU's is full; needs a GPU. All but auto are bitsandbytes'."""

@@ -6,9 +6,12 @@ to the prefix and each to itself: the same result, for pairs that count.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache, partial
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 # as attention implementations of transformers
 NAME = "agentlora_tree"
@@ -99,6 +102,30 @@ def flex_tree_attention(
     attend = _compiled() if query.device.type == "cuda" else flex_attention
     mask = _block_mask(tuple(spans), str(query.device))
     return attend(query.to(value.dtype), key, value, block_mask=mask, scale=scaling, enable_gqa=True)
+
+
+def flex_learns(model: Any) -> bool:
+    """Whether FlexAttention has gradients here for heads like this model's: never on a CPU; compiling needs a C
+    compiler, and its kernels do not fit every GPU.
+    """
+    import torch
+
+    if model.device.type != "cuda":
+        return False
+    config = model.config.get_text_config()
+    heads = config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    counts = (heads, *[getattr(config, "num_key_value_heads", None) or heads] * 2)
+    query, key, value = (
+        torch.randn(1, n, 160, size, dtype=model.dtype, device=model.device, requires_grad=True)
+        for n in counts
+    )
+    try:
+        flex_tree_attention(query, key, value, None, ((0, 128, (20, 12)),)).square().sum().backward()
+    except Exception as exc:  # the compiler's own have no common class
+        log.info("no FlexAttention: %s", exc)
+        return False
+    return True
 
 
 @cache

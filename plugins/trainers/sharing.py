@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import Any
 
 from agentlora.core.errors import ConfigError
-from agentlora.plugins.trainers.attention import NarrowWindow, use_tree_attention
+from agentlora.plugins.trainers.attention import NarrowWindow, flex_learns, use_tree_attention
 from agentlora.plugins.trainers.layout import lay_out, trees
 from agentlora.plugins.trainers.loss import model_inputs
 from agentlora.plugins.trainers.rows import Item, Row
@@ -32,23 +32,22 @@ def shares_prefixes(
     expected = _row_by_row(model, members)  # with its own attention: ours might leave out what that does
     if attention in ("eager", "sdpa"):
         return shares_prefixes_exactly(model, members, expected)
-    if attention == "flex":
-        use_tree_attention(model, flex=True)
-        if not shares_prefixes_exactly(model, members, expected):
+    flexible = attention == "flex" or flex_learns(model)
+    for flex in (True, False) if flexible else (False,):
+        try:
+            use_tree_attention(model, flex)
+            if shares_prefixes_exactly(model, members, expected):
+                return True
+            model.set_attn_implementation(own)
+        except NarrowWindow:
+            model.set_attn_implementation(own)
+            return False
+        except (ValueError, AttributeError):
+            pass  # the model has an attention of its own
+        if attention == "flex":
             raise ConfigError(
                 "training.attention: 'flex' does not compute what this model's own attention does. Choose auto."
             )
-        return True
-    try:
-        use_tree_attention(model)
-        if shares_prefixes_exactly(model, members, expected):
-            return True
-        model.set_attn_implementation(own)
-    except NarrowWindow:
-        model.set_attn_implementation(own)
-        return False
-    except (ValueError, AttributeError):
-        pass  # the model has an attention of its own
     return shares_prefixes_exactly(model, members, expected)
 
 

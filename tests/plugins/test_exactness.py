@@ -17,8 +17,10 @@ from agentlora.core.manager import default_plugins
 from agentlora.core.resolving import resolve_config
 from agentlora.core.types import Example, Expected, ToolCall
 from agentlora.plugins.bases.resolve import resolve_base
+from agentlora.plugins.trainers import attention, sharing
 from agentlora.plugins.trainers.attention import FLEX as FLEX_ATTENTION
 from agentlora.plugins.trainers.attention import NAME as TREE_ATTENTION
+from agentlora.plugins.trainers.attention import flex_learns
 from agentlora.plugins.trainers.difficulty import difficulty
 from agentlora.plugins.trainers.layout import forward_passes, items_at_once, lay_out, training_passes
 from agentlora.plugins.trainers.loading import attention_for
@@ -215,6 +217,23 @@ def test_the_tree_attention_is_used_where_it_can_be(rows: list[Row]) -> None:
     model = model_of(*EXACT["gemma3"])
     assert shares_prefixes(model, rows)
     assert model.config._attn_implementation == TREE_ATTENTION
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_gpu_takes_flex_attention_where_it_is_exact(
+    exact: bool, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(query: Any, key: Any, value: Any, *args: Any) -> Any:
+        return torch.zeros_like(query)
+
+    model = model_of(*EXACT["qwen3"])
+    assert not flex_learns(model)  # on a CPU
+    monkeypatch.setattr(sharing, "flex_learns", lambda model: True)
+    if not exact:
+        monkeypatch.setattr(attention, "flex_tree_attention", wrong)
+    with torch.no_grad():
+        assert sharing.shares_prefixes(model, rows)
+    assert model.config._attn_implementation == (FLEX_ATTENTION if exact else TREE_ATTENTION)
 
 
 def test_conversations_of_several_turns(tiny_model_dir: Path, examples: list[Example]) -> None:

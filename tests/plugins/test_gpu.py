@@ -38,6 +38,7 @@ def plain(tiny_model_dir: Path, examples: list[Example], tmp_path: Path) -> list
     ("settings", "near"),
     [
         ({"attention": "flex"}, 1e-2),
+        ({"attention": "sdpa"}, 1e-2),
         ({"activation_offloading": True}, 1e-3),
         ({"gradient_checkpointing": True}, 1e-3),
         ({"optimizer": "paged-adamw"}, 1e-2),
