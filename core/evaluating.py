@@ -284,7 +284,7 @@ def _judging(
         more = f" (and {found['problems'] - 1} more)" if found["problems"] > 1 else ""
         message = f"warning: {who} and the examples do not agree: {found['first'][0]}{more}"
         run.note("eval", "warning", message=message, problems=found["first"])
-    said = {"evaluators": redact(entries), "evaluator_problems": problems}
+    said = {"evaluators": redact(entries), "evaluator_problems": redact(problems)}
     return {key: value for key, value in said.items() if value}
 
 

@@ -114,6 +114,13 @@ def redact_text(text: str) -> str:
     return text
 
 
+def redact_problem(text: str) -> str:
+    """Why something failed, as a record may hold it: servers and libraries quote addresses with their passwords,
+    headers and keys, and half a surrogate pair cannot be written.
+    """
+    return redact_text(text.encode("utf-8", "replace").decode())
+
+
 def _without_value(found: re.Match[str]) -> str:
     name, value = found["name"], found["value"]
     number = _counts(re.split(r"[_\-.]", name)[-1].rstrip("sS")) and _is_number(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from agentlora.core.errors import AgentLoraError
 from agentlora.core.files import sha256_bytes
+from agentlora.core.provenance import redact_problem
 from agentlora.core.types import JSON, Base, Engine
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def add_served(engine: Engine, name: str, version: Version, base: Base) -> str |
     try:
         engine.add_adapter(version.served_name, registry.materialise(version))
     except AgentLoraError as exc:
-        return str(exc)
+        return redact_problem(str(exc))
     finally:
         registry.close()
     return None

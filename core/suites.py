@@ -19,6 +19,7 @@ from agentlora.core.files import sha256_bytes, write_jsonl
 from agentlora.core.home import home
 from agentlora.core.manager import Plugins
 from agentlora.core.pipeline import base_facts, refuse_another_base
+from agentlora.core.provenance import redact_problem
 from agentlora.core.run import Run
 from agentlora.core.suite_types import SuiteRequest, SuiteResult
 from agentlora.core.types import EngineSpec, Split
@@ -140,7 +141,7 @@ def _save_samples(folder: Path, name: str, result: SuiteResult) -> None:
     write_jsonl(
         folder / file,
         (
-            {"system": system, **asdict(sample)}
+            {"system": system, **asdict(sample), "error": sample.error and redact_problem(sample.error)}
             for system, samples in result.samples.items()
             for sample in samples
         ),

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from agentlora.core.errors import EvalError
 from agentlora.core.files import sha256_bytes, sha256_file, sha256_json
-from agentlora.core.provenance import redact
+from agentlora.core.provenance import redact, redact_problem
 from agentlora.core.types import JSON, Evaluator, Example, Expected, Output, Score
 from agentlora.core.xml_text import parse_xml
 from agentlora.core.xml_values import in_xml, read_value
@@ -74,8 +74,8 @@ def judge(
         scores=dict(score.metrics) if score else {},
         why=_whole(str(score.why)) if score else "",
         unscored=score.unscored if score else None,
-        unscored_metrics=dict(score.unscored_metrics) if score else {},
-        notes=dict(score.notes) if score else {},
+        unscored_metrics={m: _whole(text) for m, text in score.unscored_metrics.items()} if score else {},
+        notes={name: _whole(text) for name, text in score.notes.items()} if score else {},
         error=output.error,
         finish_reason=output.finish_reason,
         prompt_tokens=output.prompt_tokens,
@@ -157,7 +157,7 @@ def scored(evaluator: Evaluator, example: Example, output: Output) -> Score:
         score = evaluator.score(example, output)
         odd = next((name for name, value in score.metrics.items() if not _is_figure(value)), None)
     except Exception as exc:  # whatever an answer does to a scorer, the others count
-        return Score(unscored=_whole(f"the evaluator failed: {type(exc).__name__}: {exc}"))
+        return Score(unscored=redact_problem(f"the evaluator failed: {type(exc).__name__}: {exc}"))
     if odd is not None:
         value = f"{score.metrics[odd]!r:.80}"
         return Score(unscored=f"the evaluator's {odd} is {value}, which is no finite Python number")
@@ -170,7 +170,7 @@ def _is_figure(value: Any) -> bool:
 
 
 def clean(output: Output) -> Output:
-    text, error = _whole(output.text), None if output.error is None else _whole(output.error)
+    text, error = _whole(output.text), None if output.error is None else redact_problem(output.error)
     if text == output.text and error == output.error:
         return output
     return replace(output, text=text, error=error)

@@ -24,6 +24,7 @@ from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from agentlora.core.errors import EvalError, boundary
+from agentlora.core.provenance import redact_problem
 from agentlora.core.types import JSON, ChoiceOutput, ChoiceRequest, Engine, Output, ScoresChoices
 from agentlora.eval.cache import AnswerCache, answer_keys
 from agentlora.eval.metrics import aggregate, paired_difference
@@ -143,7 +144,7 @@ def _clean(output: ChoiceOutput) -> ChoiceOutput:
     server may send half a surrogate pair.
     """
     if output.error is not None:
-        return replace(output, error=output.error.encode("utf-8", "replace").decode())
+        return replace(output, error=redact_problem(output.error))
     odd = next((value for value in output.log_probs if not math.isfinite(value)), None)
     return output if odd is None else ChoiceOutput(output.id, error=f"a log-probability is {odd}")
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from agentlora.core.errors import ConfigError, EvalError, boundary
 from agentlora.core.files import sha256_json
-from agentlora.core.provenance import redact_text
+from agentlora.core.provenance import redact, redact_text
 from agentlora.core.types import JSON, Engine, Evaluator, Example, Output
 from agentlora.eval import aggregating, asking
 from agentlora.eval.asking import Answer, Question
@@ -196,7 +196,7 @@ def _given(answers: Mapping[str, Output], name: str) -> Output:
 def _facts(evaluator: Evaluator) -> JSON:
     """What the record is told of how it judged."""
     facts = getattr(evaluator, "facts", None)
-    return {"judging": facts()} if facts is not None else {}
+    return {"judging": redact(facts())} if facts is not None else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,7 @@ def environment(settings: ServerSettings, build: str) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
+        "VLLM_API_KEY": "",  # it listens on this machine alone, and who started it sends no key
     }
     if build == "cpu":
         # without OMP_NUM_THREADS vLLM sets torch to one thread

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,18 +26,23 @@ class VllmClient:
     """
 
     def __init__(self, url: str, timeout_s: float = 600.0, connections: int = 64) -> None:
-        """Raises ConfigError when `url` is none, MissingExtra without httpx."""
+        """The server gets the key in VLLM_API_KEY, if there is one: the variable from which vLLM takes its own.
+
+        Raises ConfigError when `url` is none, MissingExtra without httpx.
+        """
         with needs_extra("gateway", "talking to vLLM"):
             import httpx
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"{url!r} is not the address of a server. Write it like http://127.0.0.1:8000")
         self.url = url.rstrip("/").removesuffix("/v1")
+        key = os.environ.get("VLLM_API_KEY", "").strip()
         # trust_env off: a proxy set for the internet must not see (or break) loopback traffic
         try:
             self._http: httpx.Client = httpx.Client(
                 base_url=self.url,
                 timeout=httpx.Timeout(timeout_s, connect=10.0),
                 limits=httpx.Limits(max_connections=connections),
+                headers={"Authorization": f"Bearer {key}"} if key else {},
                 trust_env=False,
             )
         except httpx.InvalidURL as exc:

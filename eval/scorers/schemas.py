@@ -107,7 +107,7 @@ def _problem(schema: JSON, text: str) -> tuple[bool, str]:
         return False, "not one JSON value"
     if json_schema.is_valid(schema, value):
         return True, ""
-    return True, brief(next(iter(json_schema.errors(schema, value)), ""), 300)
+    return True, brief(json_schema.validator(schema).problem(value) or "", 300)
 
 
 def _gold(example: Example) -> str | None:

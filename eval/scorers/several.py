@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agentlora.core.provenance import redact_problem
 from agentlora.core.types import JSON, Evaluator, Example, Output, Score
 from agentlora.eval.judging import parsed, scored
 
@@ -101,4 +102,4 @@ class Several:
 
 
 def _said(exc: Exception) -> str:
-    return f"{type(exc).__name__}: {exc}".encode("utf-8", "replace").decode()
+    return redact_problem(f"{type(exc).__name__}: {exc}")

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from agentlora.core.errors import EvalError
+from agentlora.core.provenance import redact
 from agentlora.core.suite_types import SuiteResult, SuiteSample
 from agentlora.eval.metrics import aggregate, may_be_share, paired_difference
 from agentlora.eval.record import DifferenceRecord, Figure, SuiteRecord
@@ -59,9 +60,9 @@ def suite_record(
             if not systems[base]
             for metric in result.metrics
         ),
-        reported=_plain(result.reported),
-        settings=_plain(result.settings),
-        first_error=_plain(next(errors, None)),
+        reported=redact(_plain(result.reported)),
+        settings=redact(_plain(result.settings)),
+        first_error=redact(_plain(next(errors, None))),
         engine=engine,
         created_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )

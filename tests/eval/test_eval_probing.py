@@ -38,7 +38,7 @@ class Knowing(EchoEngine):
 
     def _of(self, request: ChoiceRequest) -> ChoiceOutput:
         if request.id in self._fails:
-            return ChoiceOutput(request.id, error="too \ud800hard")
+            return ChoiceOutput(request.id, error="too \ud800hard at http://me:word@host")
         forgot = bool(request.adapter) and request.id in self._forgets
         if request.id.startswith("refusal"):  # how likely a call begins
             return ChoiceOutput(request.id, (math.log(0.6 if forgot else 0.05),))
@@ -142,10 +142,13 @@ def test_a_few_that_fail_are_errors_and_many_are_no_figures(tmp_path: Path) -> N
     assert found.difference is not None
     assert (found.base.n, found.base.errored, found.base.scored) == (90, 4, 86)
     assert found.difference.n == 86
-    assert samples[0]["base"] == {"error": "too ?hard"}
+    assert samples[0]["base"] == {"error": "too ?hard at http://me:[redacted]@host"}
     found, samples = ask(Knowing(fails=ids[:10]), tmp_path)
     assert found.base is None
-    assert found.unscored == "10 of 90 failed for the base, the first time because: too ?hard"
+    assert (
+        found.unscored
+        == "10 of 90 failed for the base, the first time because: too ?hard at http://me:[redacted]@host"
+    )
     assert len(samples) == 90
 
 

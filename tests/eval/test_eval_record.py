@@ -169,6 +169,41 @@ def test_scored_unscored_and_errored_are_three_things(tmp_path: Path) -> None:
         assert "'adapter' 17 scored, 1 unscored, 2 errored." in text
 
 
+class Quoting(ToolCallEvaluator):
+    """Fails at one example, and beside others it says what no file can hold."""
+
+    def score(self, example: Example, output: Output) -> Score:
+        if example.id == "g0-two":
+            raise OSError(REASON)
+        return Score(super().score(example, output).metrics, why="half a \ud800 character")
+
+
+class Telling(Quoting):
+    def facts(self) -> Any:
+        raise OSError(REASON)
+
+
+REASON = "https://me:planted-password@host/v1 refused Authorization: Bearer planted-key-in-a-header, or planted-value"
+
+
+def test_why_something_failed_is_told_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever fails: the engine, the task's evaluator or one beside it."""
+    monkeypatch.setenv("SOME_TOKEN", "planted-value")
+    examples = make_examples(3)
+    engine = Counting(perfect(examples), {"g0-one": REASON})
+    both = Several(ToolCallEvaluator(), {"other": Telling()})
+    for judge in (Quoting(), both):
+        record, samples = run(engine, examples, tmp_path, evaluator=judge)
+        told = json.dumps([record.to_dict(), samples])
+        assert "planted" not in told
+        assert "https://me:[redacted]@host/v1 refused" in str(record.condition("base").first_error)
+        assert "the evaluator failed: OSError: https://me:[redacted]@host" in told
+    assert record.provenance["judging"]["other"]["failed"].startswith("OSError: https://me:[redacted]@")
+    assert samples[-1]["notes"] == {"other": "half a ? character"}
+
+
 def test_a_sample_shows_what_was_read(tmp_path: Path) -> None:
     asked = [
         example("calls", "Dim it", light("hall")),

@@ -58,12 +58,12 @@ def test_figures_have_intervals_and_are_paired() -> None:
 
 
 def test_an_answer_that_failed_is_in_no_mean() -> None:
-    ours = [SuiteSample("1", {"acc": 1.0}), SuiteSample("2", {}, error="timeout")]
+    ours = [SuiteSample("1", {"acc": 1.0}), SuiteSample("2", {}, error="timeout at http://me:word@host")]
     theirs = [SuiteSample("1", {"acc": 1.0}), SuiteSample("2", {"acc": 0.0})]
     found = suite_record("x", result({"adapter": ours, "base": theirs}), SYSTEMS, "echo", 0)
     acc = found.systems["adapter"]["acc"]
     assert (acc.n, acc.scored, acc.errored, acc.mean) == (2, 1, 1, 1.0)
-    assert found.first_error == "timeout"
+    assert found.first_error == "timeout at http://me:[redacted]@host"
     assert next(d.n for d in found.differences if d.metric == "acc") == 1
 
 

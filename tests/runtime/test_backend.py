@@ -128,6 +128,8 @@ def test_the_command_line_on_a_cpu_and_on_a_gpu(monkeypatch: pytest.MonkeyPatch)
     assert environment(settings(), "cpu")["VLLM_CPU_KVCACHE_SPACE"] == "1"
     assert "VLLM_CPU_KVCACHE_SPACE" not in environment(settings(), "gpu")
     assert environment(settings(), "gpu")["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
+    monkeypatch.setenv("VLLM_API_KEY", "of another server")
+    assert environment(settings(), "cpu")["VLLM_API_KEY"] == ""
 
 
 def test_a_quantised_model_keeps_its_logits(tmp_path: Path) -> None:
