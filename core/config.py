@@ -320,7 +320,8 @@ def _explain(model: type[BaseModel], error: Any, where: str) -> str:
     key = ".".join(([where] if where else []) + path)
     if error["type"] == "extra_forbidden":
         siblings = _fields_at(model, path[:-1])
-        return f"{key}: unknown key.{nearest(path[-1], siblings)} There is: {', '.join(sorted(siblings))}."
+        there_is = f"There is: {', '.join(sorted(siblings))}." if siblings else "There are no settings."
+        return f"{key}: unknown key.{nearest(path[-1], siblings)} {there_is}"
     if error["type"] == "missing":
         return f"{key}: is required"
     said = error["msg"].removeprefix("Value error, ")

@@ -227,7 +227,7 @@ class Rollouts(ABC):
         # an answer ends where the engines end it
         model.generation_config.eos_token_id = stop_ids(model, tokenizer)
         if not checkpoint:
-            start(model, config, method)
+            start(model, config, method, base)
         done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
         if checkpoint:
             run.note("train", "resumed", message=f"going on after update {done}", step=done)

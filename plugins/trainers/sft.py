@@ -92,7 +92,7 @@ class SFT:
             refuse_impossible(base.model_dir, config, method, method.load_kwargs(params))
             refuse_without_gpu(config.training)
             if config.training.start_from:
-                weights_to_start_from(config, method)
+                weights_to_start_from(config, method, base)
             if config.training.optimizer != "auto":
                 import bitsandbytes  # noqa: F401
             # torch's errors are of a method that has to see weights: it is tried on them later
@@ -138,7 +138,7 @@ class SFT:
         model = load_model(base, method, params, training, run.config.method.name)
         if training.start_from:  # what is compared with where a training starts is compared with that
             model = method.apply(model, params)
-            start(model, run.config, method)
+            start(model, run.config, method, base)
         pad_id = tokenizer.pad_token_id or 0
         items = objective.ready(run, model, "train", encoded.items, pad_id)
         dev = objective.ready(run, model, "dev", dev, pad_id) if dev else dev

@@ -9,16 +9,17 @@ from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import ConfigError
 from agentlora.core.files import read_json
 from agentlora.core.run import open_run
-from agentlora.core.types import Method
+from agentlora.core.types import Base, Method
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
-def weights_to_start_from(config: RunConfig, method: Method) -> Path:
+def weights_to_start_from(config: RunConfig, method: Method, base: Base) -> Path:
     """The file with the weights of the adapter of run `training.start_from`.
 
     Raises:
-        ConfigError: there is no such run, it has no adapter, or one of another base, method or rank.
+        ConfigError: there is no such run, it has no adapter, or one of another base (by name or by content), method or
+            rank.
     """
     run = open_run(config.training.start_from)
     file = run.adapter_dir / ADAPTER_WEIGHTS
@@ -32,6 +33,17 @@ def weights_to_start_from(config: RunConfig, method: Method) -> Path:
             raise ConfigError(
                 f"training.start_from: the {what} of run {run.id!r} is {theirs!r}, and this one's is {ours!r}."
             )
+    trained_on = run.facts().get("base") or {}
+    changed = [
+        part
+        for part in ("weights", "config", "tokenizer", "template")
+        if part in trained_on and trained_on[part] != getattr(base.identity, part)
+    ]
+    if changed:  # the same name or directory, and another model in it
+        raise ConfigError(
+            f"training.start_from: base model {base.name!r} is not what run {run.id!r} was trained on: its "
+            f"{' and '.join(changed)} changed since. Bring the old state back, or start from another run."
+        )
     rank = read_json(file.with_name("adapter_config.json")).get("r")
     trained, wanted = (
         getattr(parse(method.Params, one.method.params, "method.params"), "r", rank)
@@ -50,7 +62,7 @@ def weights_to_start_from(config: RunConfig, method: Method) -> Path:
     return file
 
 
-def start(model: Any, config: RunConfig, method: Method) -> None:
+def start(model: Any, config: RunConfig, method: Method, base: Base) -> None:
     """Load the weights of the adapter that a training starts from, where its configuration names one.
 
     Raises:
@@ -63,7 +75,7 @@ def start(model: Any, config: RunConfig, method: Method) -> None:
 
     if not isinstance(model, PeftModel):
         raise ConfigError("training.start_from: the method is none of PEFT's. Choose --method lora.")
-    file = weights_to_start_from(config, method)
+    file = weights_to_start_from(config, method, base)
     theirs, ours = read_json(file.with_name("adapter_config.json")), model.peft_config["default"].to_dict()
     for name in ("lora_alpha", "use_rslora", "use_dora"):
         if name in ours and theirs.get(name) != ours[name]:

@@ -76,6 +76,8 @@ def test_plugins_settings_are_checked_before_anything_runs() -> None:
         ConfigError, match=r"method\.params\.rank: unknown key\..*There is: alpha, dropout, r, target"
     ):
         resolve_config(plugins, "tool-calling", {"method": {"params": {"rank": 8}}})
+    with pytest.raises(ConfigError, match=r"method\.params\.r: unknown key\. There are no settings\."):
+        resolve_config(plugins, "tool-calling", {"method": {"name": "full", "params": {"r": 8}}})
     with pytest.raises(ConfigError, match=r"data\.params\.exampels: unknown key. Did you mean 'examples'"):
         resolve_config(plugins, "tool-calling", {"data": {"params": {"exampels": 8}}})
     for data in (5, None, []):

@@ -139,6 +139,12 @@ def test_a_killed_training_and_long_examples_are_named() -> None:
     assert dropped.seen == "370 of 1,000 examples are longer than 1024 tokens"
 
 
+def test_data_that_was_begun_and_is_not_there_is_named() -> None:
+    found = only(findings([], "data started"))
+    assert found.problem == "interrupted"
+    assert "agentlora runs resume" in found.change
+
+
 def test_what_the_system_killed_for_memory_is_told_apart_from_other_kills(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

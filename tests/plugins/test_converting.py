@@ -20,10 +20,10 @@ from agentlora.core.types import Example
 from agentlora.registry.servable import vllm_problems
 
 
-def trained(method: str, tiny: Path, examples: list[Example], directory: Path) -> Run:
+def trained(method: str, tiny: Path, examples: list[Example], directory: Path, lr: float = 2e-2) -> Run:
     layers = {
         "model": str(tiny),
-        "training": {"lr": 2e-2, "batch_size": 8, "max_steps": 8, "dtype": "float32", "eval_steps": 0},
+        "training": {"lr": lr, "batch_size": 8, "max_steps": 8, "dtype": "float32", "eval_steps": 0},
         "method": {"name": method, "params": {} if method == "full" else {"r": 4}},
         "serve_on": "transformers",
     }
@@ -85,3 +85,23 @@ def test_what_is_lora_already_is_refused(
     run = trained("lora", tiny_model_dir, examples, tmp_path / "run")
     done = CliRunner().invoke(cli, ["convert", str(run.directory)])
     assert "is plain LoRA already" in str(done.exception)
+
+
+@pytest.mark.parametrize(("lr", "fits"), [(1e-4, True), (2e-2, False)])
+def test_a_model_of_its_own_becomes_lora_where_little_of_it_is_lost(
+    lr: float, fits: bool, tiny_model_dir: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    """Its embeddings and norms learnt too, and have no place in a LoRA."""
+    run = trained("full", tiny_model_dir, examples, tmp_path / "run", lr)
+    assert run.kind == "model"
+    done = CliRunner().invoke(cli, ["convert", str(run.directory), "--json"])
+    again = open_run(str(run.directory))
+    if not fits:
+        assert "at most 0.02 may be lost" in str(done.exception)
+        assert again.kind == "model"
+        return
+    told = json.loads(done.stdout)
+    assert 1e-9 < told["divergence"] < 0.02
+    assert told["rank"] == 64  # what the layers have
+    assert again.kind == "adapter"
+    assert vllm_problems(adapter_config(again.adapter_dir)) == []

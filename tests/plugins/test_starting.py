@@ -11,11 +11,14 @@ from rollout_runs import fit, fit_interrupted, learnt_by_heart, new_run
 from agentlora.core.config import RunConfig
 from agentlora.core.data import refuse_trained_before
 from agentlora.core.errors import ConfigError, DataError
+from agentlora.core.files import write_json
 from agentlora.core.manager import default_plugins
+from agentlora.core.pipeline import base_facts
 from agentlora.core.run import Run
 from agentlora.core.teacher import named
 from agentlora.core.types import Example, Expected
 from agentlora.plugins.bases.resolve import resolve_base
+from agentlora.plugins.trainers.starting import ADAPTER_WEIGHTS, weights_to_start_from
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +89,28 @@ def test_what_does_not_fit_is_refused(
     run.config.method.params["alpha"] = 77
     with pytest.raises(ConfigError, match="lora_alpha"):
         fit(run, examples)
+
+
+def test_a_base_that_changed_in_its_place_is_refused(
+    tiny_model_dir: Path, examples: list[Example], tmp_path: Path
+) -> None:
+    """By its name it is the same one."""
+    plugins = default_plugins()
+    base, method = resolve_base(str(tiny_model_dir), plugins, tmp_path), plugins.get("peft_methods", "lora")
+    first = new_run(tiny_model_dir, examples, tmp_path / "first", "sft", {})
+    first.adapter_dir.mkdir()
+    write_json(first.adapter_dir / "adapter_config.json", {"r": 4})
+    (first.adapter_dir / ADAPTER_WEIGHTS).touch()
+    config = new_run(
+        tiny_model_dir, examples, tmp_path / "run", "sft", {}, start_from=str(first.directory)
+    ).config
+    first.add_facts(base=base_facts(base))
+    assert weights_to_start_from(config, method, base) == first.adapter_dir / ADAPTER_WEIGHTS
+    first.add_facts(base={**base_facts(base), "weights": "0" * 64})
+    with pytest.raises(
+        ConfigError, match="is not what run 'first' was trained on: its weights changed since"
+    ):
+        weights_to_start_from(config, method, base)
 
 
 def test_what_was_trained_on_cannot_be_judged_by(
