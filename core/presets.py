@@ -11,7 +11,7 @@ from agentlora.core.types import JSON, Task
 
 _LORA = {"r": 16, "alpha": 32, "dropout": 0.05}
 METHOD_PRESETS: Mapping[str, Mapping[str, Any]] = {
-    # the fewest parameters; a scaling of layers has no form that vLLM serves
+    # the fewest parameters; vLLM serves a scaling of layers only if it is converted
     "budget": {"method": {"name": "ia3"}, "training": {"lr": 1e-2}, "serve_on": "transformers"},
     "efficient": {"method": {"name": "lora", "params": {**_LORA, "target": "minimal"}}},
     "balanced": {"method": {"name": "lora", "params": {**_LORA, "target": "attention"}}},

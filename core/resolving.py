@@ -87,12 +87,16 @@ def _of_builder(plugins: Plugins, data: Any) -> Mapping[str, Any]:
 
 
 def _over_usual(usual: Mapping[str, Any], given: Mapping[str, Any], plugins: Plugins) -> JSON:
-    """`given` over what is usual, but for a share of replay that nobody asked for and the trainer cannot learn from."""
+    """`given` over what is usual, but for a share of replay that nobody asked for and the trainer cannot learn from,
+    and for where something is served that is to become plain LoRA.
+    """
     data = _section(usual, "data")
     trainer = _section(merge(usual, given), "trainer").get("name", TrainerConfig().name)
     known = trainer in plugins.catalog.names("trainers")
     if "replay" in data and known and not getattr(plugins.get("trainers", trainer), "imitates", False):
         usual = {**usual, "data": {key: value for key, value in data.items() if key != "replay"}}
+    if given.get("convert"):
+        usual = {key: value for key, value in usual.items() if key != "serve_on"}
     return merge(usual, given)
 
 

@@ -20,9 +20,11 @@ class Ia3Params(Strict):
 
 
 class Ia3(ByPeft):
-    """The fewest parameters. A scaling has no low rank: merge it, or serve it on transformers."""
+    """The fewest parameters. A scaling has no low rank: merge it, serve it on transformers, or convert it to a LoRA
+    about as large as the layers themselves.
+    """
 
-    card = MethodCard(serve_on=("transformers",), mergeable=True, to_lora="never", on_quantized=True)
+    card = MethodCard(serve_on=("transformers",), mergeable=True, to_lora="approximate", on_quantized=True)
     Params = Ia3Params
 
     def config(self, model: Any, params: Ia3Params) -> Any:

@@ -150,5 +150,6 @@ def test_presets_of_task_and_method_are_joined() -> None:
         assert alone.training.max_len == 1024
         assert both.preset == f"demo+{name}"
     assert resolve_config(plugins, "tool-calling", {"preset": "budget"}).serve_on == "transformers"
+    assert resolve_config(plugins, "tool-calling", {"preset": "budget", "convert": True}).serve_on == "vllm"
     with pytest.raises(ConfigError, match=r"unknown tool-calling preset 'adaptve'.* Did you mean 'adaptive'"):
         resolve_config(plugins, "tool-calling", {"preset": "demo+adaptve"})

@@ -247,11 +247,9 @@ def test_what_is_called_convertible_becomes_lora(trained: Trained, tmp_path: Pat
     model = trained.reloaded()
     peft = isinstance(model, PeftModelForCausalLM)
     if card.to_lora == "never":
-        if peft and not card.mergeable:
+        if peft:
             with pytest.raises(ValueError, match="changes no weight"):
                 to_lora(merged_updates(model), tmp_path)
-        elif peft:  # what it adds has every rank that the layers have: 32 outputs, or 64
-            assert to_lora(merged_updates(model), tmp_path).rank == 64
         return
     updates = merged_updates(model) if peft else weight_updates(model, trained.fresh_base())
     if card.to_lora == "exact":
@@ -344,7 +342,9 @@ def test_a_training_that_converts_exports_lora_and_says_what_it_lost(
     assert divergences[0] < 1e-6 < divergences[1]
 
 
-@pytest.mark.parametrize(("name", "why"), [("lora", "is plain LoRA already"), ("ia3", "has no form as LoRA")])
+@pytest.mark.parametrize(
+    ("name", "why"), [("lora", "is plain LoRA already"), ("prompt-tuning", "has no form as LoRA")]
+)
 def test_what_cannot_be_converted_says_why(name: str, why: str) -> None:
     with pytest.raises(ConfigError, match=rf"convert: what method '{name}' trains {why}"):
         resolve_config(default_plugins(), "tool-calling", {"method": {"name": name}, "convert": True})
@@ -406,7 +406,7 @@ def test_adalora_takes_ranks_away_and_keeps_its_factors_orthogonal(
 
 def test_the_table_of_methods_says_what_their_cards_say() -> None:
     plugins = default_plugins()
-    text = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
+    text, *_ = (Path(__file__).parents[2] / "docs" / "methods.md").read_text().split("\n## ")
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in text.splitlines()

@@ -289,10 +289,12 @@ def test_few_groups_show_nothing() -> None:
 
 
 def test_serving_where_the_method_does_not_run_is_refused() -> None:
-    ia3 = MethodCard(serve_on=("transformers",), to_lora="never")
-    reason = only_reason(verdict(card=ia3, adapter_config={"peft_type": "IA3"}))
+    prompts = MethodCard(serve_on=("transformers",), to_lora="never")
+    reason = only_reason(verdict(card=prompts, adapter_config={"peft_type": "PROMPT_TUNING"}))
     assert "--serve-on transformers" in reason
-    assert verdict(card=ia3, serve_on="transformers", adapter_config={"peft_type": "IA3"}).passed
+    assert verdict(
+        card=prompts, serve_on="transformers", adapter_config={"peft_type": "PROMPT_TUNING"}
+    ).passed
     assert verdict(card=MethodCard(serve_on=()), serve_on="none", adapter_config=None).passed
     assert "no adapter_config.json" in only_reason(verdict(adapter_config=None))
 
