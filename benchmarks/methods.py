@@ -3,7 +3,7 @@
 Dev is the loss on a sample of dev after the last update (nats a token); forgetting is what the loss on general text
 (the Python reference that comes with Python) rose by. Each row is a training of the starter model in its own process,
 on the same rows, those of the preset `demo`, which are built once. Memory is that of the process, or of the GPU where
-there is one; seconds are at the pace of the fastest updates. 24 updates of all take an hour of two undisturbed cores:
+there is one; seconds are at the pace of the fastest updates. 24 updates of all took 80 minutes of two slow cores:
 with --keep FILE what is done stays done.
 
     .venv/bin/python benchmarks/methods.py [--updates 40] [--batch-size 16] [--only lora,full] [--data DIRECTORY]

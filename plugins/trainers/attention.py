@@ -112,17 +112,17 @@ def flex_learns(model: Any) -> bool:
 
     if model.device.type != "cuda":
         return False
-    config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    counts = (heads, *[getattr(config, "num_key_value_heads", None) or heads] * 2)
-    query, key, value = (
-        torch.randn(1, n, 160, size, dtype=model.dtype, device=model.device, requires_grad=True)
-        for n in counts
-    )
     try:
+        config = model.config.get_text_config()
+        heads = config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // heads
+        counts = (heads, *[getattr(config, "num_key_value_heads", None) or heads] * 2)
+        query, key, value = (
+            torch.randn(1, n, 160, size, dtype=model.dtype, device=model.device, requires_grad=True)
+            for n in counts
+        )
         flex_tree_attention(query, key, value, None, ((0, 128, (20, 12)),)).square().sum().backward()
-    except Exception as exc:  # the compiler's own have no common class
+    except Exception as exc:  # a model without heads; the compiler's own have no common class
         log.info("no FlexAttention: %s", exc)
         return False
     return True

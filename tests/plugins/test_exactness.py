@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -234,6 +235,12 @@ def test_a_gpu_takes_flex_attention_where_it_is_exact(
     with torch.no_grad():
         assert sharing.shares_prefixes(model, rows)
     assert model.config._attn_implementation == (FLEX_ATTENTION if exact else TREE_ATTENTION)
+
+
+def test_a_model_without_heads_has_no_flex_attention() -> None:
+    config = transformers.MambaConfig()
+    model = SimpleNamespace(config=config, dtype=torch.float32, device=SimpleNamespace(type="cuda"))
+    assert not flex_learns(model)
 
 
 def test_conversations_of_several_turns(tiny_model_dir: Path, examples: list[Example]) -> None:
