@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from agentlora.core.errors import AgentLoraError
+from agentlora.core.provenance import this_machine
 from agentlora.core.types import JSON, Example
 from agentlora.eval.bfcl.answers import answers
 from agentlora.eval.bfcl.data import CATEGORIES, SEEN, VERSION, example_of, for_models, rows
@@ -143,6 +144,7 @@ def main() -> int:
         parser.error("--limit must be at least 0 and --max-tokens at least 1")
     if args.save and (args.save.is_dir() or not args.save.absolute().parent.is_dir()):
         parser.error(f"--save {str(args.save)!r}: no such folder, or it is one; name a file")
+    print(this_machine(), file=sys.stderr, flush=True)
     try:
         if args.self_check:
             return 1 if self_check() else 0

@@ -13,6 +13,7 @@ import argparse
 import json
 import random
 import statistics
+import sys
 import time
 from typing import Any
 
@@ -112,6 +113,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    from agentlora.core.provenance import this_machine
+
+    print(this_machine(), file=sys.stderr, flush=True)
     found = measure(options)
     if options.json:
         print(json.dumps(found, indent=2))

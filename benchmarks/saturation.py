@@ -28,6 +28,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from agentlora.core.provenance import this_machine
 from agentlora.core.types import JSON, EngineSpec, GenerateRequest, Output
 from agentlora.runtime.engine import IN_FLIGHT
 
@@ -225,6 +226,7 @@ def main() -> None:
         warm, asked = json.loads(given.read_text(encoding="utf-8"))
         told.write_text(json.dumps(run(warm, asked, options)), encoding="utf-8")
         return
+    print(this_machine(), file=sys.stderr, flush=True)
     found = measure(options)
     if options.json:
         print(json.dumps(found, indent=2))

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from typing import Any, NamedTuple
 from agentlora.core import schema
 from agentlora.core.files import sha256_bytes
 from agentlora.core.grammar import function_of, parameters_of
+from agentlora.core.provenance import this_machine
 from agentlora.core.types import JSON, Example, Output
 from agentlora.eval.asking import Digests
 from agentlora.eval.calls import parse_answer
@@ -174,6 +176,7 @@ def main() -> None:
     parser.add_argument("--beside", type=int, default=5000, help="Calls that jsonschema judges too.")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    print(this_machine(), file=sys.stderr, flush=True)
     found = measure(options.calls, options.examples, options.beside)
     if options.json:
         print(json.dumps(found, indent=2))

