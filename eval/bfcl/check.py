@@ -75,9 +75,10 @@ def _argument(value: Any, described: JSON, allowed: Sequence[Any], language: Lan
             return "wrong type"
         value = read(value, said, items, language)
     elif said == "float" and type(value) is int:
-        if abs(value) > 1 << 1000:
-            return "wrong value"  # no float is so large
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:  # no float is so large
+            return "wrong value"
     first = _first(allowed)
     if type(value) is not wanted:
         if type(value) is not first:

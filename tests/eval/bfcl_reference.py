@@ -80,8 +80,14 @@ class Reference:
             self._truths |= {entry["id"]: entry for entry in runner.load_ground_truth_entry(category)}
         return [entry["id"] for entry in entries]
 
-    def single(self, row: Row, calls: Sequence[ToolCall]) -> bool | str:
-        said = [{call.name: dict(call.arguments)} for call in calls]
+    def take(self, row: Row) -> None:
+        """A row that is none of the data's."""
+        self._entries[row.id] = {"id": row.id, "question": [row.messages], "function": list(row.functions)}
+        self._truths[row.id] = {"id": row.id, "ground_truth": list(row.truth)}
+
+    def single(self, row: Row, calls: Sequence[ToolCall] | str) -> bool | str:
+        """A text in place of calls is one in which its decoder finds none."""
+        said = calls if isinstance(calls, str) else [{call.name: dict(call.arguments)} for call in calls]
         entry, category = self._entries[row.id], row.category
         runner = self._runner
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from bfcl_reference import RAISES, Reference, reference
+from test_evaluator_cases import Case, cases, check, sheet, written
 
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.types import Example, Expected, Output, ToolCall
@@ -31,7 +32,7 @@ from agentlora.eval.bfcl.evaluator import BfclEvaluator
 from agentlora.eval.bfcl.literals import read
 from agentlora.eval.bfcl.turns import calls_of
 from agentlora.eval.bfcl.turns import verdict as turns_verdict
-from agentlora.eval.calls import OPEN, render_calls
+from agentlora.eval.calls import OPEN, parse_answer, render_calls
 
 SINGLE = [name for name, (kind, _) in CATEGORIES.items() if kind != "turns"]
 # In the fast tests every so manieth row of the large categories: still more than 80,000 comparisons.
@@ -180,6 +181,46 @@ def test_hostile_source_is_read_in_a_moment() -> None:
         read(text, "ArrayList", "any", "java")
     assert read("[[1, 2], [3]]", "array", "any", "javascript") == [[1, 2], [3]]
     assert read("[" + "1," * 3000 + "1]", "array", "integer", "javascript") == "[" + "1," * 3000 + "1]"
+
+
+# --- cases that were checked by hand -------------------------------------------------------------
+
+
+def row_of(case: Case) -> Row:
+    expected = case.get("allowed", [])
+    names = case.get("offered", dict.fromkeys(name for call in expected for name in call))
+    functions = (
+        {"name": n, "description": n, "parameters": {"type": "dict", **sheet("bfcl")["functions"][n]}}
+        for n in names
+    )
+    asked = ({"role": "user", "content": "Please."},)
+    return Row("of the sheet", case.get("of", "simple_python"), asked, tuple(functions), tuple(expected))
+
+
+def answer_of(case: Case) -> str:
+    made = [ToolCall(name, given) for call in case.get("made", ()) for name, given in call.items()]
+    return render_calls(made) + written(case.get("text", ""))
+
+
+@pytest.mark.parametrize("case", cases("bfcl"))
+def test_bfcl_judges_as_the_sheet(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    from agentlora.core.manager import default_plugins
+
+    row = row_of(case)
+    monkeypatch.setattr("agentlora.eval.bfcl.evaluator._by_id", {row.category: {row.id: row}}.__getitem__)
+    output = Output(row.id, answer_of(case), finish_reason=case.get("ended", "stop"))
+    score = default_plugins().get("evaluators", "bfcl").score(example_of(row), output)
+    check(case, score, {"right": case["right"]})
+    assert score.why == case.get("why", "")
+
+
+@pytest.mark.parametrize("case", cases("bfcl"))
+def test_the_leaderboards_own_checker_judges_as_the_sheet(theirs: Reference, case: Case) -> None:
+    row, text = row_of(case), answer_of(case)
+    theirs.take(row)
+    answer = parse_answer(text)
+    said = theirs.single(row, text if answer.malformed else answer.calls)
+    assert said == case.get("theirs", case["right"])
 
 
 # --- rows ---------------------------------------------------------------------------------------

@@ -213,12 +213,11 @@ def test_a_sheet_has_fifty_different_cases_with_reasons_of_both_kinds(name: str)
     if name in FIGURES:  # there is no right or wrong in them
         verdicts = [not {"unscored", "errored", "refused"} & {*case} for case in found]
     assert min(verdicts.count(True), verdicts.count(False)) >= LEAST / 5
-    assert any("unscored" in case for case in found)
+    assert name == "bfcl" or any("unscored" in case for case in found)  # bfcl scores every answer
     long = [case.get(key) for case in found for key in ("text", "answer", "wanted", "says", "tokens")]
     assert any(isinstance(text, dict) and "times" in text for text in long)
 
 
 def test_every_evaluator_has_a_sheet() -> None:
     sheets = {path.stem.replace("_", "-") for path in FOLDER.glob("*.yaml")}
-    # what the evaluator bfcl says is held against the checker of the data itself: test_bfcl.py
-    assert sheets == {*default_plugins().catalog.names("evaluators")} - {"bfcl"}
+    assert sheets == {*default_plugins().catalog.names("evaluators")}
