@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentlora.core.types import JSON
-from agentlora.plugins.datasets.parts import Converted, every_answer, modern, objects, openai_tools
+from agentlora.plugins.datasets.parts import (
+    Converted,
+    every_answer,
+    modern,
+    objects,
+    openai_tools,
+    read_json,
+)
 
 CUT = {
     "length": "was cut off at the token limit",
@@ -19,8 +26,12 @@ CUT = {
 
 
 def modern_row(row: JSON) -> JSON:
-    """A row with ``messages``, with OpenAI's older ``functions`` and ``function_call`` in the format of today."""
+    """A row with ``messages``, with OpenAI's older ``functions`` and ``function_call`` in the format of today; its
+    ``tools`` may be their JSON text, as TRL keeps them.
+    """
     kept = {key: part for key, part in row.items() if key not in ("functions", "function_call")}
+    if isinstance(row.get("tools"), str):
+        kept["tools"] = openai_tools(row["tools"])
     if row.get("functions") and not row.get("tools"):
         kept["tools"] = openai_tools(row["functions"])
     if isinstance(row.get("messages"), list):
@@ -89,6 +100,18 @@ def preference(row: JSON) -> Converted:
     yield _with_tools({"messages": chosen, "rejected": rejected[-1]}, row)
 
 
+def openai_preference(row: JSON) -> Converted:
+    """OpenAI's rows for its own DPO: ``input`` (a request), ``preferred_output`` and ``non_preferred_output``."""
+    asked = row["input"]
+    if not isinstance(asked, Mapping):
+        raise ValueError("the 'input' of a preference is an object with 'messages'")
+    said = {"chosen": row["preferred_output"], "rejected": row["non_preferred_output"]}
+    tools = {key: asked[key] for key in ("tools", "functions") if key in asked}
+    weighed = {key: row[key] for key in ("group", "weight") if key in row}
+    for part in preference({"prompt": asked.get("messages"), **said, **tools}):
+        yield part | weighed
+
+
 def _behind(prompt: list[JSON], turns: list[JSON], name: str) -> list[JSON]:
     """The conversation of a prompt and of the turns behind it, which may begin with the prompt's own. Raises ValueError
     where they begin with other ones.
@@ -118,7 +141,9 @@ def _said(turns: list[JSON]) -> list[Any]:
 
 def log(row: JSON) -> Converted:
     """A request to a chat completion API and its response; answers in the request are not trained."""
-    request, response = row.get("request", row.get("body")), row.get("response")
+    request, response = (
+        read_json(part, "a log") for part in (row.get("request", row.get("body")), row.get("response"))
+    )
     if (
         isinstance(request, Mapping)
         and "messages" not in request

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def _file_rows(file: Path) -> Iterator[RawRow]:
     if file.suffix == ".parquet":
         yield from _numbered(file, _parquet(file))
     elif file.suffix in (".csv", ".tsv"):
-        yield from _numbered(file, _csv(file))
+        yield from _csv(file)
     elif file.suffix == ".json" and (rows := _list(file)) is not None:
         yield from _numbered(file, rows)
     else:
@@ -171,24 +172,35 @@ def _begins_with_rows(file: Path) -> bool:
         return False
 
 
-def _csv(file: Path) -> Iterator[JSON]:
-    """A row for each line; cells that hold JSON are read, empty ones left out."""
+def _csv(file: Path) -> Iterator[RawRow]:
+    """A row for each record, named by the line that it begins in; cells that hold JSON are read, empty ones left out.
+    What is not UTF-8 stays bytes, for who says so of the row.
+    """
     csv.field_size_limit(LONGEST)
     with _opened(file) as found:
-        text = io.TextIOWrapper(found, "utf-8-sig", newline="")
+        text = io.TextIOWrapper(found, "utf-8-sig", "surrogateescape", newline="")
         reader = csv.DictReader(text, delimiter="\t" if file.suffix == ".tsv" else ",")
         try:
             for row in reader:
+                told = [
+                    cell for value in row.values() for cell in (value if isinstance(value, list) else [value])
+                ]
+                begin = reader.line_num - sum(len(_BREAK.findall(cell)) for cell in told if cell)
+                whole = ",".join(cell or "" for cell in told)
                 cells = {
                     key: value for key, value in row.items() if key is not None and value not in ("", None)
                 }
-                yield {key: _cell(key, value) for key, value in cells.items()}
-        except UnicodeDecodeError as exc:
-            raise DataError(
-                f"{file}: not UTF-8 text: {exc.reason}, not far behind line {reader.line_num}."
-            ) from exc
+                content = {key: _cell(key, value) for key, value in cells.items()}
+                yield RawRow(
+                    f"{file}:{begin}",
+                    whole.encode(errors="surrogateescape") if _BYTES.search(whole) else content,
+                )
         except csv.Error as exc:
             raise DataError(f"{file}:{reader.line_num}: {exc}") from exc
+
+
+_BREAK = re.compile(r"\r\n|\r|\n")
+_BYTES = re.compile("[\udc80-\udcff]")  # what bytes become that are not UTF-8
 
 
 def _cell(key: str, value: Any) -> Any:

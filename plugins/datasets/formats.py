@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentlora.core.types import JSON
-from agentlora.plugins.datasets.answers import alpaca, completion, log, preference
+from agentlora.plugins.datasets.answers import alpaca, completion, log, openai_preference, preference
 from agentlora.plugins.datasets.parts import (
     Converted,
     every_answer,
@@ -289,6 +289,7 @@ FORMATS = (
     Format("xlam", _has("query", "answers", "tools"), _xlam),
     Format("glaive", _has("system", "chat"), _glaive),
     Format("preference", _has("chosen", "rejected"), preference),
+    Format("openai-preference", _has("input", "preferred_output", "non_preferred_output"), openai_preference),
     Format("trajectory", is_trajectory, _trajectory),
     Format("completion", _has("prompt", "completion"), completion),
     Format("alpaca", _has("instruction", "output"), alpaca),

@@ -226,6 +226,10 @@ def _refuse_misspelt(row: JSON, known: tuple[str, ...]) -> None:
 def _openai(row: JSON, number: int) -> Example:
     _refuse_misspelt(row, OPENAI_FIELDS)
     messages = row.get("messages")
+    if "messages" not in row and row:
+        raise ValueError(
+            f"needs 'messages', or the keys of another format (docs/your-data.md); it has {_short([*row])}"
+        )
     if not isinstance(messages, list) or len(messages) < 2:
         raise ValueError("needs 'messages': a list with at least one user turn and the assistant's answer")
     *prompt, answer = _objects(messages, "messages", _message)

@@ -95,7 +95,7 @@ def _json(source: str) -> Wanted:
         raise DataError(f"{source}: {problems[0]}")
     if not _is_compound(unfolded):
         try:
-            References(schema, path).resolved(schema, path)
+            References(schema, path).resolved(schema, path.resolve() if path else None)
         except Unusable as exc:
             raise DataError(f"{source}: {exc}, and stands for no schema") from exc
         raise DataError(f"{source} is the schema of neither an object nor an array; answers need one of them")

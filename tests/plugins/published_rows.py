@@ -92,6 +92,17 @@ IMPLICIT = {
     "chosen": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}],
     "rejected": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "What?"}],
 }
+TOOLS_AS_TEXT = {
+    "messages": [{"role": "user", "content": "Weather in Oslo?"}, {"role": "assistant", "content": None, "tool_calls": [
+        {"type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Oslo"}'}}]}],
+    "tools": json.dumps([OPENAI_TOOL]),
+}  # fmt: skip
+OPENAI_PREFERENCE = {
+    "input": {"messages": [{"role": "user", "content": "Weather in Oslo?"}], "tools": [OPENAI_TOOL],
+              "parallel_tool_calls": True},
+    "preferred_output": [{"role": "assistant", "content": "Clear."}],
+    "non_preferred_output": [{"role": "assistant", "content": "No idea."}],
+}  # fmt: skip
 LOG = {
     "request": {"model": "big", "temperature": 0, "messages": [{"role": "user", "content": "Weather in Oslo?"}],
                 "tools": [OPENAI_TOOL]},
@@ -99,6 +110,7 @@ LOG = {
         "tool_calls": [{"id": "c", "type": "function", "function": {"name": "get_weather", "arguments":
         '{"city": "Oslo"}'}}]}}]},
 }  # fmt: skip
+LOG_AS_TEXT = {key: json.dumps(part) for key, part in LOG.items()}
 
 
 def examples_of(path: Path, **settings: Any) -> list[Example]:

@@ -15,12 +15,15 @@ from published_rows import (
     HERMES,
     IMPLICIT,
     LOG,
+    LOG_AS_TEXT,
+    OPENAI_PREFERENCE,
     OPENAI_TOOL,
     OSLO,
     PLAIN_TOOL,
     PREFERENCE,
     SHAREGPT,
     TOOLACE,
+    TOOLS_AS_TEXT,
     WEATHER,
     XLAM,
     examples_of,
@@ -51,6 +54,9 @@ SPLITS: tuple[Split, ...] = ("train", "dev", "test")
         (PREFERENCE, "preference", [Expected(text="Clear.")], []),
         (IMPLICIT, "preference", [Expected(text="Hello!")], []),
         (LOG, "log", [Expected(calls=(OSLO,))], ["get_weather"]),
+        (LOG_AS_TEXT, "log", [Expected(calls=(OSLO,))], ["get_weather"]),
+        (TOOLS_AS_TEXT, "openai", [Expected(calls=(OSLO,))], ["get_weather"]),
+        (OPENAI_PREFERENCE, "openai-preference", [Expected(text="Clear.")], ["get_weather"]),
     ],
 )  # fmt: skip
 def test_every_format_becomes_examples(
@@ -82,8 +88,11 @@ def test_parts_are_where_they_belong(tmp_path: Path) -> None:
     toolace = examples_of(write(tmp_path / "t.jsonl", TOOLACE))[0].tools[0]["function"]["parameters"]
     assert toolace["type"] == "object"
     assert toolace["properties"]["days"] == {"type": "integer"}
-    preferred = examples_of(write(tmp_path / "p.jsonl", PREFERENCE, IMPLICIT))
-    assert [e.rejected for e in preferred] == [Expected(text="No idea."), Expected(text="What?")]
+    preferred = examples_of(
+        write(tmp_path / "p.jsonl", PREFERENCE, IMPLICIT, {**OPENAI_PREFERENCE, "weight": 2})
+    )
+    no, what = Expected(text="No idea."), Expected(text="What?")
+    assert [(e.rejected, e.weight) for e in preferred] == [(no, 1), (what, 1), (no, 2)]
     glaive = examples_of(write(tmp_path / "g.jsonl", GLAIVE))
     assert glaive[0].messages[0]["content"] == "You are a helpful assistant."
 

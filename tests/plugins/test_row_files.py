@@ -32,6 +32,21 @@ from agentlora.core.errors import DataError
 from agentlora.plugins.datasets.jsonl import Jsonl, JsonlParams
 
 
+def test_broken_rows_of_csv_are_told_by_their_line_and_the_others_kept(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(
+        b'instruction,output\r\n"Say\nit twice",yes\r\n\r\nan end is lacking,\r\n'
+        b'half \xff a letter,"in\ntwo lines"\r\nlast,one\r\n'
+    )
+    builder, params = Jsonl(), JsonlParams(path=str(path), dev_share=0, test_share=0)
+    kept = [(e.messages[0]["content"], e.expected.text) for e in builder.build("train", params, 0)]
+    assert sorted(kept) == [("Say\nit twice", "yes"), ("last", "one")]
+    lacking, letter = builder.card(params)["quarantined"]
+    assert lacking.startswith(f"{path}:5: needs 'messages', or the keys of another format")
+    assert '["instruction"]' in lacking
+    assert letter.startswith(f"{path}:6: not UTF-8 text: invalid start byte")
+
+
 @pytest.mark.parametrize(
     ("row", "why"),
     [

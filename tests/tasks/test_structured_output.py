@@ -404,6 +404,21 @@ def test_a_reference_that_leads_back_to_itself_is_told(tmp_path: Path) -> None:
         build(str(path), "train")
 
 
+def test_a_root_that_refers_to_no_object_is_told_in_the_file_s_own_folder_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    loop = {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}
+    for defs, why in (
+        (loop, "a $ref leads back to itself"),
+        ({"a": {"type": "string"}}, "of neither an object nor"),
+    ):
+        Path("root.json").write_text(json.dumps({"$ref": "#/$defs/a", "$defs": defs}))
+        read_schema.cache_clear()
+        with pytest.raises(DataError, match=re.escape(why)):
+            read_schema("root.json")
+
+
 def test_an_optional_part_that_nobody_says_is_in_the_card(tmp_path: Path) -> None:
     path = tmp_path / "blob.json"
     path.write_text(
