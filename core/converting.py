@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
+from agentlora.core.config import RunConfig
 from agentlora.core.errors import ConfigError
 from agentlora.core.evaluating import adapter_digest
 from agentlora.core.files import read_json, write_json
@@ -41,14 +40,14 @@ def convert_run(run: Run, plugins: Plugins, *, rank: int | None = None, serve_on
     from agentlora.plugins.trainers.rows import encode
     from agentlora.registry.gate import MAX_DIVERGENCE
 
-    kept = run.directory / "adapter-as-trained"
-    with run.alone():
-        _undo_what_was_killed(run, kept)
     adapter_digest(run)
     if run.config.convert:
         raise ConfigError(f"run {run.id!r} is plain LoRA already: it was converted.")
     config = run.config.model_copy(update={"convert": True, "convert_rank": rank, "serve_on": serve_on})
     check_serving(plugins, config)
+    kept = run.directory / "adapter-as-trained"
+    if kept.exists():
+        raise ConfigError(f"{str(kept)!r} is in the way of what was trained. Move it away.")
     prepare_libraries()
     from transformers import AutoTokenizer
 
@@ -76,32 +75,15 @@ def convert_run(run: Run, plugins: Plugins, *, rank: int | None = None, serve_on
                 )
             run.adapter_dir.rename(kept)
             made.rename(run.adapter_dir)
-        now: JSON = {"convert": True, "convert_rank": rank, "serve_on": serve_on}
-        _store(run, now, conversion=found, adapter_digest=directory_digest(run.adapter_dir))
+        _store(run, config)
+        run.add_facts(conversion=found, adapter_digest=directory_digest(run.adapter_dir))
     return found
 
 
-def _undo_what_was_killed(run: Run, kept: Path) -> None:
-    """Put back what was trained where a conversion was killed before ``run.json`` said that there was one."""
-    if run.config.convert:
-        return
-    for left in run.directory.glob(".convert.*"):
-        shutil.rmtree(left)
-    if kept.is_dir():
-        if run.adapter_dir.is_dir():
-            shutil.rmtree(run.adapter_dir)
-        kept.rename(run.adapter_dir)
-
-
-def meant_for(run: Run, serve_on: ServeOn) -> None:
-    """Let the run be published for another place, where its export runs as it is."""
-    with run.alone():
-        _store(run, {"serve_on": serve_on})
-
-
-def _store(run: Run, config: JSON, **facts: Any) -> None:
-    """Let ``run.json`` say what the run has become, all at once: whoever is killed leaves it as it was or as it is."""
+def _store(run: Run, config: RunConfig) -> None:
+    """Let ``run.json`` say what the run has become."""
     file = run.directory / "run.json"
     raw = read_json(file)
-    write_json(file, {**raw, **facts, "config": {**raw["config"], **config}})
-    run.config = run.config.model_copy(update=config)
+    now = {"convert": True, "convert_rank": config.convert_rank, "serve_on": config.serve_on}
+    write_json(file, {**raw, "config": {**raw["config"], **now}})
+    run.config = config

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentlora.core.config import GateConfig, merge, parse, read_yaml
-from agentlora.core.converting import convert_run, meant_for
 from agentlora.core.data import card_of, split_digest
 from agentlora.core.errors import ConfigError, PluginError, boundary
-from agentlora.core.evaluating import adapter_digest, evaluate, show_verdict
+from agentlora.core.evaluating import adapter_digest, show_verdict
 from agentlora.core.evaluators import evaluator_settings
 from agentlora.core.examples import evenly
 from agentlora.core.files import read_json, sha256_file, sha256_json, write_json
@@ -21,7 +20,7 @@ from agentlora.core.replay import of_the_task
 from agentlora.core.resolving import check_gate, served_places
 from agentlora.core.run import Run
 from agentlora.core.served import served_facts, served_now
-from agentlora.core.types import Example, ServeOn, Task
+from agentlora.core.types import Example, Task
 
 if TYPE_CHECKING:
     from agentlora.registry.verdict import Verdict
@@ -120,19 +119,15 @@ def publish(
     name: str | None = None,
     alias: str | None = "prod",
     policy: GateConfig | None = None,
-    serve_on: ServeOn | None = None,
-    rank: int | None = None,
     on_verdict: Callable[[Verdict], None] = lambda verdict: None,
 ) -> Any:
     """Judge what the run trained, adapter or model, and, when it passes, make it a version; returns the `Version`.
 
     Args:
         policy: of the gate; default: the run's own.
-        serve_on, rank: see `make_servable`.
         on_verdict: called with what the gate says, passed or not.
 
     Raises:
-        ConfigError: it cannot be made servable there; nothing was changed.
         GateRefused: with every reason; nothing was written.
         RegistryError: the registry could not take it; nothing was half-written.
     """
@@ -143,7 +138,6 @@ def publish(
     task = plugins.get("tasks", run.config.task)
     method = plugins.get("peft_methods", run.config.method.name)
     skill = skill_name(run, plugins, name)
-    make_servable(run, plugins, serve_on=serve_on, rank=rank, skill=skill, alias=alias, policy=policy)
     with run.stage("publish"):
         verdict = judge_run(run, plugins, name=skill, alias=alias, policy=policy)
         on_verdict(verdict)
@@ -185,57 +179,6 @@ def publish(
         version = open_registry().publish(card, files, alias)
         run.note("publish", "published", version=version.served_name, alias=alias)
     return version
-
-
-def make_servable(
-    run: Run,
-    plugins: Plugins,
-    *,
-    serve_on: ServeOn | None,
-    rank: int | None,
-    skill: str,
-    alias: str | None,
-    policy: GateConfig | None,
-) -> None:
-    """Turn what the run trained into plain LoRA where it cannot be served as it is, and evaluate that, as the run's
-    configuration says and on as many examples as its last record. What was converted before and has no record yet, for
-    the process was killed, is evaluated now if `serve_on` is given again.
-
-    Args:
-        serve_on: what the version is meant for; None: what the run is meant for.
-        rank: of the conversion (see `core.converting.convert_run`).
-
-    Raises:
-        ConfigError: it can be served there neither as it is nor converted, or `rank` is given and nothing has to be
-            converted. Nothing was changed.
-    """
-    place = serve_on or run.config.serve_on
-    method = plugins.get("peft_methods", run.config.method.name)
-    told = _record(run) or {}
-    places = served_places(run.config, method.card)
-    as_it_is = place == "none" or place in places
-    if not as_it_is:
-        if method.card.to_lora == "never":
-            raise ConfigError(
-                f"what method {run.config.method.name!r} trains has no form as LoRA, and cannot be served on "
-                f"{place!r}; it can on: {', '.join(places)}. Choose with --serve-on."
-            )
-        run.note(
-            "publish", "converting", message=f"what was trained is turned into LoRA, to be served on {place}"
-        )
-        convert_run(run, plugins, rank=rank, serve_on=place)
-    elif rank not in (None, run.config.convert_rank):
-        raise ConfigError(
-            f"--rank is of a conversion, and run {run.id!r} is served on {place!r} as it is. Leave it out."
-        )
-    elif place != run.config.serve_on:
-        meant_for(run, place)
-    begun = serve_on is not None or not as_it_is
-    if begun and run.config.convert and told.get("adapter") != adapter_digest(run):
-        asked, whole = told.get("n_all"), len(run.examples("test"))
-        against = alias if asks_served(run, plugins, policy or gate_config(run, plugins)) else None
-        limit = asked if isinstance(asked, int) and 0 < asked < whole else None
-        evaluate(run, plugins, limit=limit, skill=skill, alias=against)
 
 
 def _parents(composition: dict[str, Any] | None) -> list[dict[str, Any]]:

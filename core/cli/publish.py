@@ -17,27 +17,8 @@ from agentlora.core.cli.options import show_json
 @click.option(
     "--policy", type=click.Path(dir_okay=False, path_type=Path), help="YAML file with the gate's rules."
 )
-@click.option(
-    "--serve-on",
-    type=click.Choice(["vllm", "transformers", "none"]),
-    help="Where the version is to be served; default: where the run says. What cannot be served there as it is becomes "
-    "plain LoRA first, and is evaluated anew.",
-)
-@click.option(
-    "--rank",
-    type=click.IntRange(1, 512),
-    help="Of that LoRA, in every layer; default: of each the least that is exact.",
-)
 @show_json
-def publish(
-    run: str,
-    name: str | None,
-    alias: str,
-    policy: Path | None,
-    serve_on: Any,
-    rank: int | None,
-    as_json: bool,
-) -> None:
+def publish(run: str, name: str | None, alias: str, policy: Path | None, as_json: bool) -> None:
     """Put RUN's adapter (id, directory, or `last`) through the gate and into the registry."""
     import json
 
@@ -53,8 +34,7 @@ def publish(
         with show(plugins, quiet=as_json) as emit:
             opened = open_run(run, emit)
             rules = gate_config(opened, plugins, policy)
-            how = {"name": name, "alias": alias, "policy": rules, "serve_on": serve_on, "rank": rank}
-            version = put(opened, plugins, **how, on_verdict=said.append)
+            version = put(opened, plugins, name=name, alias=alias, policy=rules, on_verdict=said.append)
     finally:
         if said and not as_json:
             _show(said[0].to_dict())

@@ -13,7 +13,7 @@ from agentlora.core.cli import cli
 from agentlora.core.errors import ConfigError
 from agentlora.core.evaluating import adapter_digest
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import directory_digest, train
+from agentlora.core.pipeline import train
 from agentlora.core.resolving import resolve_config
 from agentlora.core.run import Run, create_run, open_run
 from agentlora.core.types import Example
@@ -77,23 +77,6 @@ def test_what_would_lose_too_much_stays_as_it_was(dora: Path, tmp_path: Path) ->
     assert not (again.directory / "adapter-as-trained").exists()
     assert [path.name for path in again.directory.glob(".*")] == []
     assert again.status() == "train finished"
-
-
-@pytest.mark.parametrize("moved", [False, True])
-def test_a_conversion_that_was_killed_is_made_anew(dora: Path, tmp_path: Path, moved: bool) -> None:
-    """Between the moves of its directories, and before ``run.json`` says that there is a conversion."""
-    run = open_run(str(shutil.copytree(dora, tmp_path / "run")))
-    before = adapter_digest(run)
-    (run.directory / ".convert.abc" / "adapter").mkdir(parents=True)
-    run.adapter_dir.rename(run.directory / "adapter-as-trained")
-    if moved:
-        run.adapter_dir.mkdir()
-        (run.adapter_dir / "adapter_config.json").write_text("{}")
-    done = CliRunner().invoke(cli, ["convert", str(run.directory)], catch_exceptions=False)
-    assert done.exit_code == 0
-    assert directory_digest(run.directory / "adapter-as-trained") == before
-    assert open_run(str(run.directory)).facts()["adapter_digest"] == adapter_digest(run) != before
-    assert [path.name for path in run.directory.glob(".*")] == []
 
 
 def test_what_is_lora_already_is_refused(

@@ -14,16 +14,15 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agentlora.core.cli import cli
-from agentlora.core.config import MethodConfig, RunConfig, parse
-from agentlora.core.converting import convert_run
+from agentlora.core.config import RunConfig, parse
 from agentlora.core.data import split_digest
-from agentlora.core.errors import ConfigError, GateRefused
-from agentlora.core.evaluating import adapter_digest, evaluate
-from agentlora.core.files import read_json, write_json
+from agentlora.core.errors import GateRefused
+from agentlora.core.evaluating import evaluate
+from agentlora.core.files import write_json
 from agentlora.core.manager import default_plugins
 from agentlora.core.pipeline import train
 from agentlora.core.publishing import publish
-from agentlora.core.run import Run, create_run, open_run
+from agentlora.core.run import Run, create_run
 from agentlora.core.types import Example
 from agentlora.registry.store import open_registry
 
@@ -34,8 +33,8 @@ def trained(tiny_model_dir: Path, examples: list[Example], tmp_path: Path) -> An
 
     def make(lr: float = 5e-3, **settings: Any) -> Run:
         training = {"lr": lr, "batch_size": 4, "max_steps": 1, "dtype": "float32"}
-        raw = {"task": "tool-calling", "model": str(tiny_model_dir), "training": training}
-        raw |= {"method": {"name": "full"}, "eval": {"max_new_tokens": 4, "probes": 12}, **settings}
+        raw = {"task": "tool-calling", "model": str(tiny_model_dir), "training": training, **settings}
+        raw |= {"method": {"name": "full"}, "eval": {"max_new_tokens": 4, "probes": 12}}
         run = create_run(parse(RunConfig, raw), tmp_path / "run")
         rows = [replace(example, tags={**example.tags, "tools": "new"}) for example in examples]
         splits = {"train": rows[:8], "dev": [], "test": rows[8:]}
@@ -112,68 +111,3 @@ def test_what_was_converted_is_an_adapter(trained: Any, monkeypatch: pytest.Monk
     )  # it is too little trained to pass
     version = publish(run, default_plugins())
     assert (version.card.kind, version.card.rank, version.card.serve_on) == ("adapter", 64, "vllm")
-
-
-def passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the gate find its figures good: the models are too little trained for that."""
-    monkeypatch.setattr("agentlora.registry.gate._judge_figures", lambda *a: [])
-
-
-def test_publishing_for_vllm_makes_lora_of_it_and_evaluates_that(
-    trained: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = trained(
-        lr=1e-3, serve_on="transformers", eval={"engine": "transformers", "max_new_tokens": 4, "probes": 0}
-    )
-    evaluate(run, default_plugins(), limit=3)
-    before = adapter_digest(run)
-    passes(monkeypatch)
-    command = ["publish", str(run.directory), "--serve-on", "vllm", "--rank", "64", "--json"]
-    done = CliRunner().invoke(cli, command, catch_exceptions=False)
-    assert done.exit_code == 0
-    card = open_registry().resolve("tool-calling").card
-    assert (card.kind, card.rank, card.serve_on) == ("adapter", 64, "vllm")
-    assert card.conversion == open_run(str(run.directory)).facts()["conversion"]
-    assert 1e-9 < card.conversion["divergence"] < 0.02
-    record = read_json(run.eval_dir / "record.json")
-    assert record["adapter"] == adapter_digest(run) != before
-    assert record["n_all"] == 3  # as many as before
-    assert adapter_digest(open_run(str(run.directory))) != before
-    again = CliRunner().invoke(cli, command, catch_exceptions=False)  # nothing is converted or asked again
-    assert json.loads(again.stdout)["existing"]
-
-
-def test_a_publication_that_was_killed_after_the_conversion_goes_on(
-    trained: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = {"eval": {"engine": "transformers", "max_new_tokens": 4, "probes": 0}}
-    run = trained(lr=1e-3, serve_on="transformers", **settings)
-    convert_run(run, default_plugins(), rank=64)
-    passes(monkeypatch)
-    with pytest.raises(GateRefused, match="There is no evaluation record"):
-        publish(run, default_plugins())
-    version = publish(run, default_plugins(), serve_on="vllm", rank=64)
-    assert version.card.conversion["rank"] == 64
-
-
-def test_what_has_no_lora_or_needs_none_is_told(trained: Any) -> None:
-    run = trained(lr=5e-2, serve_on="transformers")
-    with pytest.raises(ConfigError, match="--rank is of a conversion"):
-        publish(run, default_plugins(), rank=8)
-    with pytest.raises(ConfigError, match=r"at most 0\.02 may be lost: choose a higher --rank"):
-        publish(run, default_plugins(), serve_on="vllm", rank=1)
-    run.config = run.config.model_copy(update={"method": MethodConfig(name="prefix-tuning")})
-    with pytest.raises(ConfigError, match="'prefix-tuning' trains has no form as LoRA"):
-        publish(run, default_plugins(), serve_on="vllm")
-    assert (run.kind, run.config.serve_on) == ("model", "transformers")
-
-
-def test_what_is_served_elsewhere_as_it_is_is_only_meant_for_it(
-    trained: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = trained(serve_on="none", eval={"engine": "transformers", "max_new_tokens": 4, "probes": 0})
-    evaluate(run, default_plugins())
-    passes(monkeypatch)
-    version = publish(run, default_plugins(), serve_on="transformers")
-    assert (version.card.kind, version.card.serve_on) == ("model", "transformers")
-    assert open_run(str(run.directory)).config.serve_on == "transformers"
