@@ -35,13 +35,13 @@ def build_data(run: Run, plugins: Plugins, answered: Answering | None = None) ->
         answered: gives the splits answers in place of their own, and what the card says of it.
 
     Raises:
-        ConfigError: see `refuse_lost_secrets`.
+        ConfigError: see `refuse_lost_secrets`; or another process builds this run's data already.
         DataError: the training split is empty, an example of it has no answer, a group is in two splits, or the builder
             names evaluators that are none.
     """
     refuse_lost_secrets(run)
     name, builder, params = builder_of(run.config, plugins)
-    with run.stage("data"):
+    with run.alone(), run.stage("data"):
         judges = wanted_by(builder, params, run.config.task, plugins)
         splits: Splits = {split: build_split(run.config, plugins, split) for split in SPLITS}
         refuse_leaks(splits)

@@ -59,11 +59,11 @@ def _of_the_end(
             f"agentlora runs resume; after a lack of memory, anew with {less}",
             "a resumed training ends as one that was never interrupted; smaller passes need less memory",
         )
-    elif status == "data started":
+    elif status == "data interrupted":
         yield Finding(
             "interrupted",
-            "its data was begun and is not there: either somebody still builds it, or who did was killed",
-            "where nobody does, agentlora runs resume",
+            "its data was begun and is not there, and nothing builds it any more: what did was killed",
+            "agentlora runs resume",
             "the data is built anew, the same for the same seed, and the training follows",
         )
     failures = [e for e in events if e.get("event") == "failed" and e.get("stage") == "train"]

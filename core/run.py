@@ -117,9 +117,10 @@ class Run:
         self.emit(RunEvent(self.id, kind, stage, data, self.directory))
 
     def status(self) -> str:
-        """The last stage and how it stands, for people: started, finished or failed; a training that was started
-        and has not ended is running or interrupted, a publication that the gate did not pass was refused. What was made
-        of the run aside (an export, a merged model) does not count, however it ended, nor a conversion that failed.
+        """The last stage and how it stands, for people: started, finished or failed; data or a training that was
+        started and has not ended is running or interrupted, a publication that the gate did not pass was refused. What
+        was made of the run aside (an export, a merged model) does not count, however it ended, nor a conversion that
+        failed.
         """
         events = journal.read(self.directory / "journal.jsonl")
         marks = [
@@ -132,7 +133,7 @@ class Run:
         if not marks:
             return "nothing done"
         stage, what = str(marks[-1].get("stage", "-")), marks[-1]["event"]
-        if (stage, what) == ("train", "started"):
+        if stage in ("data", "train") and what == "started":
             what = "running" if self._is_held() else "interrupted"
         if (stage, what) == ("publish", "failed") and str(marks[-1].get("reason")).startswith("GateRefused"):
             what = "refused"

@@ -140,9 +140,10 @@ def test_a_killed_training_and_long_examples_are_named() -> None:
 
 
 def test_data_that_was_begun_and_is_not_there_is_named() -> None:
-    found = only(findings([], "data started"))
+    found = only(findings([], "data interrupted"))
     assert found.problem == "interrupted"
     assert "agentlora runs resume" in found.change
+    assert findings([], "data running") == []
 
 
 def test_what_the_system_killed_for_memory_is_told_apart_from_other_kills(

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from agentlora.core import journal
+from agentlora.core.cli import cli
 from agentlora.core.config import RunConfig
 from agentlora.core.data import build_data
 from agentlora.core.errors import ConfigError, DataError, GateRefused, TrainError, boundary
 from agentlora.core.evaluating import take
 from agentlora.core.examples import read_examples
+from agentlora.core.manager import default_plugins
 from agentlora.core.provenance import REDACTED, device, redact, redact_argv, redact_text
 from agentlora.core.run import create_run, list_runs, open_run
 from agentlora.core.types import Example, Expected, RunEvent, ToolCall
@@ -89,6 +93,43 @@ def test_a_training_that_did_not_end_is_running_or_interrupted(tmp_path: Path) -
     assert run.status() == "train finished"
     (run.directory / "journal.jsonl").write_text(lines)  # as a killed process leaves it
     assert run.status() == "train interrupted"
+
+
+BUILDS = """
+import os, sys
+from agentlora.core import data
+from agentlora.core.manager import default_plugins
+from agentlora.core.run import open_run
+
+data.build_split = {instead}
+data.build_data(open_run(sys.argv[1]), default_plugins())
+"""
+
+
+def test_data_that_is_not_built_to_its_end_is_running_or_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create_run(CONFIG, tmp_path / "run")
+    seen: list[str] = []
+
+    def look(*_: object) -> list[Example]:
+        seen.append(open_run(str(run.directory)).status())
+        with pytest.raises(ConfigError, match="another process is at work on run 'run'"):
+            build_data(open_run(str(run.directory)), default_plugins())
+        raise DataError("that will do")
+
+    monkeypatch.setattr("agentlora.core.data.build_split", look)
+    with pytest.raises(DataError, match="that will do"):
+        build_data(run, default_plugins())
+    assert seen == ["data running"]
+    assert run.status() == "data failed"
+
+    killed = BUILDS.format(instead="lambda *_: os._exit(9)")
+    done = subprocess.run([sys.executable, "-c", killed, str(run.directory)], check=False)
+    assert done.returncode == 9
+    assert run.status() == "data interrupted"
+    listed = CliRunner().invoke(cli, ["runs", "list", "--json"], catch_exceptions=False)
+    assert [row["status"] for row in json.loads(listed.stdout)] == ["data interrupted"]
 
 
 def test_what_is_made_of_a_run_aside_leaves_its_status(tmp_path: Path) -> None:
