@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -217,13 +217,15 @@ def base_facts(base: Base) -> dict[str, Any]:
     }
 
 
+def changed_parts(trained: Mapping[str, Any], base: Base) -> list[str]:
+    """What of a base is not as a run was `trained` on (the ``base`` of its ``run.json``), or not said there."""
+    parts = ("weights", "config", "tokenizer", "template")
+    return [part for part in parts if trained.get(part) != getattr(base.identity, part)]
+
+
 def refuse_another_base(run: Run, base: Base) -> None:
     """An adapter says nothing about a base, or under a template, that it was not trained with."""
-    trained, now = run.facts().get("base") or {}, base_facts(base)
-    changed = [
-        part for part in ("weights", "config", "tokenizer", "template") if trained.get(part) != now[part]
-    ]
-    if changed:
+    if changed := changed_parts(run.facts().get("base") or {}, base):
         raise ConfigError(
             f"base model {base.name!r} is not what run {run.id!r} was trained on: its {' and '.join(changed)} "
             "changed since. Bring the old state back, or train again."

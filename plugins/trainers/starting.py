@@ -8,6 +8,7 @@ from typing import Any
 from agentlora.core.config import RunConfig, parse
 from agentlora.core.errors import ConfigError
 from agentlora.core.files import read_json
+from agentlora.core.pipeline import changed_parts
 from agentlora.core.run import open_run
 from agentlora.core.types import Base, Method
 
@@ -34,11 +35,8 @@ def weights_to_start_from(config: RunConfig, method: Method, base: Base) -> Path
                 f"training.start_from: the {what} of run {run.id!r} is {theirs!r}, and this one's is {ours!r}."
             )
     trained_on = run.facts().get("base") or {}
-    changed = [
-        part
-        for part in ("weights", "config", "tokenizer", "template")
-        if part in trained_on and trained_on[part] != getattr(base.identity, part)
-    ]
+    # what a run of an older version does not say is not held against it
+    changed = [part for part in changed_parts(trained_on, base) if part in trained_on]
     if changed:  # the same name or directory, and another model in it
         raise ConfigError(
             f"training.start_from: base model {base.name!r} is not what run {run.id!r} was trained on: its "

@@ -13,7 +13,7 @@ from agentlora.core.data import refuse_trained_before
 from agentlora.core.errors import ConfigError, DataError
 from agentlora.core.files import write_json
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import base_facts
+from agentlora.core.pipeline import base_facts, refuse_another_base
 from agentlora.core.run import Run
 from agentlora.core.teacher import named
 from agentlora.core.types import Example, Expected
@@ -106,6 +106,11 @@ def test_a_base_that_changed_in_its_place_is_refused(
     ).config
     first.add_facts(base=base_facts(base))
     assert weights_to_start_from(config, method, base) == first.adapter_dir / ADAPTER_WEIGHTS
+    unsaid = {key: value for key, value in base_facts(base).items() if key != "template"}
+    first.add_facts(base=unsaid)  # as of an older version
+    assert weights_to_start_from(config, method, base) == first.adapter_dir / ADAPTER_WEIGHTS
+    with pytest.raises(ConfigError, match="its template changed since"):  # an adapter is held to all of it
+        refuse_another_base(first, base)
     first.add_facts(base={**base_facts(base), "weights": "0" * 64})
     with pytest.raises(
         ConfigError, match="is not what run 'first' was trained on: its weights changed since"
