@@ -225,7 +225,7 @@ def _suites_so_far(directory: Path, record: Any) -> tuple[Any, ...]:
     """What other people's tasks said of this adapter on this base before; they are not asked again."""
     from agentlora.eval.record import Record
 
-    file = next((f for f in (directory / "record.json", directory / REPLACED) if f.is_file()), None)
+    file = last_record(directory)
     if file is None:
         return ()
     with suppress(EvalError):
@@ -233,6 +233,11 @@ def _suites_so_far(directory: Path, record: Any) -> tuple[Any, ...]:
         if (old.adapter, old.base.get("digest")) == (record.adapter, record.base.get("digest")):
             return old.suites
     return ()
+
+
+def last_record(directory: Path) -> Path | None:
+    """The record of the last evaluation that ended, also while another one is written in its place."""
+    return next((f for f in (directory / "record.json", directory / REPLACED) if f.is_file()), None)
 
 
 def _note_kept(run: Run, kept: int, changed: Sequence[str]) -> None:

@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentlora.core.config import GateConfig, merge, parse, read_yaml
+from agentlora.core.converting import meet_serving
 from agentlora.core.data import card_of, split_digest
 from agentlora.core.errors import ConfigError, PluginError, boundary
-from agentlora.core.evaluating import adapter_digest, show_verdict
+from agentlora.core.evaluating import adapter_digest, evaluate, show_verdict
 from agentlora.core.evaluators import evaluator_settings
 from agentlora.core.examples import evenly
 from agentlora.core.files import read_json, sha256_file, sha256_json, write_json
 from agentlora.core.manager import Plugins
 from agentlora.core.provenance import redact
+from agentlora.core.reevaluating import as_recorded
 from agentlora.core.replay import of_the_task
 from agentlora.core.resolving import check_gate, served_places
 from agentlora.core.run import Run
 from agentlora.core.served import served_facts, served_now
-from agentlora.core.types import Example, Task
+from agentlora.core.suites import has_record
+from agentlora.core.types import Example, ServeOn, Task
 
 if TYPE_CHECKING:
     from agentlora.registry.verdict import Verdict
@@ -119,15 +122,25 @@ def publish(
     name: str | None = None,
     alias: str | None = "prod",
     policy: GateConfig | None = None,
+    serve_on: ServeOn | None = None,
+    rank: int | None = None,
     on_verdict: Callable[[Verdict], None] = lambda verdict: None,
 ) -> Any:
     """Judge what the run trained, adapter or model, and, when it passes, make it a version; returns the `Version`.
 
+    What cannot be served as it is where it is to be becomes plain LoRA first, where its method says that it can, and is
+    evaluated anew, as it was before. The run stays converted whatever the gate says then, with what was trained in
+    ``adapter-as-trained``; where it was killed in between, it goes on if it is told `serve_on` again.
+
     Args:
         policy: of the gate; default: the run's own.
+        serve_on: what the run is meant for from now on; default: what it is meant for already.
+        rank: of every layer of what is converted; None: of each the least that is exact.
         on_verdict: called with what the gate says, passed or not.
 
     Raises:
+        ConfigError: it cannot be served there, too much would be lost, or there is a rank and nothing to convert.
+        EvalError: what was converted could not be evaluated.
         GateRefused: with every reason; nothing was written.
         RegistryError: the registry could not take it; nothing was half-written.
     """
@@ -138,6 +151,11 @@ def publish(
     task = plugins.get("tasks", run.config.task)
     method = plugins.get("peft_methods", run.config.method.name)
     skill = skill_name(run, plugins, name)
+    policy = policy or gate_config(run, plugins)
+    converted = meet_serving(run, plugins, serve_on, rank)
+    if converted or (serve_on and run.config.convert and not has_record(run, "test")):
+        against = alias if asks_served(run, plugins, policy) else None
+        evaluate(run, plugins, **as_recorded(run), skill=skill, alias=against)
     with run.stage("publish"):
         verdict = judge_run(run, plugins, name=skill, alias=alias, policy=policy)
         on_verdict(verdict)

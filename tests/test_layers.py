@@ -35,6 +35,7 @@ MAIN_LINE = {
         "resolving",
         "planning",
         "publishing",
+        "reevaluating",
         "served",
         "beside",
         "exports",

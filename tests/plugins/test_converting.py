@@ -10,10 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from agentlora.core.cli import cli
+from agentlora.core.converting import convert_run
 from agentlora.core.errors import ConfigError
 from agentlora.core.evaluating import adapter_digest
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import train
+from agentlora.core.pipeline import directory_digest, train
 from agentlora.core.resolving import resolve_config
 from agentlora.core.run import Run, create_run, open_run
 from agentlora.core.types import Example
@@ -105,3 +106,48 @@ def test_a_model_of_its_own_becomes_lora_where_little_of_it_is_lost(
     assert told["rank"] == 64  # what the layers have
     assert again.kind == "adapter"
     assert vllm_problems(adapter_config(again.adapter_dir)) == []
+
+
+@pytest.mark.parametrize("done", ["moved away", "in its place"])
+def test_a_conversion_that_was_killed_is_made_anew(
+    done: str, dora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before ``run.json`` says that it was made."""
+    run, plugins = open_run(str(shutil.copytree(dora, tmp_path / "run"))), default_plugins()
+    before, rename = adapter_digest(run), Path.rename
+
+    def killed(self: Path, target: Path) -> Path:
+        if self.parent.name.startswith(".convert."):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    def unsaid(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        if done == "moved away":
+            patched.setattr(Path, "rename", killed)
+        else:
+            patched.setattr("agentlora.core.converting._store", unsaid)
+        with pytest.raises(KeyboardInterrupt):
+            convert_run(run, plugins)
+    (run.directory / ".convert.left").mkdir()  # as kill -9 leaves it
+    again = open_run(str(run.directory))
+    assert not again.config.convert
+    assert again.adapter_dir.exists() == (done == "in its place")
+    assert directory_digest(again.directory / "adapter-as-trained") == before
+
+    found = convert_run(again, plugins)
+    assert open_run(str(run.directory)).facts()["conversion"] == found
+    assert vllm_problems(adapter_config(again.adapter_dir)) == []
+    assert directory_digest(again.directory / "adapter-as-trained") == before
+    assert [path.name for path in again.directory.glob(".*")] == []
+
+
+def test_a_folder_of_somebody_elses_is_in_the_way(dora: Path, tmp_path: Path) -> None:
+    run = open_run(str(shutil.copytree(dora, tmp_path / "run")))
+    before = adapter_digest(run)
+    (run.directory / "adapter-as-trained").mkdir()
+    with pytest.raises(ConfigError, match="is in the way of what was trained"):
+        convert_run(run, default_plugins())
+    assert adapter_digest(run) == before
