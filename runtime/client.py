@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def attached_key() -> str:
+    """The key of a server that one attaches to, from VLLM_API_KEY, the variable from which vLLM takes its own; empty
+    where there is none.
+    """
+    return os.environ.get("VLLM_API_KEY", "").strip()
+
+
+def key_header(key: str) -> dict[str, str]:
+    """The header with which a server gets its key; none without one."""
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 class BackendDown(RuntimeFault):
     """The server cannot be reached, or the connection broke."""
 
@@ -25,8 +37,8 @@ class VllmClient:
     cannot be read.
     """
 
-    def __init__(self, url: str, timeout_s: float = 600.0, connections: int = 64) -> None:
-        """The server gets the key in VLLM_API_KEY, if there is one: the variable from which vLLM takes its own.
+    def __init__(self, url: str, timeout_s: float = 600.0, connections: int = 64, key: str = "") -> None:
+        """`key` is for a server that one attaches to (`attached_key`); one that was started here asks for none.
 
         Raises ConfigError when `url` is none, MissingExtra without httpx.
         """
@@ -35,14 +47,14 @@ class VllmClient:
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"{url!r} is not the address of a server. Write it like http://127.0.0.1:8000")
         self.url = url.rstrip("/").removesuffix("/v1")
-        key = os.environ.get("VLLM_API_KEY", "").strip()
+        self.headers = key_header(key)
         # trust_env off: a proxy set for the internet must not see (or break) loopback traffic
         try:
             self._http: httpx.Client = httpx.Client(
                 base_url=self.url,
                 timeout=httpx.Timeout(timeout_s, connect=10.0),
                 limits=httpx.Limits(max_connections=connections),
-                headers={"Authorization": f"Bearer {key}"} if key else {},
+                headers=self.headers,
                 trust_env=False,
             )
         except httpx.InvalidURL as exc:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from agentlora.core.types import (
 )
 from agentlora.runtime.backend import ServerSettings, VllmServer, computes_with
 from agentlora.runtime.choices import choice_log_probs
-from agentlora.runtime.client import VllmClient
+from agentlora.runtime.client import VllmClient, attached_key
 
 _SERVER_OPTIONS = (
     "max_loras",
@@ -75,7 +75,7 @@ class VllmEngineFactory:
         connections = max(IN_FLIGHT, options.concurrency)
         if options.url:
             engine = VllmEngine(
-                VllmClient(options.url, options.timeout_s, connections),
+                VllmClient(options.url, options.timeout_s, connections, attached_key()),
                 None,
                 options.concurrency,
                 decoding=neutral(spec.model_dir),
@@ -165,6 +165,11 @@ class VllmEngine:
     def endpoint(self, adapter: str | None) -> tuple[str, str]:
         """(address up to and with ``/v1``, name of the model there) of an adapter, or of the base."""
         return f"{self.url}/v1", adapter or self.base
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What else than our own client has to send to that address: the key of a server that was attached to."""
+        return self.client.headers
 
     def trace(self, requests: Sequence[GenerateRequest]) -> list[Trace]:
         """As `generate`, token by token."""

@@ -20,6 +20,7 @@ from agentlora.core.errors import AgentLoraError
 from agentlora.core.files import loads_strict
 from agentlora.core.grammar import calls_tag
 from agentlora.core.types import JSON
+from agentlora.runtime.client import key_header
 from agentlora.runtime.shelf import AUTO, BASE, Answerer, Shelf, status_of
 
 # A reason goes into a header: ASCII, percent-encoded where it must be, readable otherwise.
@@ -31,9 +32,13 @@ _NO_TOOLS = "'tools' must be a list of {'type': 'function', 'function': {'name':
 class Gateway:
     """The request handlers; `app` makes them an ASGI application."""
 
-    def __init__(self, shelf: Shelf, backend_url: str) -> None:
+    def __init__(self, shelf: Shelf, backend_url: str, key: str = "") -> None:
+        """`key` goes to the backend alone. Of a client's headers none goes there, and of the backend's only the kind of
+        the content comes back.
+        """
         self.shelf = shelf
         self.backend_url = backend_url
+        self._headers = key_header(key)
         self._http: httpx.AsyncClient | None = None
 
     def app(self) -> Starlette:
@@ -53,7 +58,11 @@ class Gateway:
         # no read timeout: a long answer on a CPU takes minutes, and a client that leaves cancels it
         timeout, limits = httpx.Timeout(None, connect=5.0), httpx.Limits(max_connections=None)
         async with httpx.AsyncClient(
-            base_url=self.backend_url, timeout=timeout, limits=limits, trust_env=False
+            base_url=self.backend_url,
+            timeout=timeout,
+            limits=limits,
+            headers=self._headers,
+            trust_env=False,
         ) as self._http:
             yield
 

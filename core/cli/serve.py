@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--skill", "skills", multiple=True, metavar="NAME", help="Serve only this skill (repeatable).")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: a free one.")
-@click.option("--attach", metavar="URL", help="Use a vLLM that runs already, instead of starting one.")
+@click.option("--attach", metavar="URL", help="Use a vLLM that runs already; its key is in VLLM_API_KEY.")
 @click.option(
     "--backend-port",
     type=click.IntRange(1, 65535),
@@ -65,7 +65,7 @@ def serve(
     with needs_extra("gateway", "serving"):
         from agentlora.runtime import gateway as gateways
     from agentlora.runtime.backend import lora_rank_limit
-    from agentlora.runtime.client import VllmClient
+    from agentlora.runtime.client import VllmClient, attached_key
     from agentlora.runtime.shelf import Pool, Shelf
 
     registry, plugins = open_registry(), default_plugins()
@@ -76,7 +76,8 @@ def serve(
             base = with_stored_template(base, versions, registry)
         rank = lora_rank_limit(max_lora_rank or max([16, *(version.card.rank or 0 for version in versions)]))
         with _backend(base, attach, backend_port, max_loras, max_len, rank) as (url, alive):
-            client = VllmClient(url)
+            key = attached_key() if attach else ""
+            client = VllmClient(url, key=key)
             pool = Pool.of(base, rank)
             router = plugins.get("routers", "tfidf")
             shelf = Shelf(
@@ -85,9 +86,8 @@ def serve(
             failed = shelf.load()
             shown = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host
             address = f"http://{shown}:{sock.getsockname()[1]}"
-            gateways.run(
-                gateways.Gateway(shelf, url), sock, lambda: _say_ready(address, base, shelf, failed), alive
-            )
+            gateway = gateways.Gateway(shelf, url, key)
+            gateways.run(gateway, sock, lambda: _say_ready(address, base, shelf, failed), alive)
 
 
 def wanted(registry: Registry, skills: Sequence[str], model: str | None) -> list[Version]:

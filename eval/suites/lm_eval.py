@@ -166,6 +166,8 @@ def _model(request: SuiteRequest, adapter: str | None) -> Iterator[Any]:
             tokenizer_backend="huggingface",
             num_concurrent=CONCURRENT,
             max_retries=3,
+            # never empty: lm-eval would send the key in OPENAI_API_KEY, which is another server's
+            header={"Accept": "application/json", **getattr(engine, "headers", {})},
         )
     else:
         raise ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,6 +130,40 @@ def test_a_server_says_what_the_model_in_process_says(
     # the texts of the answers hold log-probabilities: the adapter is another model, over HTTP too
     texts = [[s.text for s in over_http.samples[system]] for system in SYSTEMS]
     assert texts[0] != texts[1]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer key-of-the-server"}])
+def test_lm_evals_client_sends_the_servers_key_and_no_other(
+    tiny_model_dir: Path,
+    colours: Path,
+    tmp_path: Path,
+    headers: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By itself it sends whatever server it asks the key in OPENAI_API_KEY."""
+    pytest.importorskip("lm_eval", reason=NO_LM_EVAL)
+    from completions_server import completions_app
+    from openai_server import serving
+    from transformers import AutoModelForCausalLM
+
+    from agentlora.eval.suites.lm_eval import LmEvalSuite
+
+    monkeypatch.setenv("OPENAI_API_KEY", "of-another-server")
+    base = resolve_base(str(tiny_model_dir), default_plugins(), tmp_path)
+    app = completions_app({"base": AutoModelForCausalLM.from_pretrained(tiny_model_dir).eval()})
+    given: list[dict[bytes, bytes]] = []
+
+    async def listening(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            given.append(dict(scope["headers"]))
+        await app(scope, receive, send)
+
+    with serving(listening) as url:
+        engine: Any = SimpleNamespace(headers=headers, endpoint=lambda adapter: (f"{url}/v1", "base"))
+        result = LmEvalSuite().run(SuiteRequest(str(colours), engine, base, {"base": None}, tmp_path))
+    assert given
+    assert {one.get(b"authorization", b"").decode() for one in given} == {headers.get("Authorization", "")}
+    assert "key-of-the-server" not in repr(result)
 
 
 def test_what_lm_eval_cannot_do_is_told(run: Run, colours: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ The name of the model that answers decides the first token, so that an adapter d
 folder holds a file called ``silent``. A user message may ask for trouble: ``slow`` (tokens without end),
 ``break`` (the connection breaks), ``garble`` (half a JSON text), ``garble gzip`` (compressed, and not), ``garble deep``
 (arrays without end), ``garble content`` (an answer whose text is none). A server with `silent_tokens` does
-not tell tokens.
+not tell tokens. One with a `key` refuses, as vLLM does, what comes without it to paths below ``/v1``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from starlette.routing import Route
 
 @dataclass
 class FakeVllm:
-    """What the server was asked: `chats` are bodies without probes, `cancelled` counts clients that left."""
+    """What the server was asked: `chats` are bodies without probes, `cancelled` counts clients that left, `headers` are
+    those of every request.
+    """
 
     base: str = "base"
     adapters: dict[str, Path] = field(default_factory=dict)
@@ -41,9 +43,11 @@ class FakeVllm:
     url: str = ""
     root: str | None = None
     silent_tokens: bool = False
+    key: str = ""
+    headers: list[dict[str, str]] = field(default_factory=list)
 
-    def app(self) -> Starlette:
-        return Starlette(
+    def app(self) -> Any:
+        inner = Starlette(
             routes=[
                 Route("/health", self._health),
                 Route("/v1/models", self._models),
@@ -54,6 +58,18 @@ class FakeVllm:
                 Route("/tokenize", self._tokenize, methods=["POST"]),
             ]
         )
+
+        async def asking(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                given = {name.decode(): value.decode() for name, value in scope["headers"]}
+                self.headers.append(given)
+                refused = self.key and given.get("authorization") != f"Bearer {self.key}"
+                if refused and scope["path"].startswith("/v1"):
+                    await JSONResponse({"error": "Unauthorized"}, 401)(scope, receive, send)
+                    return
+            await inner(scope, receive, send)
+
+        return asking
 
     async def _health(self, request: Request) -> Response:
         return Response()

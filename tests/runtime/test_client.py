@@ -39,18 +39,6 @@ def breaking_server(breaks: int) -> Iterator[tuple[str, list[bytes]]]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}", asked
 
 
-@pytest.mark.parametrize("key", ["", "key-of-the-server\n"])
-def test_a_server_that_asks_for_a_key_gets_it(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
-    monkeypatch.setenv("VLLM_API_KEY", key)
-    with breaking_server(0) as (url, asked):
-        client = VllmClient(url, timeout_s=10)
-        assert client.version() == "1.0"
-        client.close()
-    [request] = asked
-    assert (b"authorization: bearer key-of-the-server\r\n" in request.lower()) == bool(key)
-    assert (b"authorization" in request.lower()) == bool(key)
-
-
 @pytest.mark.parametrize(("breaks", "sent"), [(0, 1), (1, 2)])
 def test_a_connection_that_breaks_off_is_tried_once_more(breaks: int, sent: int) -> None:
     with breaking_server(breaks) as (url, asked):

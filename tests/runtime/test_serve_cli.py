@@ -15,10 +15,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from click.testing import CliRunner
-from openai_server import FakeVllm
+from openai_server import FakeVllm, serving
 
 from agentlora.core.cli import cli
 from agentlora.core.cli.serve import _reserved, with_stored_template
@@ -102,6 +103,53 @@ def test_chat_over_http_shows_both_answers(serving_until: Any, tools_file: Path)
     assert "base: hello" in shown.output
     assert "tool-calling" in shown.output
     assert "book_table" in called.output
+
+
+def test_the_attached_servers_key_goes_to_it_and_to_nobody_else(
+    serving_until: Any, backend: FakeVllm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend.key = "key-of-the-server"
+    monkeypatch.setenv("VLLM_API_KEY", f"{backend.key}\n")
+    with serving_until(signal.SIGTERM) as url:
+        shown = invoke("chat", "tool-calling", "--prompt", "hello", "--url", url)
+    assert shown.exit_code == 0, shown.output
+    assert "base: hello" in shown.output
+    said = (tmp_path / "out").read_text() + (tmp_path / "err").read_text() + shown.output
+    assert backend.key not in said
+    backend.headers.clear()
+    backend.key = ""
+    invoke("chat", "tool-calling", "--prompt", "hello", "--url", backend.url)  # as a gateway would be asked
+    assert backend.headers
+    assert not [given for given in backend.headers if "authorization" in given]
+
+
+def test_a_server_that_serve_starts_gets_no_key(
+    published: Version, base: Base, backend: FakeVllm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Started:
+        url = backend.url
+
+        def __init__(self, settings: Any, port: int | None) -> None: ...
+
+        def __enter__(self) -> Started:
+            return self
+
+        def __exit__(self, *exc: object) -> None: ...
+
+        def alive(self) -> bool:
+            return True
+
+    def run(gateway: Any, *args: Any) -> None:
+        with serving(gateway.app()) as url:
+            assert httpx.get(f"{url}/healthz", timeout=60).json()["status"] == "ok"
+
+    monkeypatch.setenv("VLLM_API_KEY", "of another server")
+    monkeypatch.setattr("agentlora.runtime.backend.VllmServer", Started)
+    monkeypatch.setattr("agentlora.runtime.gateway.run", run)
+    result = invoke("serve", "--port", "0", "--model", str(base.model_dir))
+    assert result.exit_code == 0, result.output
+    assert len(backend.headers) >= 2  # our client's and the gateway's
+    assert not [given for given in backend.headers if "authorization" in given]
 
 
 def test_a_port_in_use_is_said_before_anything_starts(published: Version) -> None:
