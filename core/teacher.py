@@ -82,7 +82,7 @@ def find_teacher(config: RunConfig, plugins: Plugins, role: str = "teacher") -> 
     engine, digest = teacher.engine or engine_for(run.config, method), adapter_digest(run)
     return Teacher(
         f"run {run.id}",
-        f"{base.identity.digest} {digest} {engine} {_telling(teacher)} {_decoded(base)}",
+        f"{base.identity.digest} {digest} {engine} {_telling(teacher)} {_decoded(base)} held",
         engine,
         _spec(config, base, rank_of(run)),
         run.adapter_dir,
@@ -201,7 +201,8 @@ class _Lazy:
             if self._teacher.adapter is not None:
                 self._engine.add_adapter(self._teacher.served, self._teacher.adapter)
         if self._teacher.adapter is not None:
-            requests = [replace(request, adapter=self._teacher.served) for request in requests]
+            held = self._engine.capabilities.json_schema  # as a skill is served
+            requests = [replace(r, adapter=self._teacher.served, strict_calls=held) for r in requests]
         return self._engine.generate(requests)
 
     def __enter__(self) -> _Lazy:

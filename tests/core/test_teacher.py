@@ -20,7 +20,15 @@ from agentlora.core.pipeline import build
 from agentlora.core.resolving import resolve_config
 from agentlora.core.run import Run, create_run
 from agentlora.core.teacher import ADAPTER, Teacher, _Lazy, find_teacher
-from agentlora.core.types import EngineSpec, Example, Expected, GenerateRequest, Output, ToolCall
+from agentlora.core.types import (
+    Capabilities,
+    EngineSpec,
+    Example,
+    Expected,
+    GenerateRequest,
+    Output,
+    ToolCall,
+)
 from agentlora.eval.cache import AnswerCache
 from agentlora.eval.teaching import Account, Limits, agreed, ask, to_request
 from agentlora.tasks.distillation.agreement import Agreement
@@ -399,17 +407,24 @@ def test_the_fake_teacher_is_no_model() -> None:
     )
 
 
-def test_a_server_knows_a_skill_that_teaches_by_its_weights() -> None:
-    """One that runs may know an earlier teacher still."""
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_server_knows_a_skill_that_teaches_by_its_weights(holds: bool) -> None:
+    """One that runs may know an earlier teacher still. Its calls are held to their schemas where the server can, as
+    those of a skill are.
+    """
     known: list[str] = []
     asked: list[str | None] = []
+    held: list[bool] = []
 
     class Server:
+        capabilities = Capabilities(adapters=True, json_schema=holds)
+
         def add_adapter(self, name: str, directory: Path) -> None:
             known.append(name)
 
         def generate(self, requests: Any) -> list[Output]:
             asked.extend(request.adapter for request in requests)
+            held.extend(request.strict_calls for request in requests)
             return [Output(request.id, "Yes.") for request in requests]
 
     factory = SimpleNamespace(open=lambda spec: nullcontext(Server()))
@@ -419,3 +434,4 @@ def test_a_server_knows_a_skill_that_teaches_by_its_weights() -> None:
         with _Lazy(Teacher(digest, digest, "fake", spec, Path(digest), served), plugins) as engine:
             engine.generate([GenerateRequest("1", ({"role": "user", "content": "?"},), adapter=ADAPTER)])
     assert known == asked == ["teacher@aaaa", "teacher@bbbb"]
+    assert held == [holds, holds]
