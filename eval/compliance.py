@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from agentlora.core.errors import AgentLoraError, DataError
 from agentlora.core.grammar import function_of, parameters_of
@@ -138,15 +139,17 @@ def judge(example: Example, output: Output, *, array: bool = False) -> Complianc
 
 def _merged(found: Sequence[Problem]) -> list[Problem]:
     """Those at one path and of one keyword as one, in order."""
-    merged: dict[tuple[str, str, str], Problem] = {}
+    merged: dict[tuple[str, str, str], list[Problem]] = {}
     for problem in found:
-        first = merged.get(problem.key)
-        if first is not None:
-            counts = first.counts or problem.counts
-            merged[problem.key] = replace(first, times=first.times + problem.times, counts=counts)
+        if problem.key in merged:
+            merged[problem.key].append(problem)
         elif len(merged) < MOST_PROBLEMS:
-            merged[problem.key] = problem
-    return list(merged.values())
+            merged[problem.key] = [problem]
+    return [_together(same) if len(same) > 1 else same[0] for same in merged.values()]
+
+
+def _together(same: Sequence[Problem]) -> Problem:
+    return replace(same[0], times=sum(p.times for p in same), counts=any(p.counts for p in same))
 
 
 # --- values -------------------------------------------------------------------------------------
@@ -208,23 +211,33 @@ def _of_document(schema: JSON, output: Output) -> Iterator[Problem]:
 # --- calls --------------------------------------------------------------------------------------
 
 
-class _Written(NamedTuple):
-    """Every call that an answer begins, as the value that was read (or `MISSING`) and what is wrong with its form; and
-    the text around them.
-    """
+Call: TypeAlias = tuple[
+    Any, list[Fault]
+]  # the value that was read, or `MISSING`, and what is wrong with its form
 
-    calls: list[tuple[Any, list[Fault]]]
+
+class _Written(NamedTuple):
+    """Every call that an answer begins, and the text around them. Those that are written alike are one object."""
+
+    calls: list[Call]
     around: str
+
+    def counted(self) -> Iterator[tuple[Call, int]]:
+        """Every object of them with how often it stands there, by where it first does."""
+        objects = {id(call): call for call in self.calls}
+        yield from ((objects[key], times) for key, times in Counter(map(id, self.calls)).items())
 
 
 def _of_calls(example: Example, output: Output, written: _Written, array: bool) -> Iterator[Problem]:
     offered = _offered(example.tools)
     if isinstance(offered, str):
         raise DataError(offered)
-    for value, faults in written.calls:
-        yield from (_of_fault(fault) for fault in faults)
+    # a model that goes on for ever writes one call thousands of times
+    for (value, faults), times in written.counted():
+        found = [_of_fault(fault) for fault in faults]
         if value is not MISSING:
-            yield from _of_call(value, offered)
+            found += _of_call(value, offered)
+        yield from (replace(problem, times=times) if times > 1 else problem for problem in found)
     if written.calls:
         around = unfenced(written.around, "").strip()
         if around:
@@ -258,10 +271,11 @@ def _written_blocks(output: Output) -> _Written:
     """Of an answer with Hermes marks."""
     cut = output.finish_reason == "length"
     blocks, around = split(output.text)
-    return _Written([_of_block(body, closed, cut) for body, closed in blocks], around)
+    read = {block: _of_block(*block, cut) for block in dict.fromkeys(blocks)}
+    return _Written([read[block] for block in blocks], around)
 
 
-def _of_block(body: str, closed: bool, cut: bool) -> tuple[Any, list[Fault]]:
+def _of_block(body: str, closed: bool, cut: bool) -> Call:
     if closed:
         return json_form(body, cut=False, closed=True)
     value, faults = json_form(body, cut=cut)
