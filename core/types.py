@@ -231,7 +231,8 @@ class Evaluator(Protocol):
     - ``begin(examples)``, called once with all of them before anything is answered;
     - ``prepare(pairs)``, called with the (example, output) of some answers before each of them is scored, so that what
       has to be asked elsewhere is asked together;
-    - ``facts()``, what a record is told of how it judged, as JSON, asked at the end;
+    - ``facts()``, what a record is told of how it judged, as JSON, asked at the end; where it raises, that
+      is what the record is told;
     - ``parse(example, output)``: what it reads in the answer, as a JSON object for the record, or None; else see
       `agentlora.eval.judging.parsed`;
     - ``identity``, text that changes where its judgements could and its source does not (a judging model's name);

@@ -169,6 +169,18 @@ def _is_figure(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and math.isfinite(value))
 
 
+def facts_of(evaluator: Any) -> JSON:
+    """What an evaluator that has ``facts`` says of how it judged, without secrets; ``failed`` is why it says nothing
+    that a record can hold. All has been asked and judged by then, and nothing is decided by it.
+    """
+    try:
+        found: JSON = redact(evaluator.facts())
+        sha256_json(found)  # what is no JSON cannot be written
+    except Exception as exc:
+        return {"failed": redact_problem(f"{type(exc).__name__}: {exc}")}
+    return found
+
+
 def clean(output: Output) -> Output:
     text, error = _whole(output.text), None if output.error is None else redact_problem(output.error)
     if text == output.text and error == output.error:

@@ -11,13 +11,21 @@ from typing import Any, NamedTuple
 
 from agentlora.core.errors import ConfigError, EvalError, boundary
 from agentlora.core.files import sha256_json
-from agentlora.core.provenance import redact, redact_text
+from agentlora.core.provenance import redact_text
 from agentlora.core.types import JSON, Engine, Evaluator, Example, Output
 from agentlora.eval import aggregating, asking
 from agentlora.eval.asking import Answer, Question
 from agentlora.eval.cache import AnswerCache
 from agentlora.eval.conditions import FEW_SHOT, Condition, in_hermes, most_calls, shot_messages, to_request
-from agentlora.eval.judging import Judged, clean, evaluator_record, judge, kept, refuse_failed
+from agentlora.eval.judging import (
+    Judged,
+    clean,
+    evaluator_record,
+    facts_of,
+    judge,
+    kept,
+    refuse_failed,
+)
 from agentlora.eval.kept import Kept, keeping
 from agentlora.eval.nats import with_nats
 from agentlora.eval.record import Decoding, Record
@@ -195,8 +203,7 @@ def _given(answers: Mapping[str, Output], name: str) -> Output:
 
 def _facts(evaluator: Evaluator) -> JSON:
     """What the record is told of how it judged."""
-    facts = getattr(evaluator, "facts", None)
-    return {"judging": redact(facts())} if facts is not None else {}
+    return {"judging": facts_of(evaluator)} if getattr(evaluator, "facts", None) is not None else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,10 +192,14 @@ def _served_notes(record: Record) -> Iterator[Note]:
 def _judging_notes(record: Record) -> Iterator[Note]:
     """What evaluators say of themselves that a reader of their figures has to know."""
     told = record.provenance.get("judging")
+    if isinstance(told, dict) and isinstance(told.get("failed"), str):  # of one evaluator alone
+        told = {"": told}
     for name, facts in told.items() if isinstance(told, dict) else ():
         who = name or "the evaluator"
         if not isinstance(facts, dict):
             continue
+        if facts.get("failed"):
+            yield Note(f"{who} could not say how it judged: {facts['failed']}", True)
         if facts.get("gave_up"):
             yield Note(f"{who} gave up: {facts['gave_up']}", True)
         found = facts.get("agreement")

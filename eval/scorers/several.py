@@ -7,7 +7,7 @@ from typing import Any
 
 from agentlora.core.provenance import redact_problem
 from agentlora.core.types import JSON, Evaluator, Example, Output, Score
-from agentlora.eval.judging import parsed, scored
+from agentlora.eval.judging import facts_of, parsed, scored
 
 
 class Several:
@@ -76,14 +76,8 @@ class Several:
 
     def facts(self) -> JSON:
         """What each says of how it judged, by name; the task's own under ``""``."""
-        told: JSON = {}
-        for name, one in {"": self.own, **self.others}.items():
-            if hasattr(one, "facts"):
-                try:
-                    told[name] = one.facts()
-                except Exception as exc:  # all is judged by then
-                    told[name] = {"failed": _said(exc)}
-        return told
+        every = {"": self.own, **self.others}
+        return {name: facts_of(one) for name, one in every.items() if hasattr(one, "facts")}
 
     def _tell(self, what: str, told: Any) -> None:
         """One beside the task's own that fails is not asked any more; what it would judge is unscored."""

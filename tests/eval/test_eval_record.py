@@ -204,6 +204,44 @@ def test_why_something_failed_is_told_without_secrets(
     assert samples[-1]["notes"] == {"other": "half a ? character"}
 
 
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        (OSError(REASON), "OSError: https://me:[redacted]@host/v1 refused"),
+        ({"cost": float("nan")}, "ValueError: Out of range float values are not JSON compliant"),
+        ({"who": "half a \ud800 character"}, "UnicodeEncodeError: "),
+        ({"judge": object()}, "TypeError: Object of type object is not JSON serializable"),
+    ],
+    ids=["raises", "no number", "half a character", "no JSON"],
+)
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_an_evaluator_cannot_say_of_itself_costs_no_answer(
+    told: Any, why: str, beside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "planted-value")
+
+    class Silent(ToolCallEvaluator):
+        def facts(self) -> Any:
+            if isinstance(told, Exception):
+                raise told
+            return told
+
+    examples = make_examples(3)
+    judge: Any = Several(Silent(), {"other": ToolCallEvaluator()}) if beside else Silent()
+    engine = Counting(perfect(examples))
+    record, samples = run(engine, examples, tmp_path, evaluator=judge)
+    facts = record.provenance["judging"]
+    assert (facts[""] if beside else facts)["failed"].startswith(why)
+    assert len(samples) == len(engine.asked) == len(record.conditions) * len(examples)
+    assert record.condition("adapter").metrics["exact_match"].mean == 1
+    record.save(tmp_path / "record.json")
+    read = Record.load(tmp_path / "record.json")
+    assert "planted" not in json.dumps(read.to_dict())
+    for report in (markdown(read), html(read, samples), shown(read)):
+        text = " ".join(report.replace("\\", "").split())
+        assert f"the evaluator could not say how it judged: {why.split(':')[0]}" in text
+
+
 def test_a_sample_shows_what_was_read(tmp_path: Path) -> None:
     asked = [
         example("calls", "Dim it", light("hall")),
