@@ -12,30 +12,40 @@ import argparse
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from agentlora.eval.metrics import paired_difference
-from agentlora.registry.rules import ROUNDING
+from agentlora.registry.rules import Rule, judge_rule
 from agentlora.tasks.tool_calling.task import TASK
 
 # what the version truly is, and the shares of requests that it wins and loses
 TRUTHS = {"as good": (0.05, 0.05), "6 points better": (0.09, 0.03), "10 points worse": (0.02, 0.12),
           "20 points worse": (0.02, 0.22)}  # fmt: skip
-POLICIES = ("strict", "by the estimate", "unless surely worse")
+POLICIES = {
+    "strict": "fail",
+    "by the estimate": "estimate",
+    "unless surely worse": "pass",
+}  # gate.rules.….undecided
+METRIC = "false_call"
 LEAST = 1e-7  # of an outcome, that it is looked at
 
 
-def passes(n: int, won: int, lost: int) -> tuple[bool, bool, bool]:
-    """By each of the policies."""
-    system = {str(i): float(i < won) for i in range(n)}
-    other = {str(i): float(won <= i < won + lost) for i in range(n)}
-    found = paired_difference(system, other, {})
-    assert found.mean is not None
-    assert found.low is not None
-    assert found.high is not None
-    least = -TASK.guards["false_call"]
-    surely, surely_not = found.low > least, found.high <= least
-    return surely, not surely_not and (surely or found.mean >= least - ROUNDING), not surely_not
+def passes(n: int, won: int, lost: int) -> tuple[bool, ...]:
+    """By each of the policies: what the gate's own rule says of a record of such requests."""
+    calls = {str(i): float(i < lost) for i in range(n)}
+    of_base = {str(i): float(lost <= i < lost + won) for i in range(n)}
+    difference = {"metric": METRIC, "system": "adapter", "baseline": "base"}
+    conditions = [
+        {"name": name, "metrics": {METRIC: {"mean": mean}}}
+        for name, mean in (("base", won / n), ("adapter", lost / n))
+    ]
+    record = {
+        "conditions": conditions,
+        "differences": [{**asdict(paired_difference(calls, of_base, {})), **difference}],
+    }
+    rules = (Rule(METRIC, TASK.guards[METRIC], told, ("base",)) for told in POLICIES.values())
+    return tuple(next(judge_rule(rule, record, conditions[1], TASK, None, "")).passed for rule in rules)
 
 
 def outcomes(n: int, win: float, lose: float) -> Iterator[tuple[float, int, int]]:
@@ -49,7 +59,7 @@ def outcomes(n: int, win: float, lose: float) -> Iterator[tuple[float, int, int]
 
 
 def measure(requests: list[int]) -> list[dict[str, Any]]:
-    known: dict[tuple[int, int, int], tuple[bool, bool, bool]] = {}
+    known: dict[tuple[int, int, int], tuple[bool, ...]] = {}
     found = []
     for n in requests:
         for truth, shares in TRUTHS.items():

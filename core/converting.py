@@ -20,7 +20,6 @@ from agentlora.core.resolving import check_serving, served_places
 from agentlora.core.run import Run
 from agentlora.core.types import JSON, ServeOn
 
-AS_TRAINED = "adapter-as-trained"  # what an adapter was before it was converted
 MAKING = ".convert."  # what the folder begins with in which a conversion is made
 
 
@@ -42,14 +41,13 @@ def convert_run(run: Run, plugins: Plugins, *, rank: int | None = None, serve_on
     from agentlora.core.libraries import prepare_libraries
     from agentlora.plugins.bases.resolve import resolve_base
     from agentlora.plugins.methods.merged import load_trained
-    from agentlora.plugins.trainers.exporting import as_lora, export
+    from agentlora.plugins.trainers.exporting import as_lora, export, rows_to_ask
     from agentlora.plugins.trainers.loading import refuse_impossible
-    from agentlora.plugins.trainers.rows import encode
     from agentlora.registry.gate import MAX_DIVERGENCE
 
     with run.alone():
-        kept = run.directory / AS_TRAINED
-        _undo(run, kept)
+        kept = run.as_trained_dir
+        _undo(run)
         adapter_digest(run)
         if run.config.convert:
             raise ConfigError(f"run {run.id!r} is plain LoRA already: it was converted.")
@@ -65,10 +63,7 @@ def convert_run(run: Run, plugins: Plugins, *, rank: int | None = None, serve_on
             refuse_another_base(run, base)
             method = plugins.get("peft_methods", config.method.name)
             refuse_impossible(base.model_dir, config, method, {})
-            has_dev = (run.directory / "data" / "dev.jsonl").is_file()
-            asked = (run.examples("dev") if has_dev else []) or run.examples("train")
-            tokenizer = AutoTokenizer.from_pretrained(base.model_dir)
-            rows = encode(asked, tokenizer, base.chat_template, config.training.max_len).items
+            rows = rows_to_ask(run, base, AutoTokenizer.from_pretrained(base.model_dir))
             model = load_trained(method, base, run.adapter_dir)
             found: JSON = {}
             made = Path(folder) / "adapter"
@@ -120,11 +115,11 @@ def meet_serving(
     return False
 
 
-def _undo(run: Run, kept: Path) -> None:
+def _undo(run: Run) -> None:
     """Bring back what was trained where a conversion was killed before ``run.json`` said that it was done."""
     for left in run.directory.glob(f"{MAKING}*"):
         shutil.rmtree(left, ignore_errors=True)
-    trained = run.facts().get("adapter_digest")
+    kept, trained = run.as_trained_dir, run.facts().get("adapter_digest")
     if not run.config.convert and trained and kept.is_dir() and directory_digest(kept) == trained:
         shutil.rmtree(run.adapter_dir, ignore_errors=True)
         kept.rename(run.adapter_dir)

@@ -31,6 +31,7 @@ from agentlora.core.provenance import provenance, redact
 from agentlora.core.types import Example, Kind, RunEvent, Split
 
 FORMAT = "agentlora.run/1"
+HELD = ("data", "train", "eval")  # of the stages that count, those that hold the run (`Run.alone`)
 STAGE_MARKS = ("started", "finished", "failed")
 ASIDE = ("export", "merge", "suites")  # stages that leave a run as it is
 
@@ -52,6 +53,11 @@ class Run:
     @property
     def id(self) -> str:
         return self.directory.name
+
+    @property
+    def as_trained_dir(self) -> Path:
+        """Where the adapter lies that was converted to LoRA, as it was before."""
+        return self.directory / "adapter-as-trained"
 
     @property
     def adapter_dir(self) -> Path:
@@ -117,10 +123,10 @@ class Run:
         self.emit(RunEvent(self.id, kind, stage, data, self.directory))
 
     def status(self) -> str:
-        """The last stage and how it stands, for people: started, finished or failed; data or a training that was
-        started and has not ended is running or interrupted, a publication that the gate did not pass was refused. What
-        was made of the run aside (an export, a merged model) does not count, however it ended, nor a conversion that
-        failed.
+        """The last stage and how it stands, for people: started, finished or failed; data, a training or an
+        evaluation that was started and has not ended is running or interrupted, a publication that the gate did not
+        pass was refused. What was made of the run aside (an export, a merged model) does not count, however it ended,
+        nor a conversion that failed.
         """
         events = journal.read(self.directory / "journal.jsonl")
         marks = [
@@ -133,7 +139,7 @@ class Run:
         if not marks:
             return "nothing done"
         stage, what = str(marks[-1].get("stage", "-")), marks[-1]["event"]
-        if stage in ("data", "train") and what == "started":
+        if stage in HELD and what == "started":
             what = "running" if self._is_held() else "interrupted"
         if (stage, what) == ("publish", "failed") and str(marks[-1].get("reason")).startswith("GateRefused"):
             what = "refused"

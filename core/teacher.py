@@ -80,6 +80,7 @@ def find_teacher(config: RunConfig, plugins: Plugins, role: str = "teacher") -> 
     base = resolve_base(run.config.model, plugins, home())
     method = plugins.get("peft_methods", run.config.method.name)
     engine, digest = teacher.engine or engine_for(run.config, method), adapter_digest(run)
+    # "held": as it answers now; freely, as before, it answered otherwise
     return Teacher(
         f"run {run.id}",
         f"{base.identity.digest} {digest} {engine} {_telling(teacher)} {_decoded(base)} held",

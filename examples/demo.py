@@ -1,6 +1,6 @@
 """The whole line on a real model: train, evaluate, publish, serve, ask. `make demo` runs this.
 
-Every step is an ordinary command, shown before it runs; you can type the same. 15 to 30 minutes on 2 cores.
+Every step is an ordinary command, shown before it runs; you can type the same. README says how long it took.
 """
 
 from __future__ import annotations

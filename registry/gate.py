@@ -292,7 +292,7 @@ def _judge_model(serve_on: ServeOn, weights: Sequence[Path]) -> Iterator[str]:
     if serve_on == "vllm":
         yield (
             "It is a model of its own, and `agentlora serve` runs vLLM with adapters of one base: choose --serve-on "
-            "transformers, or train with --convert, which makes LoRA of it."
+            "transformers, or publish it with --serve-on vllm, which makes LoRA of it."
         )
 
 

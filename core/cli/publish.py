@@ -57,8 +57,10 @@ def publish(
         with show(plugins, quiet=as_json) as emit:
             opened = open_run(run, emit)
             rules = gate_config(opened, plugins, policy)
-            how: Any = {"name": name, "alias": alias, "policy": rules, "serve_on": serve_on, "rank": rank}
-            version = put(opened, plugins, **how, on_verdict=said.append)
+            version = put(
+                opened, plugins, name=name, alias=alias, policy=rules, serve_on=serve_on, rank=rank,
+                on_verdict=said.append,
+            )  # fmt: skip
     finally:
         if said and not as_json:
             _show(said[0].to_dict())

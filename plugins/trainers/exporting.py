@@ -10,7 +10,7 @@ from typing import Any
 
 from agentlora.core.files import directory_atomic, write_json
 from agentlora.core.run import Run
-from agentlora.core.types import JSON, METHOD_FILE, Base, Example, Method
+from agentlora.core.types import JSON, METHOD_FILE, Base, Method
 from agentlora.plugins.trainers.rows import Row, encode
 
 CONVERSION_PROMPTS = 16
@@ -32,18 +32,21 @@ def export(run: Run, base: Base, directory: Path, write: Callable[[Path], Any]) 
     run.note("train", "exported", directory=directory.name)
 
 
-def export_trained(
-    run: Run, base: Base, method: Method, model: Any, tokenizer: Any, examples: Sequence[Example]
-) -> None:
+def export_trained(run: Run, base: Base, method: Method, model: Any, tokenizer: Any) -> None:
     """The adapter of a run from its trained model, turned into plain LoRA where the configuration says so."""
     if not run.config.convert:
         export(run, base, run.adapter_dir, partial(method.export, model))
         return
-    export(run, base, run.directory / "adapter-as-trained", partial(method.export, model))
-    has_dev = (run.directory / "data" / "dev.jsonl").is_file()
-    asked = (run.examples("dev") if has_dev else []) or examples
-    rows = encode(asked, tokenizer, base.chat_template, run.config.training.max_len).items
+    export(run, base, run.as_trained_dir, partial(method.export, model))
+    rows = rows_to_ask(run, base, tokenizer)
     export(run, base, run.adapter_dir, partial(convert, run, base, model, rows))
+
+
+def rows_to_ask(run: Run, base: Base, tokenizer: Any) -> Sequence[Row]:
+    """What tells how far a conversion answers from what was trained: dev's rows, or train's where there is no dev."""
+    has_dev = (run.directory / "data" / "dev.jsonl").is_file()
+    asked = (run.examples("dev") if has_dev else []) or run.examples("train")
+    return encode(asked, tokenizer, base.chat_template, run.config.training.max_len).items
 
 
 def convert(run: Run, base: Base, model: Any, rows: Sequence[Row], directory: Path) -> None:

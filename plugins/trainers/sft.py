@@ -187,7 +187,7 @@ class SFT:
             with suppress(OSError):  # a full disk, perhaps, which is told already
                 log.plot()
         model.eval()
-        export_trained(run, base, method, model, tokenizer, examples)
+        export_trained(run, base, method, model, tokenizer)
         return run.adapter_dir
 
 

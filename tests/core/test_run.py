@@ -83,16 +83,17 @@ def test_stages_are_journalled_even_when_they_fail(tmp_path: Path) -> None:
     assert run.status() == "train failed"
 
 
-def test_a_training_that_did_not_end_is_running_or_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", ["train", "eval"])
+def test_what_did_not_end_is_running_or_interrupted(tmp_path: Path, stage: str) -> None:
     run = create_run(CONFIG, tmp_path / "run")
     assert run.status() == "nothing done"
-    with run.alone(), run.stage("train"):
-        run.note("train", "layout", message="two by two")
-        assert run.status() == "train running"
+    with run.alone(), run.stage(stage):
+        run.note(stage, "layout", message="two by two")
+        assert run.status() == f"{stage} running"
         lines = (run.directory / "journal.jsonl").read_text()
-    assert run.status() == "train finished"
+    assert run.status() == f"{stage} finished"
     (run.directory / "journal.jsonl").write_text(lines)  # as a killed process leaves it
-    assert run.status() == "train interrupted"
+    assert run.status() == f"{stage} interrupted"
 
 
 BUILDS = """
