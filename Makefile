@@ -7,6 +7,10 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .PHONY: help setup demo test test-slow test-suites check clean
 
+# Set-up leaves byte code to the first import. Where Python is told to write none, every process would compile torch and
+# its like anew, some 15 s of a CPU each time.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN := .venv/bin
 ARGS ?=
 # What the environment was made from; another place, device, pyproject.toml or list means: look again.

@@ -329,6 +329,7 @@ def test_a_training_that_converts_exports_lora_and_says_what_it_lost(
     for rank in (None, 2):
         config = resolve_config(plugins, "tool-calling", layers, {"convert": True, "convert_rank": rank})
         run = create_run(config, tmp_path / f"run-{rank}")
+        run.write_examples("train", examples)
         base = resolve_base(config.model, plugins, tmp_path)
         plugins.get("trainers", "sft").fit(run, base, plugins.get("peft_methods", "loha"), examples)
         lora = json.loads((run.adapter_dir / "adapter_config.json").read_text())
