@@ -84,36 +84,64 @@ def nearest_that_fits(setup: Setup, predict: Predict, limit: int) -> str:
     )
 
 
-def fitting(setup: Setup, predict: Predict, limit: int) -> tuple[str | None, int]:
+def fitting(setup: Setup, predict: Predict, limit: int, fixed: int = 0) -> tuple[str | None, int]:
     """The nearest settings that need no more than `limit` bytes, in words, and the fewest bytes that were predicted for
     any. First smaller passes, which take the least time more, then gradient checkpointing, then both, at last shorter
     examples too.
+
+    A prediction takes seconds, so that none is asked for that follows from another: what has smaller passes or shorter
+    examples, and is otherwise the same, needs less.
+
+    Args:
+        fixed: bytes that are needed whatever these settings are, as far as that is known.
     """
     training, now = setup.training, setup.micro_batch_size
     smaller = smaller_micro_batches(training, now)
-    tried = [(training, micro) for micro in smaller]
-    if setup.checkpointing and not training.gradient_checkpointing:
-        leaner = training.model_copy(update={"gradient_checkpointing": True})
-        tried += [(leaner, micro) for micro in (now, *smaller)]
-    leanest, single = tried[-1] if tried else (training, now)
-    least = _needed(predict, leanest, single)
-    if least > limit:  # then nothing before it fits either
-        tried = []
-        if setup.longest:
-            shorter = leanest.model_copy(update={"max_len": half_as_long(setup)})
-            tried = [(shorter, single)]
-            with suppress(AgentLoraError, ValueError):  # no example is that short
-                least = min(least, _needed(predict, shorter, single))
-    for settings, micro in tried:
-        needs = least if (settings, micro) == tried[-1] else _needed(predict, settings, micro)
-        if needs <= limit:
-            changes = [passes_of(training, micro, now)] * (micro != now)
-            changes += ["--gradient-checkpointing"] * (
-                settings.gradient_checkpointing and not training.gradient_checkpointing
-            )
-            changes += [shorter_examples(setup)] * (settings.max_len != training.max_len)
-            return f"{' and '.join(changes)}, which is predicted to need {needs / 1e9:.2f} GB", least
+    with_leaner = setup.checkpointing and not training.gradient_checkpointing
+    leanest = training.model_copy(update={"gradient_checkpointing": True}) if with_leaner else training
+    single = smaller[-1] if smaller else now
+    least = None if fixed > limit and setup.longest else _needed(predict, leanest, single)
+    if least is None or least > limit:  # then nothing before it fits either
+        return _shorter_that_fits(setup, predict, limit, leanest, single, least)
+    known = {(leanest.gradient_checkpointing, single): least}
+
+    def needs(settings: TrainingConfig, micro: int) -> int:
+        key = settings.gradient_checkpointing, micro
+        if key not in known:
+            known[key] = _needed(predict, settings, micro)
+        return known[key]
+
+    for settings, sizes in ((training, smaller), (leanest, [now, *smaller] if with_leaner else [])):
+        if not sizes or needs(settings, sizes[-1]) > limit:
+            continue
+        fits = next(micro for micro in sizes if needs(settings, micro) <= limit)
+        return _said_of(setup, settings, fits, needs(settings, fits)), least
     return None, least
+
+
+def _shorter_that_fits(
+    setup: Setup, predict: Predict, limit: int, leanest: TrainingConfig, single: int, least: int | None
+) -> tuple[str | None, int]:
+    """As `fitting`, where `leanest` with `single` examples a pass does not fit; `least`: what it needs, if known."""
+    shorter = leanest.model_copy(update={"max_len": half_as_long(setup)})
+    if setup.longest:
+        with suppress(AgentLoraError, ValueError):  # no example is that short
+            found = _needed(predict, shorter, single)
+            least = found if least is None else min(least, found)
+    if least is None:
+        least = _needed(predict, leanest, single)
+    return _said_of(setup, shorter, single, least) if least <= limit else None, least
+
+
+def _said_of(setup: Setup, settings: TrainingConfig, micro: int, needs: int) -> str:
+    """How `settings` with passes of `micro` differ from what is trained with, and what they need."""
+    training, now = setup.training, setup.micro_batch_size
+    changes = [passes_of(training, micro, now)] * (micro != now)
+    changes += ["--gradient-checkpointing"] * (
+        settings.gradient_checkpointing and not training.gradient_checkpointing
+    )
+    changes += [shorter_examples(setup)] * (settings.max_len != training.max_len)
+    return f"{' and '.join(changes)}, which is predicted to need {needs / 1e9:.2f} GB"
 
 
 def _needed(predict: Predict, training: TrainingConfig, micro_batch_size: int) -> int:

@@ -20,6 +20,7 @@ from agentlora.core.teacher import planned
 from agentlora.core.types import JSON, Example, Expected, Split
 
 SAMPLE = 4000  # examples that are tokenized; of more, whole groups evenly
+FIXED = ("weights", "adapter", "gradients", "optimizer")  # what memory holds for however long a pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ def what_fits(
         needs: configuration and examples a forward pass → bytes by what holds them. prediction: of `config`.
         longest: tokens of the longest example. quantized: whether the base is stored so.
     """
-    least = 0
+    least, fixed = 0, _fixed(prediction.memory)
     for name in _leaner_methods(config, plugins, quantized):
         same = name == config.method.name
         of = config if same else config.model_copy(update={"method": _as(name, config, plugins)})
@@ -164,10 +165,13 @@ def what_fits(
             return needs(of.model_copy(update={"training": training}), micro)
 
         checkpointing = plugins.get("peft_methods", name).card.checkpointing
-        if not same and (needed := sum(of_settings(of.training, prediction.micro_batch).values())) <= free:
-            return f"--method {name}, which is predicted to need {needed / GB:.2f} GB"
+        if not same:
+            memory = of_settings(of.training, prediction.micro_batch)
+            if (needed := sum(memory.values())) <= free:
+                return f"--method {name}, which is predicted to need {needed / GB:.2f} GB"
+            fixed = _fixed(memory)
         setup = Setup(of.training, prediction.micro_batch, longest if same else None, checkpointing)
-        said, least_of = fitting(setup, of_settings, free)
+        said, least_of = fitting(setup, of_settings, free, fixed)
         if said:
             return said if same else f"--method {name} and {said}"
         least = min(least or least_of, least_of)
@@ -176,6 +180,10 @@ def what_fits(
         f"a --model of at most about {fits / 1e9:.2g} billion parameters: no setting and no method makes one of "
         f"{prediction.parameters / 1e9:.2g} billion fit, which is predicted to need {least / GB:.1f} GB at least"
     )
+
+
+def _fixed(memory: Mapping[str, int]) -> int:
+    return sum(memory.get(part, 0) for part in FIXED)
 
 
 def _leaner_methods(config: RunConfig, plugins: Plugins, quantized: bool) -> list[str]:

@@ -21,6 +21,7 @@ from agentlora.plugins.trainers.loading import attention_for, is_quantized, stor
 from agentlora.plugins.trainers.memory import activation_bytes, heaviest, micro_batch_of
 from agentlora.plugins.trainers.rows import Item, Pair, Row, flat
 
+COUNTED = 8  # models whose counts are kept
 SHALLOW, DEEP = 2, 4  # layers that are simulated; every further one adds what the third and fourth added
 
 
@@ -78,11 +79,11 @@ def predict(
     import torch
 
     training = config.training
-    model = meta_model(model_dir, method, params, training)
-    of_model = model.config.get_text_config()
+    counted = counts_of(model_dir, method, params, training)
+    of_model = counted.config
     value_bytes = torch.finfo(getattr(torch, dtype_of(training))).bits // 8
     if sharing is None:
-        sharing = training.shared_prefix and _sees_everything(of_model) and not _has_prompt(model)
+        sharing = training.shared_prefix and _sees_everything(of_model) and not counted.has_prompt
     attention = TREE_ATTENTION if training.attention in ("auto", "flex") else training.attention
     micro = micro_batch or micro_batch_of(training, items, of_model, value_bytes, sharing, attention)
     accumulate = training.batch_size // micro
@@ -98,18 +99,14 @@ def predict(
         return ([items[i] for i in part] for part in passes)
 
     worst = heaviest(parts(), of_model, value_bytes, training.gradient_checkpointing, sharing)
-    trained = [p for p in model.parameters() if p.requires_grad]
-    memory = {
-        "process": resident_bytes() if process is None else process,
-        **_weights(model, _bits(method.load_kwargs(params).get("quantization_config")) or _stored(model_dir)),
-    }
+    memory = {"process": resident_bytes() if process is None else process, **counted.weights}
     found = simulated(model_dir, method, params, training, worst, sharing, arguments)
     if found is None:
-        memory |= _by_formula(worst, of_model, value_bytes, training, trained)
+        memory |= _by_formula(worst, of_model, value_bytes, training, counted.trainable)
     else:
         memory |= {"optimizer": found.optimizer, "activations": found.activations, "logits": found.logits}
     if training.optimizer.endswith("8bit"):
-        memory["optimizer"] = _states_of_8bit(model)
+        memory["optimizer"] = counted.states_of_8bit
     cost = list(map(_cost(sharing), parts()))
     of_mean = sum(cost) / len(cost) / _cost(sharing)(worst)
     # how many times a forward pass over `worst` is as much as all that pairs only ask: the base once about every
@@ -119,9 +116,9 @@ def predict(
     again = _asked(sharing, [row for pair in pairs for row in pair.mismatched]) * in_all / len(items)
     asked = (once + again) / _cost(sharing)(worst)
     return Prediction(
-        per_module=_per_module(model),
-        trainable=sum(p.numel() for p in trained),
-        parameters=sum({id(p): p.numel() for p in model.parameters()}.values()),
+        per_module=counted.per_module,
+        trainable=counted.trainable,
+        parameters=counted.parameters,
         memory=memory,
         micro_batch=micro,
         passes=accumulate,
@@ -134,6 +131,55 @@ def predict(
         + asked * found.forward_seconds,
         simulated=found is not None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a prediction asks of a whole model as a method changes it. `config`: of its text part; `weights`: bytes of
+    weights, adapter and gradients; `states_of_8bit`: of an optimizer that keeps its states so.
+    """
+
+    config: Any
+    has_prompt: bool
+    per_module: Mapping[str, int]
+    trainable: int
+    parameters: int
+    weights: Mapping[str, int]
+    states_of_8bit: int
+
+    @classmethod
+    def of(cls, model: Any, bits: float) -> Counts:
+        """`bits`: of a weight of the frozen linear layers, where that is not 0."""
+        return cls(
+            config=model.config.get_text_config(),
+            has_prompt=_has_prompt(model),
+            per_module=_per_module(model),
+            trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
+            parameters=sum({id(p): p.numel() for p in model.parameters()}.values()),
+            weights=_weights(model, bits),
+            states_of_8bit=_states_of_8bit(model),
+        )
+
+
+_counted: dict[tuple[Any, ...], tuple[Counts, Method]] = {}
+
+
+def counts_of(model_dir: Path, method: Method, params: Any, training: TrainingConfig) -> Counts:
+    """Of the model that is trained so. What is counted is kept: a plan that looks for settings that fit asks again with
+    passes of another size, and a method needs a second for the layers of a large model.
+    """
+    # the method stands beside what it made, so that no other one gets its id
+    key = (
+        (model_dir / "config.json").read_text(), id(method), repr(params),
+        dtype_of(training), training.attention,
+    )  # fmt: skip
+    if key not in _counted:
+        bits = _bits(method.load_kwargs(params).get("quantization_config")) or _stored(model_dir)
+        counts = Counts.of(meta_model(model_dir, method, params, training), bits)
+        if len(_counted) == COUNTED:
+            _counted.clear()
+        _counted[key] = counts, method
+    return _counted[key][0]
 
 
 def simulated(
@@ -186,13 +232,13 @@ def simulated(
 
 
 def _by_formula(
-    items: Sequence[Item], config: Any, value_bytes: int, training: TrainingConfig, trained: Sequence[Any]
+    items: Sequence[Item], config: Any, value_bytes: int, training: TrainingConfig, trainable: int
 ) -> dict[str, int]:
     """Bytes of what cannot be simulated, with AdamW's two states in float32."""
     scored = sum(len(row.ids) - row.start for row in flat(items))
     checkpointing = training.gradient_checkpointing
     return {
-        "optimizer": 8 * sum(p.numel() for p in trained),
+        "optimizer": 8 * trainable,
         "activations": activation_bytes(config, computed_tokens(items), 0, value_bytes, checkpointing),
         "logits": activation_bytes(config, 0, scored, value_bytes, checkpointing),
     }

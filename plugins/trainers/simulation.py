@@ -112,6 +112,10 @@ class Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
             return 1  # a value that nobody has; methods compare it with the probability of a dropout
+        if func is torch.ops.prim.device.default:  # most of what is asked; counted as an operation that reads
+            self.history.append((self.others, self.logits))
+            self.seconds += self.speed.seconds(0, args[0].numel() * args[0].element_size())
+            return args[0].fake_device
         out = func(*args, **(kwargs or {}))
         made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         for tensor in made:

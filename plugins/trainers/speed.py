@@ -1,4 +1,4 @@
-"""How fast this device computes, from a second of measuring: the two figures of the roofline model."""
+"""How fast this device computes, from half a second of measuring: the two figures of the roofline model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-SECONDS = 0.3  # of each measurement
+# What is measured at most: a CPU is as fast with more (docs/experiments.md), and a 70-billion model's layer would take
+# gigabytes and a minute.
+MOST_WEIGHTS = 1 << 24
+MOST_PRODUCTS = 1 << 34  # of two numbers
+MOST_VALUES = 1 << 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,34 +31,63 @@ class Speed:
         return max(flops / self.flops, moved / self.moved) + self.call
 
 
-@cache
 def measured_speed(dtype: Any, device: Any, tokens: int, width: int, inner: int) -> Speed:
-    """This device's, by the products that a model makes.
+    """This device's, by the products that a model makes; of a large one by parts of them, which a CPU computes at the
+    same rate.
 
     Args:
         tokens: of a forward pass. width, inner: of the model's layers.
     """
     import torch
 
-    x = torch.randn(tokens, width, device=device).to(dtype)
-    w = torch.randn(inner, width, device=device).to(dtype)
-    a = torch.randn(tokens, inner, device=device).to(dtype)
-    b = torch.empty_like(a)
-    small = torch.zeros(8, device=device)
+    part, rows, values = inner, tokens, tokens * inner
+    if torch.device(device).type == "cpu":
+        part = min(inner, max(1, MOST_WEIGHTS // width))
+        rows = min(tokens, max(1, MOST_PRODUCTS // (width * part)))
+        values = min(values, MOST_VALUES)
     return Speed(
-        flops=2 * tokens * width * inner / _seconds(lambda: x @ w.T, device),
-        moved=3 * a.numel() * a.element_size() / _seconds(lambda: torch.mul(a, a, out=b), device),
-        call=_seconds(lambda: small.add_(1), device),
+        flops=_products_a_second(dtype, device, rows, width, part),
+        moved=_bytes_a_second(dtype, device, values),
+        call=_seconds_a_call(device),
     )
 
 
-def _seconds(call: Callable[[], Any], device: Any) -> float:
-    """Of one call, the shortest of as many as fit into the time: what others do on the machine is not its speed."""
+@cache
+def _products_a_second(dtype: Any, device: Any, rows: int, width: int, inner: int) -> float:
+    """Floating point operations."""
+    import torch
+
+    x = torch.randn(rows, width, device=device).to(dtype)
+    w = torch.randn(inner, width, device=device).to(dtype)
+    return 2 * rows * width * inner / _seconds(lambda: x @ w.T, device, 0.3)
+
+
+@cache
+def _bytes_a_second(dtype: Any, device: Any, values: int) -> float:
+    import torch
+
+    a = torch.ones(values, device=device, dtype=dtype)
+    b = torch.empty_like(a)
+    return 3 * values * a.element_size() / _seconds(lambda: torch.mul(a, a, out=b), device, 0.1)
+
+
+@cache
+def _seconds_a_call(device: Any) -> float:
+    import torch
+
+    small = torch.zeros(8, device=device)
+    return _seconds(lambda: small.add_(1), device, 0.1)
+
+
+def _seconds(call: Callable[[], Any], device: Any, enough: float) -> float:
+    """Of one call, the shortest of as many as fit into `enough` seconds: what others do on the machine is not its
+    speed.
+    """
     import torch
 
     taken: list[float] = []
     began = time.perf_counter()
-    while time.perf_counter() - began < SECONDS or len(taken) < 3:
+    while time.perf_counter() - began < enough or len(taken) < 3:
         at = time.perf_counter()
         call()
         if torch.device(device).type == "cuda":

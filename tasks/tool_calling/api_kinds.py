@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
-from agentlora.tasks.tool_calling.api_sources import Param, singular, split_words
+from agentlora.tasks.tool_calling.api_sources import MANY, Param, singular, split_words
 
 # kinds of values that say which thing is meant
 NAMING = (
@@ -36,6 +37,7 @@ _MIXED = {
 }  # fmt: skip
 
 
+@lru_cache(MANY)
 def spoken(words: tuple[str, ...]) -> str:
     """``("db", "instance", "ids")`` → ``DB instance IDs``."""
     return " ".join(_MIXED.get(w, w.upper() if w in ACRONYMS else w) for w in words)
@@ -108,12 +110,18 @@ def kind_of(param: Param) -> str:
         return "limit" if _LIMIT.fullmatch(words) else "number"
     if param.pattern:
         return "resource"
+    return _kind_of_words(words)
+
+
+@lru_cache(MANY)
+def _kind_of_words(words: str) -> str:
     return next((kind for kind, pattern in _KINDS if re.fullmatch(pattern, words)), "name")
 
 
 _NAMES_IT = ("id", "ids", "identifier", "identifiers", "name", "names", "arn", "arns")
 
 
+@lru_cache(MANY)
 def about(words: tuple[str, ...]) -> tuple[str, ...]:
     """The thing that an id or name belongs to: ``("db", "instance", "identifier")`` → ``("db", "instance")``."""
     kept = list(words)

@@ -135,6 +135,8 @@ class Writer:
     def __init__(self, plan: Plan, params: tuple[Param, ...], rng: random.Random) -> None:
         self.plan, self.params, self.rng = plan, params, rng
         self.kinds = {p.name: kind_of(p) for p in params}
+        things = [thing_of(p) for p in params]
+        self.twins = {p.name: sum(t in (thing_of(p), ()) for t in things) > 1 for p in params}
         self.held_out = False
 
     def pick(self, pair: Pair) -> str:
@@ -381,11 +383,10 @@ class Writer:
             words = thing_of(param)
         if words[-1] == "identifier" and self.rng.random() < 0.6:
             words = (*words[:-1], "id")
-        twin = sum(thing_of(p) in (thing_of(param), ()) for p in self.params) > 1
         if (
             len(words) > 1
             and words[-1] in ("id", "arn", "identifier")
-            and not twin
+            and not self.twins[param.name]
             and self.rng.random() < 0.3
         ):
             words = words[:-1]

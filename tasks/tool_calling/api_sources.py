@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from agentlora.core.errors import DataError, needs_extra
 from agentlora.core.types import JSON
 
 ApiSource = Literal["botocore", "google"]
+MANY = 1 << 11  # names and words that the same is asked of again and again
 
 _WORD = re.compile(
     r"IPv[46]|[Ss]3|[Ee][Cc]2|[A-Z]{2,}s(?![a-z])|[A-Z]{2,}(?=[A-Z][a-z]|[^A-Za-z]|$)|"
@@ -84,6 +86,7 @@ class Refused:
     why: str
 
 
+@lru_cache(MANY)
 def split_words(name: str) -> tuple[str, ...]:
     """``DBInstanceIdentifiers`` → ``("db", "instance", "identifiers")``."""
     return tuple(word.lower() for word in _WORD.findall(name.replace("-", "_")))
@@ -325,13 +328,16 @@ def _object(members: Mapping[str, JSON | None], required: Any) -> JSON | None:
 
 def speakable(name: str, words: tuple[str, ...], schema: JSON | None) -> bool:
     """Whether a person would say a value for this parameter in a sentence."""
-    if schema is None or not words or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or len(words) > 6:
+    return schema is not None and _speakable(name, words, schema["type"] == "string")
+
+
+@lru_cache(MANY)
+def _speakable(name: str, words: tuple[str, ...], is_text: bool) -> bool:
+    if not words or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or len(words) > 6:
         return False
     if max(map(len, words)) > 15:
         return False
-    if schema["type"] == "string" and re.search(
-        r"max (results|items|records)|page size|limit$", " ".join(words)
-    ):
+    if is_text and re.search(r"max (results|items|records)|page size|limit$", " ".join(words)):
         return False  # a number that the API declares as a string
     return not _UNSPOKEN.fullmatch(" ".join(words))
 
@@ -365,11 +371,13 @@ _NO_PLURAL = (
 )
 
 
+@lru_cache(MANY)
 def is_plural(words: tuple[str, ...]) -> bool:
     """Whether the last word is a plural."""
     return bool(words) and words[-1].endswith("s") and not words[-1].endswith(_NO_PLURAL)
 
 
+@lru_cache(MANY)
 def singular(words: tuple[str, ...]) -> tuple[str, ...]:
     """The words with the last one in the singular; words such as ``settings`` stay."""
     if not is_plural(words) or words[-1] in _ALWAYS_PLURAL:
@@ -388,6 +396,7 @@ def singular(words: tuple[str, ...]) -> tuple[str, ...]:
     return (*words[:-1], last)
 
 
+@lru_cache(MANY)
 def plural(words: tuple[str, ...]) -> tuple[str, ...]:
     """The words with the last one in the plural."""
     if not words or is_plural(words) or words[-1] in _ALWAYS_PLURAL:

@@ -61,8 +61,9 @@ def load_real_tools(source: ApiSource, limit: int | None, seed: int) -> tuple[To
     order = sorted(services)
     random.Random(f"{seed}/{source}").shuffle(order)
     per_service = MAX_PER_SERVICE if limit is None else max(4, -(-limit * 3 // (2 * len(order))))
+    read: dict[str, list[Operation]] = {}
     while True:
-        tools = tuple(islice(_collect(source, services, order, per_service, seed), limit))
+        tools = tuple(islice(_collect(source, services, order, per_service, seed, read), limit))
         if limit is None or len(tools) >= limit or per_service >= MAX_PER_SERVICE:
             return tools
         per_service = min(MAX_PER_SERVICE, 1 + per_service * limit * 3 // (2 * max(1, len(tools))))
@@ -76,14 +77,23 @@ def split_of(source: ApiSource, service: str) -> Split:
 
 
 def _collect(
-    source: ApiSource, services: dict[str, Path], order: list[str], per_service: int, seed: int
+    source: ApiSource,
+    services: dict[str, Path],
+    order: list[str],
+    per_service: int,
+    seed: int,
+    read: dict[str, list[Operation]],
 ) -> Iterator[ToolSpec]:
-    """The first usable `per_service` tools of each service; reads a service when it is reached."""
+    """The first usable `per_service` tools of each service; reads a service when it is reached, and keeps what it has
+    `read` there.
+    """
     names: set[str] = set()
     for service in order:
         rng = random.Random(f"{seed}/{source}/{service}")
-        operations = [o for o in read_operations(source, service, services[service]) if usable(o)]
-        made = (_tool(source, operation, names, rng) for operation in _by_thing(operations, rng))
+        if service not in read:
+            found = read_operations(source, service, services[service])
+            read[service] = [operation for operation in found if usable(operation)]
+        made = (_tool(source, operation, names, rng) for operation in _by_thing(read[service], rng))
         for spec in islice((spec for spec in made if spec is not None), per_service):
             names.add(spec.name)
             yield spec

@@ -7,7 +7,7 @@ import torch
 
 from agentlora.core.config import TrainingConfig, parse
 from agentlora.core.errors import TrainError
-from agentlora.core.oom import Setup, memory_explained, nearest_that_fits, that_needs_less
+from agentlora.core.oom import Setup, fitting, memory_explained, nearest_that_fits, that_needs_less
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,57 @@ def test_shorter_examples_are_advised_where_that_helps_alone() -> None:
     assert that_needs_less(Setup(lean, 1, 220)).startswith(
         "training.max_len=110 (now 1024; the longest example has 220"
     )
+
+
+def asked_in_turn(setup: Setup, limit: int) -> tuple[tuple[int, bool, int] | None, int]:
+    """What `fitting` is to find, and what it is to say that is needed least, with a prediction for every setting."""
+    sizes = [
+        micro for micro in range(setup.micro_batch_size, 0, -1) if setup.training.batch_size % micro == 0
+    ]
+    lean = setup.training.model_copy(update={"gradient_checkpointing": True})
+    tried = [(setup.training, micro) for micro in sizes[1:]] + [(lean, micro) for micro in sizes]
+    short = lean.model_copy(update={"max_len": 110})
+    needed = {(s.gradient_checkpointing, s.max_len, m): sum(by_tokens(s, m).values()) for s, m in tried}
+    least = min(needed.values())
+    if least > limit:
+        least = sum(by_tokens(short, 1).values())
+        return ((1, True, 110) if least <= limit else None), least
+    checkpointing, max_len, micro = next(key for key, size in needed.items() if size <= limit)
+    return (micro, checkpointing, max_len), least
+
+
+def by_tokens(training: TrainingConfig, micro: int) -> dict[str, int]:
+    """A gigabyte that nothing saves, and activations by the tokens of a pass."""
+    tokens = micro * min(training.max_len, 220)
+    return {"weights": 10**9, "activations": tokens * 10**7 // (4 if training.gradient_checkpointing else 1)}
+
+
+@pytest.mark.parametrize("fixed", [0, 10**9])
+def test_what_follows_from_a_prediction_is_not_asked_for(fixed: int) -> None:
+    """The same settings as by asking for all, at every limit."""
+    setup, asked = Setup(parse(TrainingConfig, {"batch_size": 24}), 24, 220), []
+
+    def counting(training: TrainingConfig, micro: int) -> dict[str, int]:
+        asked.append((training.gradient_checkpointing, training.max_len, micro))
+        return by_tokens(training, micro)
+
+    for limit in range(9 * 10**8, 6 * 10**10, 9 * 10**7):
+        asked.clear()
+        said, least = fitting(setup, counting, limit, fixed)
+        expected, needed = asked_in_turn(setup, limit)
+        assert least == needed
+        assert len(set(asked)) == len(asked)
+        if expected is None:
+            assert said is None
+            assert len(asked) == (1 if fixed > limit else 2)
+            continue
+        micro, checkpointing, max_len = expected
+        assert said is not None
+        assert f"micro_batch_size={micro} " in said or micro == 24
+        assert ("--gradient-checkpointing" in said) == checkpointing
+        assert ("max_len=110" in said) == (max_len == 110)
+        if checkpointing and micro == 24:  # the leanest, the same without checkpointing, this
+            assert len(asked) == 3
 
 
 def test_a_method_that_cannot_checkpoint_is_not_told_to() -> None:

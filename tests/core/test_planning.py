@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from transformers import AutoModelForCausalLM, LlamaConfig
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3MoeConfig
 
 from agentlora.core.cli import cli
 from agentlora.core.config import RunConfig, parse
@@ -24,7 +25,7 @@ from agentlora.plugins.bases.resolve import resolve_base
 from agentlora.plugins.trainers import speed
 from agentlora.plugins.trainers.layout import lay_out
 from agentlora.plugins.trainers.loading import load_model
-from agentlora.plugins.trainers.prediction import meta_model, predict
+from agentlora.plugins.trainers.prediction import counts_of, meta_model, predict
 from agentlora.plugins.trainers.rows import Item, Pair, Row
 from agentlora.plugins.trainers.simulation import Meter
 from agentlora.plugins.trainers.speed import Speed
@@ -33,6 +34,8 @@ LLAMA_8B = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers"
             "num_key_value_heads": 8, "vocab_size": 128256, "tie_word_embeddings": False}  # fmt: skip
 LLAMA_70B = {**LLAMA_8B, "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80,
              "num_attention_heads": 64}  # fmt: skip
+TINY: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4, "vocab_size": 500,
+                        "num_hidden_layers": 6}  # fmt: skip
 
 
 def rows(groups: int = 2, prefix: int = 40, own: int = 12, answer: int = 5) -> list[Row]:
@@ -144,6 +147,89 @@ def test_checkpointing_keeps_less_and_takes_longer(tmp_path: Path) -> None:
     assert checked.memory["activations"] < plain.memory["activations"] / 2
 
 
+def test_a_model_is_counted_once_for_all_settings_that_are_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from agentlora.plugins.trainers import prediction
+
+    whole: list[Any] = []
+
+    def counting(*args: Any) -> Any:
+        whole.append(args[3]) if len(args) == 4 else None
+        return meta_model(*args)
+
+    monkeypatch.setattr(prediction, "meta_model", counting)
+    directory = write_config(tmp_path, **TINY)
+    first = of(directory, micro_batch_size=4)
+    again = of(directory, micro_batch_size=1, gradient_checkpointing=True)
+    assert len(whole) == 1
+    assert (first.per_module, first.memory["weights"]) == (again.per_module, again.memory["weights"])
+    for settings, training in (({}, {"dtype": "bfloat16"}), ({"r": 4}, {}), ({}, {"attention": "eager"})):
+        before = len(whole)
+        of(directory, settings=settings, micro_batch_size=1, **training)
+        assert len(whole) == before + 1
+    deeper = of(write_config(tmp_path, **{**TINY, "num_hidden_layers": 9}), micro_batch_size=1)
+    assert deeper.trainable == first.trainable * 9 // 6
+
+
+LAYERS_THAT_DIFFER = [
+    LlamaConfig(**TINY),
+    Qwen2Config(**TINY, use_sliding_window=True, sliding_window=8, max_window_layers=3),
+    Gemma3TextConfig(**TINY, head_dim=16),
+    Qwen3MoeConfig(**TINY, head_dim=16, num_experts=8, moe_intermediate_size=32, mlp_only_layers=[0, 4]),
+]
+
+
+@pytest.mark.parametrize("settings", LAYERS_THAT_DIFFER, ids=lambda settings: settings.model_type)
+@pytest.mark.parametrize("method", ["lora", "vera", "full", "adaption-prompt"])
+def test_counts_are_those_of_the_whole_model(settings: Any, method: str, tmp_path: Path) -> None:
+    settings.save_pretrained(tmp_path)
+    plugin = default_plugins().get("peft_methods", method)
+    params = parse(plugin.Params, {})
+    training = config(method).training
+    if method == "adaption-prompt" and settings.model_type not in ("llama", "mistral"):
+        pytest.skip("PEFT adapts the prompts of Llama and Mistral alone")
+    with torch.device("meta"):
+        model = plugin.apply(AutoModelForCausalLM.from_config(settings, dtype=torch.float32), params)
+    sizes = {id(p): (p.numel(), p.requires_grad) for p in model.parameters()}.values()
+    found = counts_of(tmp_path, plugin, params, training)
+    assert found.parameters == sum(size for size, _ in sizes)
+    assert (
+        found.trainable == sum(size for size, trained in sizes if trained) == sum(found.per_module.values())
+    )
+    assert found.weights["adapter"] == 4 * found.trainable
+
+
+def test_what_asks_for_a_device_counts_as_it_did() -> None:
+    """Autograd and indices ask stand-ins thousands of times: answered without torch's way round, and still counted."""
+    pretended = FakeTensorMode(allow_non_fake_inputs=True)
+    meter = Meter(7, Speed(flops=1e9, moved=1e9))
+    with pretended:
+        stand_in = torch.empty(10, 5)
+        with meter:
+            assert torch.ops.prim.device.default(stand_in) == torch.device("cpu")
+    assert meter.history == [(0, 0)]
+    assert meter.seconds == pytest.approx(10 * 5 * 4 / 1e9)
+
+
+def test_a_large_models_speed_is_measured_by_parts_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(
+        speed, "_products_a_second", lambda *shape: asked.setdefault("products", shape[2:]) and 1.0
+    )
+    monkeypatch.setattr(speed, "_bytes_a_second", lambda *shape: asked.setdefault("moved", shape[2:]) and 1.0)
+    of_starter, of_70b = (4096, 576, 1536), (8192, 8192, 28672)
+    speed.measured_speed(torch.bfloat16, "cpu", *of_starter)
+    assert asked == {"products": of_starter, "moved": (4096 * 1536,)}
+    asked.clear()
+    speed.measured_speed(torch.bfloat16, "cpu", *of_70b)
+    tokens, width, inner = asked["products"]
+    assert width == 8192
+    assert width * inner == 2**24
+    assert tokens * width * inner == 2**34
+    assert asked["moved"] == (2**25,)
+
+
 def test_what_a_deep_model_keeps_follows_from_a_shallow_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,8 +265,6 @@ def test_bytes_are_those_that_a_pass_keeps(tiny_model_dir: Path) -> None:
         logits = model(**batch, use_cache=False).logits
     really = sum(saved.values())
     del logits
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     from agentlora.plugins.trainers.simulation import on_cpu
 
     settings = config("full")

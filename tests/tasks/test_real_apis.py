@@ -7,16 +7,20 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agentlora.core import schema
 from agentlora.core.errors import DataError, MissingExtra
-from agentlora.tasks.tool_calling import api_frames
+from agentlora.tasks.tool_calling import api_frames, real_apis
 from agentlora.tasks.tool_calling.api_kinds import about, kind_of, spoken
 from agentlora.tasks.tool_calling.api_phrasing import usable
 from agentlora.tasks.tool_calling.api_sources import (
+    ApiSource,
+    Operation,
     Param,
     first_sentence,
     plural,
@@ -129,6 +133,30 @@ def test_loading_is_deterministic_over_processes_and_changes_with_the_seed() -> 
     digests = {subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(2)}
     assert len(digests) == 1
     assert load_real_tools("google", 60, 1) != load_real_tools("google", 60, 2)
+
+
+def test_a_description_is_read_once_however_many_tools_of_it_are_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[str] = []
+
+    def reading(source: ApiSource, service: str, path: Path) -> Iterator[Operation]:
+        read.append(service)
+        return read_operations(source, service, path)
+
+    some = dict(list(service_files("botocore").items())[:20])
+    monkeypatch.setattr(real_apis, "service_files", lambda source: some)
+    monkeypatch.setattr(real_apis, "read_operations", reading)
+    looks, collect = [], real_apis._collect
+
+    def looking(*args: Any) -> Iterator[ToolSpec]:
+        looks.append(args)
+        return collect(*args)
+
+    monkeypatch.setattr(real_apis, "_collect", looking)
+    assert load_real_tools("botocore", 350, 7)
+    assert len(looks) > 1
+    assert len(read) == len(set(read)) == len(some)
 
 
 def test_there_are_thousands_of_operations() -> None:
