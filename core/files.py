@@ -10,12 +10,27 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from agentlora.core.errors import ConfigError
 
 _HEADER_MAX_BYTES = 100_000_000  # what the safetensors format allows
+
+
+def shipped_yaml(package: str, name: str) -> Any:
+    """The value of the YAML file `name` that is part of `package`."""
+    import yaml
+
+    return yaml.load(files(package).joinpath(name).read_text(encoding="utf-8"), Loader=yaml_loader())
+
+
+def yaml_loader() -> Any:
+    """libyaml's safe one where PyYAML was built with it: ten times as fast, and the same result."""
+    import yaml
+
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:

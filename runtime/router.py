@@ -11,11 +11,11 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 
 from agentlora.core.errors import needs_extra
+from agentlora.core.files import shipped_yaml
 from agentlora.core.types import JSON, Decision
 from agentlora.runtime.features import features, last_user_text, tool_named
 
@@ -104,10 +104,7 @@ def _decide(ranked: list[tuple[float, str, float, float]], toolless: bool, named
 @cache
 def general_chat() -> tuple[str, ...]:
     """The prompts of ``general_chat.yaml``."""
-    import yaml
-
-    source = files("agentlora.runtime").joinpath("general_chat.yaml").read_text(encoding="utf-8")
-    return tuple(str(prompt) for prompt in yaml.safe_load(source)["prompts"])
+    return tuple(map(str, shipped_yaml("agentlora.runtime", "general_chat.yaml")["prompts"]))
 
 
 def _fit_one(positives: list[str], negatives: list[str], rng: random.Random, seed: int) -> JSON:

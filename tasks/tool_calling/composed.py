@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
+from agentlora.core.files import shipped_yaml
 from agentlora.core.types import JSON
 from agentlora.tasks.tool_calling.toolspec import Phrasing, ToolSpec
 
@@ -36,10 +36,7 @@ def compose_tools(rounds: int, seed: int) -> list[ToolSpec]:
 
 @lru_cache(maxsize=1)
 def _parts() -> dict[str, Any]:
-    import yaml
-
-    text = files("agentlora.tasks.tool_calling").joinpath("composed.yaml").read_text(encoding="utf-8")
-    parts: dict[str, Any] = yaml.safe_load(text)
+    parts: dict[str, Any] = shipped_yaml("agentlora.tasks.tool_calling", "composed.yaml")
     return parts
 
 

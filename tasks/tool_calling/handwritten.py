@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from agentlora.core.errors import DataError
+from agentlora.core.files import shipped_yaml
 from agentlora.core.types import Example, Expected, Split, ToolCall
 from agentlora.tasks.tool_calling.toolspec import load_catalogue
 
@@ -54,8 +54,6 @@ def _example(row: dict[str, Any], tools: dict[str, Any]) -> Example:
 
 @cache
 def _yaml(name: str) -> list[Any]:
-    import yaml
-
-    rows = yaml.safe_load(files("agentlora.tasks.tool_calling").joinpath(name).read_text(encoding="utf-8"))
+    rows = shipped_yaml("agentlora.tasks.tool_calling", name)
     assert isinstance(rows, list)
     return rows

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from agentlora.core.config import parse
+from agentlora.core.files import yaml_loader
 from agentlora.core.manager import default_plugins
 from agentlora.core.resolving import resolve_config
 from agentlora.core.types import Example
@@ -59,13 +60,12 @@ def test_there_is_something_to_find(theirs: set[str]) -> None:
 
 
 def test_no_file_that_is_shipped_holds_any_of_it(theirs: set[str]) -> None:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     files = sorted((ROOT / "tasks").rglob("*.yaml"))
     assert len(files) > 50
     found = {
         (str(path.relative_to(ROOT)), text)
         for path in files
-        for text in texts(yaml.load(path.read_text(encoding="utf-8"), loader))
+        for text in texts(yaml.load(path.read_text(encoding="utf-8"), yaml_loader()))
         if text in theirs
     }
     assert found == set()

@@ -11,6 +11,7 @@ import random
 import re
 from collections import Counter
 from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 import yaml
 
 from agentlora.core import schema
+from agentlora.core.files import yaml_loader
 
 CATALOGUE = Path(__file__).resolve().parents[2] / "tasks" / "tool_calling" / "catalogue"
 FILES = sorted(CATALOGUE.glob("*.yaml"))
@@ -26,8 +28,9 @@ SLOT = re.compile(r"\{(\w+)\}")
 TOOL_KEYS = {"name", "description", "parameters", "values", "phrasings", "missing"}
 
 
+@cache
 def load(path: Path) -> dict[str, Any]:
-    domain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    domain = yaml.load(path.read_text(encoding="utf-8"), yaml_loader())
     assert isinstance(domain, dict), f"{path.name}: not a mapping"
     return domain
 

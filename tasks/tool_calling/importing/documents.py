@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from agentlora.core.errors import DataError
+from agentlora.core.files import yaml_loader
 
 MOST_JSON = 64 << 20  # bytes
 MOST_YAML = 8 << 20  # its parser takes a minute for that much
@@ -72,9 +73,8 @@ def parse_document(text: str, name: str, as_json: bool) -> Any:
 @lru_cache(maxsize=1)
 def _loader() -> Any:
     """YAML 1.2's core schema: ``on`` and ``NO`` are texts, 12:30 and 2026-03-01 too, as the writer of an API means."""
-    import yaml
 
-    class Core(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    class Core(yaml_loader()):  # type: ignore[misc]
         yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {}
 
     for tag, pattern, first in (
