@@ -322,6 +322,9 @@ def _make_trainer(
                 begin_with_second(super().create_scheduler(num_training_steps + 1, optimizer))
             return self.lr_scheduler
 
+        def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+            """Nothing: the skill's card is written when it is published."""
+
         def _save_checkpoint(self, model: Any, trial: Any) -> None:
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()  # each has written its random state

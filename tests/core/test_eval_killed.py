@@ -53,7 +53,7 @@ main(["eval", sys.argv[1]])
 def a_run(directory: Path, model: Path) -> Run:
     """With an adapter, which the engine ``echo`` never looks into, and test examples."""
     base = resolve_base(str(model), default_plugins(), directory.parent)
-    config = {"task": "distillation", "model": str(model), "eval": {"engine": "echo"}}
+    config = {"task": "distillation", "model": str(model), "eval": {"engine": "echo", "probes": 100}}
     made = create_run(parse(RunConfig, config), directory)
     asked = [
         Example(str(n), ({"role": "user", "content": f"word {n}"},), Expected(text=f"word {n % 4}"))

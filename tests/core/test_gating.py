@@ -39,7 +39,7 @@ def run(tiny_model_dir: Path, tmp_path: Path) -> Run:
     config = {
         "task": "distillation",
         "model": str(tiny_model_dir),
-        "eval": {"engine": "echo"},
+        "eval": {"engine": "echo", "probes": 100},
         "serve_on": "none",
     }
     made = create_run(parse(RunConfig, config), tmp_path / "run")

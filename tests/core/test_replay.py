@@ -41,7 +41,7 @@ def data_of(tmp_path: Path, model: Path, rows: int, *sets: dict[str, Any], name:
     settings = {
         "model": str(model),
         "data": {"builder": "jsonl", "params": {"path": str(path)}},
-        "eval": {"engine": "echo"},
+        "eval": {"engine": "echo", "probes": 100},
     }
     config = resolve_config(load_plugins(), "structured-output", settings, *sets)
     run = create_run(config, tmp_path / name)

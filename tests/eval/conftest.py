@@ -105,7 +105,7 @@ def adapter_dir(tiny_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) 
 def run(tiny_model_dir: Path, adapter_dir: Path, tmp_path: Path) -> Run:
     """A trained run that answers tool calls."""
     base = resolve_base(str(tiny_model_dir), default_plugins(), tmp_path)
-    config = {"task": "tool-calling", "model": str(tiny_model_dir), "eval": {"engine": "echo"}}
+    config = {"task": "tool-calling", "model": str(tiny_model_dir), "eval": {"engine": "echo", "probes": 100}}
     made = create_run(parse(RunConfig, config), tmp_path / "run")
     splits: dict[Any, list[Example]] = {"train": [], "dev": deciding(), "test": deciding()}
     for split, some in splits.items():

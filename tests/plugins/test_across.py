@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from dtypes import DTYPES
 from rollout_runs import fit, fit_interrupted, learnt_by_heart, new_run
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -51,7 +52,7 @@ def student(tiny: Path, prompts: list[Example], directory: Path, teacher: Path, 
     return new_run(tiny, prompts, directory, "on-policy", PARAMS, source, **training)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_the_student_comes_nearer_to_a_teacher_with_other_tokens(
     dtype: str, tiny_model_dir: Path, prompts: list[Example], teacher: Run, tmp_path: Path
 ) -> None:

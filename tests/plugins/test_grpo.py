@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dtypes import DTYPES
 from rollout_runs import fit, fit_interrupted, learnt_by_heart, new_run
 
 from agentlora.core.config import RunConfig, parse
@@ -32,7 +33,7 @@ def letters(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("letters")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_what_is_rewarded_becomes_likelier(
     dtype: str, tiny_model_dir: Path, examples: list[Example], tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dtypes import DTYPES
 from rollout_runs import fit, fit_interrupted, learnt_by_heart, new_run, rows_of
 
 from agentlora.core.data import build_data, needs_answers
@@ -38,7 +39,7 @@ def student(tiny: Path, prompts: list[Example], directory: Path, teacher: Any, *
     return new_run(tiny, prompts, directory, "on-policy", PARAMS, {"teacher": {"source": source}}, **training)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_the_student_comes_nearer_to_its_teacher(
     dtype: str, tiny_model_dir: Path, prompts: list[Example], teacher: Run, tmp_path: Path
 ) -> None:

@@ -105,7 +105,11 @@ def assert_same_training(run: Path, alone: Path) -> None:
         assert (weights[name] - weight).norm() <= 1e-4 * weight.norm(), name
 
 
-@pytest.mark.parametrize("launcher", [TOGETHER, BY_ACCELERATE], ids=["torchrun", "accelerate"])
+@pytest.mark.parametrize(
+    "launcher",
+    [pytest.param(TOGETHER, marks=pytest.mark.slow), BY_ACCELERATE],
+    ids=["torchrun", "accelerate"],
+)
 def test_two_processes_train_as_one_and_write_as_one(
     launcher: list[str], alone: Path, data: Path, tiny_model_dir: Path, tmp_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from dtypes import DTYPES
 from torch.utils._pytree import tree_leaves
 
 from agentlora.core.cli import cli
@@ -126,7 +127,7 @@ def test_an_interrupted_training_ends_like_a_whole_one(interrupted: Run, whole: 
     ],
     ids=lambda method: method["name"],
 )
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_every_kind_of_method_goes_on_exactly(
     method: dict[str, object], dtype: str, tiny_model_dir: Path, examples: list[Example], tmp_path: Path
 ) -> None:

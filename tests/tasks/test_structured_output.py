@@ -468,6 +468,7 @@ def test_an_adapter_is_evaluated_with_and_without_a_grammar(
     run = tmp_path / "run"
     trained_and_evaluated(zoo, tiny_model_dir, run)
     command = ["eval", str(run), "--engine", "transformers", "--split", "dev", "--constrained", "--json"]
+    command += ["--probes", "12"]
     said = CliRunner().invoke(cli, command)
     assert said.exit_code == 0, said.output
     record = json.loads((run / "eval-dev" / "record.json").read_text())
