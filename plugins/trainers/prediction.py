@@ -22,7 +22,9 @@ from agentlora.plugins.trainers.memory import activation_bytes, heaviest, micro_
 from agentlora.plugins.trainers.rows import Item, Pair, Row, flat
 
 COUNTED = 8  # models whose counts are kept
-SHALLOW, DEEP = 2, 4  # layers that are simulated; every further one adds what the third and fourth added
+# Layers that are simulated; every further one adds what those between them added. With checkpointing the most is had
+# where a layer is computed anew, which needs more of them to be seen (docs/experiments.md).
+DEPTHS, DEPTHS_CHECKPOINTED = (1, 2), (2, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +226,10 @@ def simulated(
 
     layers = config.num_hidden_layers
     try:
-        if layers <= DEEP:
+        shallow, deep = DEPTHS_CHECKPOINTED if training.gradient_checkpointing else DEPTHS
+        if layers <= deep:
             return at(None)
-        return at(SHALLOW).deeper(at(DEEP), (layers - SHALLOW) / (DEEP - SHALLOW))
+        return at(shallow).deeper(at(deep), (layers - shallow) / (deep - shallow))
     except RuntimeError:  # what torch raises where a model looks at values, to choose experts for instance
         return None
 

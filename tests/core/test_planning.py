@@ -130,7 +130,7 @@ def test_a_large_model_with_checkpointing_is_followed_from_a_shallow_one_too(
     directory = write_config(tmp_path, **{**LLAMA_8B, "num_hidden_layers": 10})
     settings = {"dtype": "bfloat16", "gradient_checkpointing": True, "micro_batch_size": 1}
     found = of(directory, **settings)
-    monkeypatch.setattr(prediction, "DEEP", 10)
+    monkeypatch.setattr(prediction, "DEPTHS_CHECKPOINTED", (1, 10))
     whole = of(directory, **settings)
     passes = [sum(one.memory[part] for part in ("activations", "logits")) for one in (found, whole)]
     assert min(found.memory.values()) >= 0
@@ -238,7 +238,7 @@ def test_what_a_deep_model_keeps_follows_from_a_shallow_one(
     settings = {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4, "vocab_size": 500}
     directory = write_config(tmp_path, **settings, num_hidden_layers=7)
     followed = {method: of(directory, method) for method in ("lora", "full")}
-    monkeypatch.setattr(prediction, "DEEP", 7)
+    monkeypatch.setattr(prediction, "DEPTHS", (1, 7))
     for method, found in followed.items():
         whole = of(directory, method)
         assert dict(found.memory) | {"process": 0} == pytest.approx(
