@@ -48,6 +48,13 @@ class ToolRequestParams(RequestParams):
     """Operations to take from each of the installed API description packages; 0: catalogue only."""
     test_handwritten: int = Field(70, ge=0)
     test_new_phrasings: int = Field(64, ge=0)
+    tools_chars_max: int = Field(2600, ge=200)
+    """Characters of JSON that a tool list may take (about 3.4 a token)."""
+
+    @property
+    def list_chars(self) -> int:
+        """See `RequestParams`."""
+        return self.tools_chars_max
 
     def parts(self) -> tuple[tuple[str, ...], ...]:
         """See `RequestParams`."""

@@ -56,8 +56,6 @@ class RequestParams(Strict):
     """The same in dev and test: fewer, so that more tool lists are seen."""
     tools_max: int = Field(8, ge=1, le=LONGEST_LIST)
     """Tools offered at once: 1 to this many."""
-    tools_chars_max: int = Field(2600, ge=200)
-    """Characters of JSON that a tool list may take (about 3.4 a token)."""
     request_chars_max: int = Field(900, ge=80)
     """Characters that a request and its answer may take together."""
     answer_chars_max: int = Field(130, ge=60)
@@ -71,8 +69,7 @@ class RequestParams(Strict):
     two_calls_share: float = Field(0.10, ge=0, le=1)
     """How many need two calls. The rest needs one."""
     long_lists_share: float = Field(0.0, ge=0, le=1)
-    """Of the groups, how many offer all the tools that `tools_chars_max` has room for (at most 64), more than
-    `tools_max` too."""
+    """Of the groups, how many offer all the tools that a list has room for (at most 64), more than `tools_max` too."""
     steps_share: float = Field(0.0, ge=0, le=1)
     """How many have a tool's result before them: it holds an argument of the next call, or is to be reported."""
     near_share: float = Field(0.45, ge=0, le=0.7)
@@ -91,6 +88,11 @@ class RequestParams(Strict):
                 )
                 raise ValueError(f"{found} are more than 1 together; lower one of them.")
         return self
+
+    @property
+    def list_chars(self) -> int:
+        """Characters of JSON that a list of tools may take."""
+        raise NotImplementedError
 
     def parts(self) -> tuple[tuple[str, ...], ...]:
         """Names of the shares that are parts of one whole."""
@@ -214,7 +216,7 @@ def _toolset(
     rng.shuffle(near)
     others = rng.sample(list(pool.tools), min(len(pool.tools), 2 * wanted))
     candidates = near + others if rng.random() < 0.65 else others + near
-    chosen, taken, budget = [anchor], {anchor.name, anchor.meaning}, params.tools_chars_max - chars_of(anchor)
+    chosen, taken, budget = [anchor], {anchor.name, anchor.meaning}, params.list_chars - chars_of(anchor)
     for tool in candidates:
         if len(chosen) >= min(wanted, most):
             break

@@ -27,7 +27,7 @@ from agentlora.tasks.tool_calling.bounds import contradiction
 from agentlora.tasks.tool_calling.builder import CATALOGUE, for_training
 from agentlora.tasks.tool_calling.conversions import conversions_of
 from agentlora.tasks.tool_calling.importing.mcp import named_values
-from agentlora.tasks.tool_calling.importing.pruning import Pruned, prune, without_words
+from agentlora.tasks.tool_calling.importing.pruning import CHARS_A_TOKEN, Pruned, prune, without_words
 from agentlora.tasks.tool_calling.importing.services import SOURCES
 from agentlora.tasks.tool_calling.importing.source import import_tools
 from agentlora.tasks.tool_calling.importing.types import MALFORMED, Imported, ImportedTool, LeftOut
@@ -71,8 +71,8 @@ class UserToolParams(groups.RequestParams):
     requests_per_toolset: int = Field(24, ge=1)
     """More than where tools are many: the lists are long here, and all of their tools are known after a while."""
     tools_max: int = Field(8, ge=1, le=64)
-    tools_chars_max: int = Field(4080, ge=200)
-    """Characters of JSON that a tool list may take: 3.4 a token, so 1,200 tokens."""
+    list_tokens: int = Field(1200, ge=60)
+    """Tokens that the tools of one prompt may take together, by 3.4 characters of JSON a token."""
     answer_chars_max: int = Field(420, ge=60)
     """Characters that the answer of a dev or test request may take."""
     none_fits_share: float = Field(0.2, ge=0, le=1)
@@ -101,6 +101,11 @@ class UserToolParams(groups.RequestParams):
             except ValueError as exc:
                 raise ValueError(f"{key}: {exc}") from None
         return self
+
+    @property
+    def list_chars(self) -> int:
+        """See `RequestParams`."""
+        return round(self.list_tokens * CHARS_A_TOKEN)
 
     def read(self) -> Read:
         """The tools. Raises as `read_tools`."""

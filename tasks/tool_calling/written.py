@@ -138,7 +138,7 @@ def _offered(
     chosen = [tool for tool in tools if tool.name in needed]
     others = [tool for tool in tools if tool.name not in needed and tool.name not in barred]
     wanted = rng.randint(min(2, params.tools_max), params.tools_max)
-    budget = params.tools_chars_max - sum(len(json.dumps(tool.openai())) for tool in chosen)
+    budget = params.list_chars - sum(len(json.dumps(tool.openai())) for tool in chosen)
     for tool in rng.sample(others, len(others)):
         if len(chosen) >= wanted:
             break

@@ -145,7 +145,7 @@ def test_long_lists_have_all_that_the_budget_has_room_for(tmp_path: Path) -> Non
     groups = Counter((e.group, e.tags["slice"]) for e in examples)
     long = sum(1 for _, name in groups if name.endswith("long"))
     assert 0.2 < long / len(groups) < 0.8
-    short = build(tmp_path, tools, **settings, tools_chars_max=600)
+    short = build(tmp_path, tools, **settings, list_tokens=176)
     lists = [e for e in short if e.tags["slice"].endswith("long")]
     assert {len(e.tools) for e in lists} == {4}
     assert all(len(json.dumps([t["function"] for t in e.tools], separators=(",", ":"))) < 640 for e in lists)
