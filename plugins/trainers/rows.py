@@ -182,10 +182,10 @@ def encode_pairs(
         DataError: no pair is left, its answers are the same, or the template does not render one as a continuation.
     """
     pairs, longest, too_long = [], 0, 0
-    paired = [(example, example.rejected) for example in examples if example.rejected]
-    for example, worse in paired:
-        rejected = replace(example, expected=worse)
-        pair = Pair(row_of(example, tokenizer, chat_template), row_of(rejected, tokenizer, chat_template))
+    paired = [example for example in examples if example.rejected]
+    worse = (replace(example, expected=example.rejected) for example in paired if example.rejected)
+    rows = (rows_of(answers, tokenizer, chat_template) for answers in (paired, worse))
+    for example, pair in zip(paired, map(Pair, *rows), strict=True):
         if pair.chosen.ids == pair.rejected.ids:
             raise DataError(
                 f"example {example.id!r}: its rejected answer is the expected one, so there is nothing to prefer. "

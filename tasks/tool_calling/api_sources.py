@@ -21,6 +21,7 @@ from agentlora.core.errors import DataError, needs_extra
 from agentlora.core.types import JSON
 
 ApiSource = Literal["botocore", "google"]
+API_PACKAGES: dict[ApiSource, str] = {"botocore": "botocore", "google": "google-api-python-client"}
 MANY = 1 << 11  # names and words that the same is asked of again and again
 
 _WORD = re.compile(

@@ -17,23 +17,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
 
 from pydantic import Field
 
 from agentlora.core.types import JSON, Example, Split
 from agentlora.tasks.tool_calling import groups, handwritten
-from agentlora.tasks.tool_calling.api_sources import ApiSource
+from agentlora.tasks.tool_calling.api_sources import API_PACKAGES
 from agentlora.tasks.tool_calling.composed import compose_tools
 from agentlora.tasks.tool_calling.groups import RequestParams
-from agentlora.tasks.tool_calling.kept_tools import Tools, kept_tools
 from agentlora.tasks.tool_calling.rewording import Rewording
 from agentlora.tasks.tool_calling.styles import restyle
 from agentlora.tasks.tool_calling.toolspec import ToolSpec, load_catalogue
 
 COMPOSED_ROUNDS = 6  # about 900 tools
 CATALOGUE = {"name": "agentlora tool catalogue", "licence": "Apache-2.0", "version": "2"}
-API_PACKAGES: dict[ApiSource, str] = {"botocore": "botocore", "google": "google-api-python-client"}
 HELD_OUT_PHRASINGS = 2  # of every trained tool: the last but one for dev, the last for test
 
 
@@ -95,7 +92,7 @@ class ToolRequests:
         }
 
     def _pools(self, split: Split, params: ToolRequestParams, seed: int) -> Iterator[tuple[groups.Pool, int]]:
-        catalogue = _catalogue()
+        catalogue = load_catalogue()
         own = [tool for tool in catalogue if tool.split == split]
         real = _real_tools(split, params, seed)
         if split == "train":
@@ -138,22 +135,10 @@ class ToolRequests:
 def _real_tools(split: Split, params: ToolRequestParams, seed: int) -> list[ToolSpec]:
     if not params.real_tools:
         return []
-    found = [tool for source in API_PACKAGES for tool in _of_source(source, params.real_tools, seed)]
-    return [tool for tool in found if tool.split == split and groups.chars_of(tool) < params.tools_chars_max]
-
-
-@lru_cache(maxsize=1)
-def _catalogue() -> Tools:
-    return kept_tools("catalogue", (), load_catalogue)
-
-
-@lru_cache(maxsize=4)
-def _of_source(source: ApiSource, limit: int, seed: int) -> Tools:
-    from agentlora.core.provenance import package_version
     from agentlora.tasks.tool_calling.real_apis import load_real_tools
 
-    made_of = package_version(API_PACKAGES[source]), limit, seed
-    return kept_tools(source, made_of, lambda: load_real_tools(source, limit, seed))
+    found = [tool for source in API_PACKAGES for tool in load_real_tools(source, params.real_tools, seed)]
+    return [tool for tool in found if tool.split == split and groups.chars_of(tool) < params.tools_chars_max]
 
 
 def for_training(tool: ToolSpec) -> ToolSpec:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self, TypeAlias
@@ -90,9 +91,9 @@ class RequestParams(Strict):
         return self
 
     @property
+    @abstractmethod
     def list_chars(self) -> int:
         """Characters of JSON that a list of tools may take."""
-        raise NotImplementedError
 
     def parts(self) -> tuple[tuple[str, ...], ...]:
         """Names of the shares that are parts of one whole."""

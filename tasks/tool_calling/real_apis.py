@@ -18,11 +18,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from agentlora.core.provenance import package_version
 from agentlora.core.types import JSON, Split
 from agentlora.tasks.tool_calling.api_frames import KINDS
 from agentlora.tasks.tool_calling.api_kinds import NAMING, kind_of
 from agentlora.tasks.tool_calling.api_phrasing import phrasings, usable
 from agentlora.tasks.tool_calling.api_sources import (
+    API_PACKAGES,
     ApiSource,
     Operation,
     Param,
@@ -34,6 +36,7 @@ from agentlora.tasks.tool_calling.api_sources import (
     split_words,
 )
 from agentlora.tasks.tool_calling.api_values import Pool, pool_for
+from agentlora.tasks.tool_calling.kept_tools import kept_tools
 from agentlora.tasks.tool_calling.toolspec import ToolSpec
 
 MAX_PARAMS = 6
@@ -57,6 +60,11 @@ def load_real_tools(source: ApiSource, limit: int | None, seed: int) -> tuple[To
         MissingExtra: the source's package is not installed.
         DataError: it holds no readable API descriptions.
     """
+    made_of = package_version(API_PACKAGES[source]), limit, seed
+    return kept_tools(source, made_of, lambda: _read_tools(source, limit, seed))
+
+
+def _read_tools(source: ApiSource, limit: int | None, seed: int) -> tuple[ToolSpec, ...]:
     services = service_files(source)
     order = sorted(services)
     random.Random(f"{seed}/{source}").shuffle(order)

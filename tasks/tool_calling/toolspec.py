@@ -323,6 +323,12 @@ def load_catalogue() -> tuple[ToolSpec, ...]:
     Raises:
         DataError: a file is not usable; the message names file and tool and lists every problem.
     """
+    from agentlora.tasks.tool_calling.kept_tools import kept_tools  # which makes tools of what it has kept
+
+    return kept_tools("catalogue", (), _read_catalogue)
+
+
+def _read_catalogue() -> tuple[ToolSpec, ...]:
     package = files("agentlora.tasks.tool_calling.catalogue")
     sheets = sorted((f for f in package.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
     return tuple(spec for sheet in sheets for spec in load_sheet(sheet))

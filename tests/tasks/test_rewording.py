@@ -8,9 +8,9 @@ import pytest
 
 from agentlora.core.config import parse
 from agentlora.core.types import Example, Expected, ToolCall
-from agentlora.tasks.tool_calling.groups import RequestParams
 from agentlora.tasks.tool_calling.rewording import Rewording
 from agentlora.tasks.tool_calling.toolspec import Conversion, ToolSpec
+from agentlora.tasks.tool_calling.user_tools import UserToolParams
 
 PARAMETERS = {
     "type": "object",
@@ -29,7 +29,7 @@ SPEC = ToolSpec(
     conversions={"unit": [UNIT]},
 )  # fmt: skip
 GONE, NEW, UNSAID = "a name or number is gone", "a name or number that was not said", "a value is not said"
-REWORDING = Rewording(parse(RequestParams, {"request_chars_max": 300}), {"find_repos": SPEC})
+REWORDING = Rewording(parse(UserToolParams, {"request_chars_max": 300}), {"find_repos": SPEC})
 
 
 def asked(text: str, *calls: dict[str, Any], case: str = "choice") -> Example:
