@@ -95,8 +95,8 @@ def refuse_foreign_calls(base: Base) -> None:
     if found != (call,):
         raise ConfigError(
             f"the chat template of base model {base.name!r} does not write a tool call as JSON between <tool_call> and "
-            "</tool_call> (Hermes' format), and no other is read. Choose a --model of that format (Qwen, Hermes, "
-            "SmolLM2), or put such a template as chat_template.jinja into its directory."
+            "</tool_call> (Hermes' format), and no other is read. Put a template that does into its directory as "
+            "chat_template.jinja, or one without any <tool_call>: calls in that format are then added to it."
         )
 
 

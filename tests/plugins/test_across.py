@@ -185,7 +185,8 @@ def test_a_teacher_that_writes_calls_in_another_form_is_refused(
     trainer.check(run.config, base, method)
     foreign = shutil.copytree(stranger_dir, tmp_path / "foreign")
     template = (
-        "{{ tools }}{% for m in messages %}[{{ m.role }}] {{ m.content }}{{ m.tool_calls }}\n{% endfor %}"
+        "{{ tools }}{% for m in messages %}[{{ m.role }}] {{ m.content }}"
+        "{% if m.tool_calls %}<tool_call>{{ m.tool_calls }}{% endif %}\n{% endfor %}"
     )
     (foreign / "chat_template.jinja").write_text(template)
     run = student(tiny_model_dir, prompts, tmp_path / "run2", foreign)

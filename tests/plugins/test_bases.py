@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from agentlora.core.manager import default_plugins
 from agentlora.core.pipeline import refuse_foreign_calls
 from agentlora.plugins.bases.identity import identify
 from agentlora.plugins.bases.resolve import resolve_base
-from agentlora.plugins.bases.templates import chatml_tools, template_of
+from agentlora.plugins.bases.templates import chatml_tools, template_of, with_hermes_calls
 
 TOOL = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}
 
@@ -120,15 +122,39 @@ def test_a_template_that_writes_calls_in_another_format_is_refused(
         refuse_foreign_calls(replace(base, chat_template=python))
 
 
-def test_a_local_directory_without_its_own_tools_template_gets_ours(
+def test_a_local_directory_gets_its_own_template_or_ours_or_ours_around_its_own(
     tiny_model_dir: Path, tmp_path: Path
 ) -> None:
     base = resolve_base(str(tiny_model_dir), default_plugins(), home())
     assert base.chat_template == chatml_tools()
     copy = tmp_path / "own"
     shutil.copytree(tiny_model_dir, copy)
-    (copy / "chat_template.jinja").write_text("{{ tools }}{{ messages }}")
-    assert template_of(copy) == "{{ tools }}{{ messages }}"
+    jinja = copy / "chat_template.jinja"
+    hermes = "{{ tools }}{{ messages }}<tool_call>"
+    jinja.write_text(hermes)
+    assert template_of(copy) == hermes
+    for other in ("{{ tools }}{{ messages }}", "{{ messages }}", "{{ tools }}<tool_call><function=x>"):
+        jinja.write_text(other)
+        assert template_of(copy) == with_hermes_calls(other)
+    jinja.write_text("<|im_start|>{{ messages }}")
+    assert template_of(copy) == chatml_tools()
+    jinja.unlink()
+    several = [{"name": "default", "template": "{{ messages }}"}, {"name": "tool_use", "template": hermes}]
+    settings = copy / "tokenizer_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "chat_template": several}))
+    assert template_of(copy) == hermes
+
+
+def test_a_model_without_any_template_is_refused(tiny_model_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has no chat template"):
+        template_of(tmp_path)
+
+
+def test_our_template_is_put_together_from_its_parts() -> None:
+    """Skills that were published with it would not be served with another one."""
+    digest = "63002558507bf210926d765aac391608fad93afbf65f1e0744854416068c5786"
+    assert sha256(chatml_tools().encode()).hexdigest() == digest
+    assert "include" not in with_hermes_calls("")
 
 
 def test_what_is_no_model_is_refused(tiny_model_dir: Path, tmp_path: Path) -> None:

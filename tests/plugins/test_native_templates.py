@@ -1,5 +1,5 @@
 """The templates that models bring along, as TRL has them, and Mistral's, as its mistral_common writes them: what they
-make of an example is what the example says, or is refused.
+make of an example, with our tool calls around those of other formats, is what the example says.
 
 Read from the installed packages; the tiny model's tokenizer stands in for the models', with their special tokens added.
 """
@@ -18,6 +18,8 @@ from agentlora.core.errors import ConfigError
 from agentlora.core.pipeline import refuse_foreign_calls
 from agentlora.core.types import Base, BaseIdentity, Example, Expected, ToolCall
 from agentlora.eval.calls import parse_answer
+from agentlora.plugins.bases import templates as bases
+from agentlora.plugins.bases.templates import with_hermes_calls
 from agentlora.plugins.trainers.xray import look, pieces_of
 
 CHATML = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
@@ -71,6 +73,12 @@ def template_of(name: str) -> str:
     return files("trl").joinpath("chat_templates", f"{name}.jinja").read_text(encoding="utf-8")
 
 
+def trained_with(name: str, folder: Path) -> str:
+    """The template that a model directory with that template gets."""
+    (folder / "chat_template.jinja").write_text(template_of(name), encoding="utf-8")
+    return bases.template_of(folder)
+
+
 def tokenizer_of(name: str, tiny_model_dir: Path) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
     special, _ = NATIVE[name]
@@ -87,8 +95,8 @@ def asked(name: str, **changes: Any) -> Example:
 
 
 @pytest.mark.parametrize("name", NATIVE)
-def test_answers_in_words_and_values_come_back(name: str, tiny_model_dir: Path) -> None:
-    tokenizer, template = tokenizer_of(name, tiny_model_dir), template_of(name)
+def test_answers_in_words_and_values_come_back(name: str, tiny_model_dir: Path, tmp_path: Path) -> None:
+    tokenizer, template = tokenizer_of(name, tiny_model_dir), trained_with(name, tmp_path)
     example = asked(name)
     for expected in (example.expected, Expected(value={"rooms": ["hall", "küche"], "level": None})):
         found = look(replace(example, expected=expected), tokenizer, template, 2000, parse_answer)
@@ -101,8 +109,8 @@ def test_answers_in_words_and_values_come_back(name: str, tiny_model_dir: Path) 
 
 
 @pytest.mark.parametrize("name", NATIVE)
-def test_earlier_turns_are_not_trained_on(name: str, tiny_model_dir: Path) -> None:
-    tokenizer, template = tokenizer_of(name, tiny_model_dir), template_of(name)
+def test_earlier_turns_are_not_trained_on(name: str, tiny_model_dir: Path, tmp_path: Path) -> None:
+    tokenizer, template = tokenizer_of(name, tiny_model_dir), trained_with(name, tmp_path)
     between = ({"role": "assistant", "content": "Which one?"}, {"role": "user", "content": "The left one."})
     example = asked(name)
     longer = replace(example, messages=(*example.messages, *between))
@@ -111,31 +119,116 @@ def test_earlier_turns_are_not_trained_on(name: str, tiny_model_dir: Path) -> No
     assert found.trained == look(example, tokenizer, template, 2000, parse_answer).trained
 
 
-@pytest.mark.parametrize("name", HERMES)
-def test_calls_and_results_come_back_where_the_format_is_hermes(name: str, tiny_model_dir: Path) -> None:
-    tokenizer, template = tokenizer_of(name, tiny_model_dir), template_of(name)
-    one = ToolCall("set_light", {"room": 'the "small" kitchen', "level": 3})
-    calls = asked(
-        name, expected=Expected(calls=(one, ToolCall("set_light", {"room": "hall"}))), tools=(TOOL,)
-    )
-    assert look(calls, tokenizer, template, 2000, parse_answer).problems == ()
+@pytest.mark.parametrize("name", NATIVE)
+def test_calls_and_results_come_back(name: str, tiny_model_dir: Path, tmp_path: Path) -> None:
+    tokenizer, template = tokenizer_of(name, tiny_model_dir), trained_with(name, tmp_path)
+    one = ToolCall("set_light", {"room": 'the "small" kitchen </tool>', "level": 3})
+    two = ToolCall("set_light", {"room": "hall"})
+    for expected in (
+        Expected(calls=(one,)),
+        Expected(calls=(one, two)),
+        Expected(text="At once.", calls=(two,)),
+    ):
+        found = look(asked(name, expected=expected, tools=(TOOL,)), tokenizer, template, 2000, parse_answer)
+        assert found.problems == ()
+    asks = asked(name, tools=(TOOL,), expected=Expected(text="Both are on."))
     turns = (
-        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "assistant", "content": "", "tool_calls": [CALL, CALL]},
         {"role": "tool", "content": '{"ok": true}'},
+        {"role": "tool", "content": "again"},
+        {"role": "assistant", "content": "On.", "tool_calls": [CALL]},
+        {"role": "tool", "content": "done"},
     )
-    after = replace(calls, messages=(*calls.messages, *turns), expected=Expected(text="It is on."))
-    found = look(after, tokenizer, template, 2000, parse_answer)
-    assert found.problems == ()
-    assert "ok" not in "".join(p.text for p in pieces_of(after, tokenizer, template) if p.role == "answer")
+    after = replace(asks, messages=(*asks.messages, *turns))
+    assert look(after, tokenizer, template, 2000, parse_answer).problems == ()
+    pieces = pieces_of(after, tokenizer, template)
+    said = "".join(p.text for p in pieces if p.role == "answer")
+    assert "Both are on." in said
+    assert "ok" not in said
+    prompt = "".join(p.text for p in pieces if p.role != "answer")
+    places = [
+        prompt.index(text) for text in ("Switches a light.", "please", "<tool_response>", "again", "done")
+    ]
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize("name", sorted(NATIVE.keys() - set(HERMES)))
-def test_a_format_that_nobody_reads_back_is_refused_before_training(
+def test_what_is_said_around_a_template_says_what_it_says_itself(
+    name: str, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    tokenizer, own, template = (
+        tokenizer_of(name, tiny_model_dir),
+        template_of(name),
+        trained_with(name, tmp_path),
+    )
+    assert template.endswith(own)
+    talk = [
+        *ASKED[not NATIVE[name][1] :],
+        {"role": "assistant", "content": "Which?"},
+        {"role": "user", "content": "It"},
+    ]
+    for begins in (True, False):
+        theirs, ours = (
+            tokenizer.apply_chat_template(talk, chat_template=t, tokenize=False, add_generation_prompt=begins)
+            for t in (own, template)
+        )
+        assert theirs == ours
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_server_renders_what_was_trained(name: str, tiny_model_dir: Path, tmp_path: Path) -> None:
+    """Some templates are given contents as lists of parts by vLLM; the prompt has to be the same."""
+    hf = pytest.importorskip("vllm.renderers.hf")
+    tokenizer, template = tokenizer_of(name, tiny_model_dir), trained_with(name, tmp_path)
+    kind = hf._detect_content_format(template, default="string")
+    assert kind == hf._detect_content_format(template_of(name), default="string")
+    talk: list[dict[str, Any]] = [
+        *asked(name).messages,
+        {"role": "assistant", "content": "At once.", "tool_calls": [CALL]},
+        {"role": "tool", "content": "done"},
+        {"role": "assistant", "content": "It is on."},
+        {"role": "user", "content": "And off"},
+    ]
+    if kind == "openai":
+        parted = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in talk]
+        said = [
+            tokenizer.apply_chat_template(
+                messages, chat_template=template, tools=[TOOL], tokenize=False, add_generation_prompt=True
+            )
+            for messages in (talk, parted)
+        ]
+        assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("name", sorted(NATIVE.keys() - set(HERMES)))
+def test_a_template_of_another_format_is_refused_where_it_stands_alone(
     name: str, tiny_model_dir: Path, tmp_path: Path
 ) -> None:
     tokenizer_of(name, tiny_model_dir).save_pretrained(tmp_path)
     base = Base(name, tmp_path, template_of(name), "hermes", BaseIdentity(*["x"] * 6))
     with pytest.raises(ConfigError, match="does not write a tool call as JSON between <tool_call>"):
         refuse_foreign_calls(base)
-    for hermes in HERMES:
-        refuse_foreign_calls(replace(base, chat_template=template_of(hermes)))
+    refuse_foreign_calls(replace(base, chat_template=with_hermes_calls(base.chat_template)))
+
+
+def test_a_template_without_system_turns_gets_the_system_message_in_the_first_turn(
+    tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    tokenizer, template = tokenizer_of("gemma", tiny_model_dir), trained_with("gemma", tmp_path)
+    for tools in (None, [TOOL]):
+        said = tokenizer.apply_chat_template(list(ASKED), chat_template=template, tools=tools, tokenize=False)
+        assert said.startswith("<bos><start_of_turn>user\nBe brief.\n\n")
+        assert said.index("Be brief.") < said.index("Light in the")
+        assert said.count("<start_of_turn>") == 1
+        assert ("Switches a light." in said) == bool(tools)
+    with pytest.raises(Exception, match="no message of the user"):
+        tokenizer.apply_chat_template(list(ASKED[:1]), chat_template=template, tokenize=False)
+
+
+def test_a_picture_beside_tools_is_refused_and_not_lost(tiny_model_dir: Path, tmp_path: Path) -> None:
+    tokenizer, template = tokenizer_of("gemma3", tiny_model_dir), trained_with("gemma3", tmp_path)
+    parts = [{"type": "image"}, {"type": "text", "text": "What is it?"}]
+    talk = [{"role": "user", "content": parts}]
+    assert "<start_of_image>" in tokenizer.apply_chat_template(talk, chat_template=template, tokenize=False)
+    with pytest.raises(Exception, match="only text can be said"):
+        tokenizer.apply_chat_template(talk, chat_template=template, tools=[TOOL], tokenize=False)
