@@ -10,7 +10,7 @@ is perfect at the last. The other categories stay unseen.
 The judge is `agentlora.eval.bfcl`, whose verdicts are those of the leaderboard's own checker. The figures are not the
 leaderboard's all the same: the requests go under our chat template, and the categories are sampled.
 `agentlora eval RUN --suite bfcl` does the same and puts it into the run's record; this says beside it why answers were
-wrong.
+wrong, and what is right where the adapter's calls are not held to their tools' schemas, as they are when it is served.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def evaluate(args: argparse.Namespace, examples: Sequence[Example]) -> tuple[str
     from agentlora.core.run import open_run
     from agentlora.core.teacher import rank_of
     from agentlora.core.types import EngineSpec
-    from agentlora.eval.conditions import Condition
+    from agentlora.eval.conditions import Condition, Kind
     from agentlora.eval.runner import AnswerCache
     from agentlora.eval.runner import evaluate as run_evaluation
     from agentlora.plugins.bases.resolve import resolve_base
@@ -77,12 +77,17 @@ def evaluate(args: argparse.Namespace, examples: Sequence[Example]) -> tuple[str
     )
     with factory.open(spec) as engine:
         engine.add_adapter(served_as, run.adapter_dir)
+        held: Kind = "strict" if engine.capabilities.json_schema else "plain"
         result = run_evaluation(
             engine=engine,
             evaluator=BfclEvaluator(),
             task_name="bfcl",
             examples=examples,
-            conditions=(Condition("base"), Condition("adapter", adapter=served_as)),
+            conditions=(
+                Condition("base", held),
+                Condition("adapter", held, served_as),
+                Condition("adapter, free", "plain", served_as, aside=True),
+            ),
             max_tokens=args.max_tokens,
             cache=AnswerCache(home() / "cache"),
             identity={"base": base_facts(base), "adapter": digest, "engine": engine_name},
@@ -96,18 +101,19 @@ def evaluate(args: argparse.Namespace, examples: Sequence[Example]) -> tuple[str
 
 def table(samples: Sequence[JSON], seed: int) -> str:
     """Right of answered, with 95 % intervals, the paired difference, and why answers were wrong."""
-    lines = [f"{'category':14} {'n':>4}  {'base':22} {'adapter':22} adapter - base"]
+    lines = [f"{'category':14} {'n':>4}  {'base':22} {'adapter':22} {'adapter, free':22} adapter - base"]
     reasons = ["", "why answers were wrong"]
     for category in SEEN:
         mine = [s for s in samples if s["tags"]["slice"] == category]
-        right: dict[str, dict[str, float | None]] = {"base": {}, "adapter": {}}
+        right: dict[str, dict[str, float | None]] = {"base": {}, "adapter": {}, "adapter, free": {}}
         for sample in mine:
             right[sample["condition"]][sample["id"]] = sample["scores"].get("right")  # None: engine error
         d = paired_difference(right["adapter"], right["base"], {}, seed)
         cells = [_proportion([v for v in values.values() if v is not None]) for values in right.values()]
         width = "" if d.low is None else f" ({d.low:+.2f} to {d.high:+.2f})"
         change = "-" if d.mean is None else f"{d.mean:+.2f}{width}"
-        lines.append(f"{category:14} {len(right['base']):4}  {cells[0]:22} {cells[1]:22} {change}")
+        columns = " ".join(f"{cell:22}" for cell in cells)
+        lines.append(f"{category:14} {len(right['base']):4}  {columns} {change}")
         for name in right:
             why = Counter(
                 s["why"] or "engine error"
@@ -115,7 +121,7 @@ def table(samples: Sequence[JSON], seed: int) -> str:
                 if s["condition"] == name and (s["why"] or s["error"])
             )
             said = ", ".join(f"{reason} {count}" for reason, count in why.most_common()) or "-"
-            reasons.append(f"{category:14} {name:8} {said}")
+            reasons.append(f"{category:14} {name:13} {said}")
     return "\n".join(lines + reasons)
 
 

@@ -16,7 +16,9 @@ CHUNK = 64  # requests given at once to an engine that does not stream; so many 
 
 
 class BfclSuite:
-    """``bfcl`` or ``bfcl:multiple,irrelevance``: the share of right answers in each category."""
+    """``bfcl`` or ``bfcl:multiple,irrelevance``: the share of right answers in each category. Calls are held to their
+    tools' schemas, the base's too, where the engine can: so are skills served.
+    """
 
     def check(self, what: str) -> None:
         """Raises ConfigError for a category that stays unseen or is none, MissingExtra without the data."""
@@ -38,8 +40,18 @@ class BfclSuite:
             version=VERSION,
             metrics=categories,
             samples={name: _answer(request, adapter, examples) for name, adapter in request.systems.items()},
-            settings={"limit": request.limit, "max_tokens": request.max_tokens, "seed": request.seed},
+            settings={
+                "limit": request.limit,
+                "max_tokens": request.max_tokens,
+                "seed": request.seed,
+                "strict_calls": _held(request),
+            },
         )
+
+
+def _held(request: SuiteRequest) -> bool:
+    """Whether calls are held to their schemas: as a skill is served, where the engine can."""
+    return request.engine.capabilities.json_schema
 
 
 def _categories(what: str) -> tuple[str, ...]:
@@ -49,7 +61,15 @@ def _categories(what: str) -> tuple[str, ...]:
 
 def _answer(request: SuiteRequest, adapter: str | None, examples: Sequence[Example]) -> list[SuiteSample]:
     asked = [
-        GenerateRequest(e.id, e.messages, e.tools, adapter, max_tokens=request.max_tokens) for e in examples
+        GenerateRequest(
+            e.id,
+            e.messages,
+            e.tools,
+            adapter,
+            max_tokens=request.max_tokens,
+            strict_calls=_held(request),
+        )
+        for e in examples
     ]
     keys = answer_keys(asked, request.identity, request.engine, adapted=adapter is not None)
     questions = [question(*each) for each in zip(examples, asked, keys, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from agentlora.core.run import Run
 from agentlora.core.suite_types import SuiteRequest, SuiteResult, SuiteSample
 from agentlora.core.suites import add_suites
 from agentlora.core.types import GenerateRequest, Output
-from agentlora.eval.bfcl.data import gold, rows
+from agentlora.eval.bfcl.data import example_of, for_models, gold, rows
 from agentlora.eval.cache import AnswerCache
 from agentlora.eval.calls import render_calls
 from agentlora.eval.engines.echo import EchoEngine
+from agentlora.eval.engines.grammars import Grammars
 from agentlora.eval.kept import FILE
 from agentlora.eval.record import Record
 from agentlora.eval.suites.figures import suite_record
@@ -265,8 +267,28 @@ def test_the_berkeley_suite_asks_three_categories(tiny_model_dir: Path, tmp_path
     assert record.n == 15
     assert record.systems["base"]["multiple"].scored == 5
     assert {r.id.rpartition("_")[0] for r in engine.asked} == {"simple_python", "multiple", "irrelevance"}
-    again = suite.run(SuiteRequest("multiple", Knowing(), base, SYSTEMS, tmp_path, limit=5))
+    assert all(r.strict_calls for r in engine.asked)
+    assert found.settings["strict_calls"] is True
+    unable = Knowing()
+    unable.capabilities = replace(unable.capabilities, json_schema=False)
+    again = suite.run(SuiteRequest("multiple", unable, base, SYSTEMS, tmp_path, limit=5))
     assert again.metrics == ("multiple",)
+    assert not any(r.strict_calls for r in unable.asked)
+    assert again.settings["strict_calls"] is False
+
+
+def test_calls_can_be_held_to_every_tool_of_the_berkeley_data(tiny_model_dir: Path) -> None:
+    pytest.importorskip("bfcl_eval", reason="bfcl-eval is not installed (pip install --no-deps bfcl-eval)")
+    pytest.importorskip("xgrammar", reason="xgrammar comes with vLLM")
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    grammars = Grammars(tokenizer, len(tokenizer), [tokenizer.eos_token_id])
+    for category in ("simple_python", "multiple", "irrelevance"):
+        for row in for_models(category):
+            example = example_of(row)
+            asked = GenerateRequest(example.id, example.messages, example.tools, strict_calls=True)
+            assert grammars.of(asked) is not None
 
 
 class Ending(Knowing):
