@@ -51,8 +51,8 @@ def check_training(config: RunConfig, plugins: Plugins) -> None:
         check_replay(config, plugins)
     check_source(config, plugins)
     base = resolve_base(config.model, plugins, home())
-    if plugins.get("tasks", config.task).needs_tools and base.tool_call_parser == "hermes":
-        refuse_foreign_calls(base)
+    if base.tool_call_parser == "hermes":
+        refuse_unfit_template(base, plugins.get("tasks", config.task).needs_tools)
     if config.teacher.source:
         from agentlora.core.teacher import find_teacher
 
@@ -68,9 +68,10 @@ def check_training(config: RunConfig, plugins: Plugins) -> None:
             trainer.check(config, base, plugins.get("peft_methods", config.method.name))
 
 
-def refuse_foreign_calls(base: Base) -> None:
-    """Raises ConfigError when the base's template writes tool calls that are read nowhere here: what is trained would
-    score and serve as text.
+def refuse_unfit_template(base: Base, calls: bool = True) -> None:
+    """Raises ConfigError when the base's template does not render an answer as what continues its prompt, or (with
+    `calls`) writes tool calls that are read nowhere here: what is trained would not be what is served, or score and
+    serve as text.
     """
     from agentlora.core.libraries import prepare_libraries, tokenizer_of
     from agentlora.eval.calls import parse_answer
@@ -80,23 +81,29 @@ def refuse_foreign_calls(base: Base) -> None:
     schema = {"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]}
     function = {"name": "look_up", "description": "Looks a word up.", "parameters": schema}
     asked = [{"role": "user", "content": "What is the sea?"}]
+    answer = answer_message(Expected(calls=(call,)) if calls else Expected(text="Water."))
     tokenizer = tokenizer_of(base)
     render = partial(
         tokenizer.apply_chat_template,
-        tools=[{"type": "function", "function": function}],
+        tools=[{"type": "function", "function": function}] if calls else None,
         chat_template=base.chat_template,
         tokenize=False,
     )
-    found: tuple[ToolCall, ...] = ()
+    prompt, whole = "", ""
     with suppress(Exception):  # a template may refuse what its own format does not have
         prompt = str(render(asked, add_generation_prompt=True))
-        answer = str(render([*asked, answer_message(Expected(calls=(call,)))])).removeprefix(prompt)
-        found = parse_answer(answer).calls[-1:]
-    if found != (call,):
+        whole = str(render([*asked, answer]))
+    if not whole.startswith(prompt) and (whole or not calls):
+        raise ConfigError(
+            f"the chat template of base model {base.name!r} does not render an answer as a continuation of what it has "
+            "the model begin with (one for thinking aloud, perhaps), so that what is trained would not be what is "
+            "served. Put a template that does into its directory as chat_template.jinja."
+        )
+    if calls and parse_answer(whole.removeprefix(prompt)).calls[-1:] != (call,):
         raise ConfigError(
             f"the chat template of base model {base.name!r} does not write a tool call as JSON between <tool_call> and "
             "</tool_call> (Hermes' format), and no other is read. Put a template that does into its directory as "
-            "chat_template.jinja, or one without any <tool_call>: calls in that format are then added to it."
+            "chat_template.jinja, or one that knows no calls: they are then added to it."
         )
 
 

@@ -103,6 +103,8 @@ def command_line(settings: ServerSettings, template_file: Path, port: int, build
         *("--allowed-origins", "[]"),
         *("--max-model-len", str(settings.max_len_tokens)),
         *("--chat-template", str(template_file)),
+        # as training has them; some templates render a list of parts otherwise than its text
+        *("--chat-template-content-format", "string"),
         *("--enable-auto-tool-choice", "--tool-call-parser", settings.tool_call_parser),
         *("--enable-prefix-caching", "--enable-lora"),
         *("--max-loras", str(settings.max_loras)),

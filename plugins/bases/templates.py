@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-from agentlora.core.errors import ConfigError
+from agentlora.core.errors import ConfigError, needs_extra
 from agentlora.core.files import read_json
+from agentlora.core.libraries import prepare_libraries
+from agentlora.core.messages import answer_message
+from agentlora.core.types import JSON, Expected, ToolCall
 from agentlora.plugins.bases.identity import MEND
 
 _INCLUDE = re.compile(r"\{# include (\w+\.jinja) #\}\n")
-# what stands in <tool_call> where it is no JSON: Qwen3-Coder's and GLM's tags, MiniCPM's and Granite's beside them
-_OTHER_CALLS = ("<function=", "<arg_key>", "<parameter=")
+_CALL = ToolCall("look_up", {"word": "sea"})
+_TOOL: JSON = {
+    "type": "function",
+    "function": {
+        "name": "look_up",
+        "description": "Looks a word up.",
+        "parameters": {
+            "type": "object",
+            "properties": {"word": {"type": "string"}},
+            "required": ["word"],
+        },
+    },
+}
+_ASKED: JSON = {"role": "user", "content": "What is the sea?"}
+_TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 
 
 def chatml_tools() -> str:
@@ -20,19 +39,29 @@ def chatml_tools() -> str:
     return _source("chatml_tools.jinja")
 
 
+@lru_cache
 def with_hermes_calls(template: str) -> str:
     """The source of a template that says everything as `template` does, and tools, calls and their results as text:
-    tools in the first turn of the user, calls in Hermes' format, results in a turn of the user. So is the system
-    message where `template` refuses one.
+    tools in the first turn of the user, calls in Hermes' format, results in a turn of the user. So is a system message
+    that `template` refuses or leaves out.
     """
-    refuses = re.search("system role not supported", template, re.IGNORECASE) is not None
-    around = _source("hermes_over.jinja").replace("{# no system turn #}", str(refuses).lower())
-    return f"{around}{{{{- '' }}}}{template}"  # a newline after {% … %} would be lost
+    refuses = "<<sea>>" not in _rendered(template, [{"role": "system", "content": "<<sea>>"}, _ASKED])
+    # ends in a block and a newline, which is lost: `template` begins a line, as it does alone
+    return _source("hermes_over.jinja").replace("{# no system turn #}", str(refuses).lower()) + template
 
 
+@lru_cache
 def writes_hermes(template: str) -> bool:
-    """Whether a template knows tools and writes calls in Hermes' format, as far as its source tells."""
-    return "tools" in template and "<tool_call>" in template and not any(m in template for m in _OTHER_CALLS)
+    """Whether a template says tools and results, and calls in Hermes' format, by what it makes of one of each."""
+    from agentlora.eval.calls import parse_answer
+
+    said: list[JSON] = [_ASKED, answer_message(Expected(calls=(_CALL,)))]
+    prompt = _rendered(template, [_ASKED], [_TOOL], begins=True)
+    answer = _rendered(template, said, [_TOOL])
+    whole = _rendered(template, [*said, {"role": "tool", "content": "<<wet>>"}], [_TOOL])
+    if "look_up" not in prompt or "<<wet>>" not in whole:
+        return False
+    return parse_answer(answer.removeprefix(prompt)).calls[-1:] == (_CALL,)
 
 
 def template_of(model_dir: Path) -> str:
@@ -43,11 +72,12 @@ def template_of(model_dir: Path) -> str:
 
     Raises:
         ConfigError: the model has no template and is not ChatML either, or one of its files is damaged.
+        MissingExtra: transformers is not installed, which renders templates.
     """
     own = _own_template(model_dir)
     if own and writes_hermes(own):
         return own
-    if own and ("tools" in own or "<|im_start|>" not in own):
+    if own and ("<|im_start|>" not in own or "look_up" in _rendered(own, [_ASKED], [_TOOL])):
         return with_hermes_calls(own)
     if own or _has_token(model_dir, "<|im_start|>"):
         return chatml_tools()
@@ -55,6 +85,25 @@ def template_of(model_dir: Path) -> str:
         f"{str(model_dir)!r} has no chat template (a base model, not one that was taught to chat?). "
         "Put a chat_template.jinja into the directory: one with turns is enough, tools are added to it."
     )
+
+
+def _rendered(
+    template: str, messages: Sequence[JSON], tools: Sequence[JSON] | None = None, *, begins: bool = False
+) -> str:
+    """`messages` as transformers and vLLM render them; nothing where the template refuses them."""
+    prepare_libraries()
+    with needs_extra("train", "rendering chat templates"):
+        from transformers.utils.chat_template_utils import render_jinja_template
+    with suppress(Exception):
+        found, _ = render_jinja_template(
+            [list(messages)],
+            tools=list(tools) if tools else None,
+            chat_template=template,
+            add_generation_prompt=begins,
+            **_TOKENS,
+        )
+        return str(found[0])
+    return ""
 
 
 def _source(name: str) -> str:
@@ -73,7 +122,7 @@ def _own_template(model_dir: Path) -> str | None:
     template = read_json(config, MEND).get("chat_template") if config.is_file() else None
     if isinstance(template, list):  # several, by name
         named = {one.get("name"): one.get("template") for one in template if isinstance(one, dict)}
-        template = named.get("tool_use") or named.get("default")
+        template = named.get("default") or named.get("tool_use")
     return template if isinstance(template, str) else None
 
 

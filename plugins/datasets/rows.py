@@ -276,7 +276,7 @@ def _message(message: JSON) -> JSON:
         raise ValueError(f"every message needs a role of {', '.join(ROLES)}; found {_short(message)}")
     content = message.get("content")
     if isinstance(content, list):
-        content = "".join(_part(part, role) for part in content)
+        content = "\n".join(_part(part, role) for part in content)  # as vLLM joins them
     if content is None and role == "assistant":
         content = ""  # it only calls
     if not isinstance(content, str):

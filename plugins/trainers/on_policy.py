@@ -171,13 +171,13 @@ def _teachers_base(config: RunConfig, base: Base) -> Base:
 def _refuse_incomparable(config: RunConfig, base: Base, theirs: Base) -> None:
     """Raises ConfigError as `OnPolicy.check`."""
     from agentlora.core.libraries import tokenizer_of
-    from agentlora.core.pipeline import refuse_foreign_calls
+    from agentlora.core.pipeline import refuse_unfit_template
     from agentlora.plugins.trainers.across import spelling_of
 
     for one in (base, theirs):
         spelling_of(tokenizer_of(one), one.name)
     if default_plugins().get("tasks", config.task).needs_tools:
-        refuse_foreign_calls(theirs)
+        refuse_unfit_template(theirs)
 
 
 def _words(base: Base) -> str:

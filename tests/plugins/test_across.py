@@ -184,11 +184,11 @@ def test_a_teacher_that_writes_calls_in_another_form_is_refused(
     run = student(tiny_model_dir, prompts, tmp_path / "run", stranger_dir)
     trainer.check(run.config, base, method)
     foreign = shutil.copytree(stranger_dir, tmp_path / "foreign")
-    template = (
-        "{{ tools }}{% for m in messages %}[{{ m.role }}] {{ m.content }}"
-        "{% if m.tool_calls %}<tool_call>{{ m.tool_calls }}{% endif %}\n{% endfor %}"
+    template = (  # begins with a thought, which no answer has
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}[assistant] <think>{% endif %}"
     )
     (foreign / "chat_template.jinja").write_text(template)
     run = student(tiny_model_dir, prompts, tmp_path / "run2", foreign)
-    with pytest.raises(ConfigError, match="does not write a tool call as JSON"):
+    with pytest.raises(ConfigError, match="does not render an answer as a continuation"):
         trainer.check(run.config, base, method)

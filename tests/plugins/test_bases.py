@@ -13,7 +13,7 @@ import pytest
 from agentlora.core.errors import ConfigError
 from agentlora.core.home import home
 from agentlora.core.manager import default_plugins
-from agentlora.core.pipeline import refuse_foreign_calls
+from agentlora.core.pipeline import refuse_unfit_template
 from agentlora.plugins.bases.identity import identify
 from agentlora.plugins.bases.resolve import resolve_base
 from agentlora.plugins.bases.templates import chatml_tools, template_of, with_hermes_calls
@@ -112,14 +112,14 @@ def test_a_template_that_writes_calls_in_another_format_is_refused(
     tiny_model_dir: Path, tmp_path: Path
 ) -> None:
     base = resolve_base(str(tiny_model_dir), default_plugins(), tmp_path)
-    refuse_foreign_calls(base)
+    refuse_unfit_template(base)
     python = (
         "{{ tools | tojson }}{% for m in messages %}<{{ m.role }}>{{ m.content }}"
         "{% for c in m.tool_calls or [] %}{{ c.function.name }}({{ c.function.arguments | tojson }}){% endfor %}"
         "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
     )
     with pytest.raises(ConfigError, match=r"does not write a tool call as JSON between <tool_call>"):
-        refuse_foreign_calls(replace(base, chat_template=python))
+        refuse_unfit_template(replace(base, chat_template=python))
 
 
 def test_a_local_directory_gets_its_own_template_or_ours_or_ours_around_its_own(
@@ -130,16 +130,20 @@ def test_a_local_directory_gets_its_own_template_or_ours_or_ours_around_its_own(
     copy = tmp_path / "own"
     shutil.copytree(tiny_model_dir, copy)
     jinja = copy / "chat_template.jinja"
-    hermes = "{{ tools }}{{ messages }}<tool_call>"
+    hermes = chatml_tools().replace("<|im_start|>", "<turn>")
+    without_tools = "{% for m in messages %}<turn>{{ m.role }} {{ m.content }}{% endfor %}"
+    in_xml = hermes.replace('"arguments": \' -', '"parameters": \' -')
+    mute = hermes.replace("{{- dump(message.content) -}}", "")  # of results
     jinja.write_text(hermes)
     assert template_of(copy) == hermes
-    for other in ("{{ tools }}{{ messages }}", "{{ messages }}", "{{ tools }}<tool_call><function=x>"):
+    for other in (without_tools, in_xml, mute, hermes.replace("'\\n' + f.name", "''")):
+        assert other != hermes
         jinja.write_text(other)
         assert template_of(copy) == with_hermes_calls(other)
-    jinja.write_text("<|im_start|>{{ messages }}")
+    jinja.write_text(without_tools.replace("turn", "|im_start|"))
     assert template_of(copy) == chatml_tools()
     jinja.unlink()
-    several = [{"name": "default", "template": "{{ messages }}"}, {"name": "tool_use", "template": hermes}]
+    several = [{"name": "tool_use", "template": without_tools}, {"name": "default", "template": hermes}]
     settings = copy / "tokenizer_config.json"
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "chat_template": several}))
     assert template_of(copy) == hermes

@@ -251,7 +251,7 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
 
 
 def test_text_parts_are_joined_and_arguments_parsed(tmp_path: Path) -> None:
-    parts = [{"type": "text", "text": "call "}, {"type": "text", "text": "it"}]
+    parts = [{"type": "text", "text": "call"}, {"type": "text", "text": "it"}]
     raw = own(1, messages=[{"role": "user", "content": parts}])
     raw["expected"]["calls"][0]["arguments"] = '{"a": 7}'
     talk = row(2)
@@ -259,7 +259,7 @@ def test_text_parts_are_joined_and_arguments_parsed(tmp_path: Path) -> None:
     found = [e for split in build(write(tmp_path, [raw, talk])).values() for e in split]
     first, called, second = sorted(found, key=lambda e: e.id)
     assert called.expected.calls == (ToolCall("f", {"a": 1}),)
-    assert first.messages[0]["content"] == "call it"
+    assert first.messages[0]["content"] == "call\nit"
     assert first.expected.calls == (ToolCall("f", {"a": 7}),)
     assert second.messages[2]["tool_calls"][0]["function"]["arguments"] == {"a": 1}
     assert second.expected.text == "Seven."

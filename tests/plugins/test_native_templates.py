@@ -15,7 +15,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from agentlora.core.errors import ConfigError
-from agentlora.core.pipeline import refuse_foreign_calls
+from agentlora.core.pipeline import refuse_unfit_template
 from agentlora.core.types import Base, BaseIdentity, Example, Expected, ToolCall
 from agentlora.eval.calls import parse_answer
 from agentlora.plugins.bases import templates as bases
@@ -70,6 +70,10 @@ def template_of(name: str) -> str:
         version, _, kind = rest.partition("_")
         config = generator.TemplateConfig(version=base.TokenizerVersion(version), spm=kind == "spm")
         return str(generator.build_chat_template(config))
+    return trl_template(name)
+
+
+def trl_template(name: str) -> str:
     return files("trl").joinpath("chat_templates", f"{name}.jinja").read_text(encoding="utf-8")
 
 
@@ -207,8 +211,8 @@ def test_a_template_of_another_format_is_refused_where_it_stands_alone(
     tokenizer_of(name, tiny_model_dir).save_pretrained(tmp_path)
     base = Base(name, tmp_path, template_of(name), "hermes", BaseIdentity(*["x"] * 6))
     with pytest.raises(ConfigError, match="does not write a tool call as JSON between <tool_call>"):
-        refuse_foreign_calls(base)
-    refuse_foreign_calls(replace(base, chat_template=with_hermes_calls(base.chat_template)))
+        refuse_unfit_template(base)
+    refuse_unfit_template(replace(base, chat_template=with_hermes_calls(base.chat_template)))
 
 
 def test_a_template_without_system_turns_gets_the_system_message_in_the_first_turn(
@@ -221,8 +225,76 @@ def test_a_template_without_system_turns_gets_the_system_message_in_the_first_tu
         assert said.index("Be brief.") < said.index("Light in the")
         assert said.count("<start_of_turn>") == 1
         assert ("Switches a light." in said) == bool(tools)
-    with pytest.raises(Exception, match="no message of the user"):
-        tokenizer.apply_chat_template(list(ASKED[:1]), chat_template=template, tokenize=False)
+    alone = tokenizer.apply_chat_template(list(ASKED[:1]), chat_template=template, tokenize=False)
+    assert alone == "<bos><start_of_turn>user\nBe brief.<end_of_turn>\n"
+
+
+def test_thoughts_of_a_turn_that_calls_are_kept(tiny_model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "chat_template.jinja").write_text(trl_template("qwen3_5_think"))
+    template = bases.template_of(tmp_path)
+    tokenizer = tokenizer_of("qwen3", tiny_model_dir)
+    talk: list[dict[str, Any]] = [
+        *ASKED,
+        {"role": "assistant", "content": "", "reasoning_content": "The hall.", "tool_calls": [CALL]},
+        {"role": "tool", "content": "done"},
+    ]
+    said = str(tokenizer.apply_chat_template(talk, chat_template=template, tools=[TOOL], tokenize=False))
+    assert "<think>\nThe hall.\n</think>\n\n<tool_call>" in said
+
+
+@pytest.mark.parametrize("name", ["llama3_1", "mistral_v3", "gemma3"])
+def test_odd_messages_are_said(name: str, tiny_model_dir: Path, tmp_path: Path) -> None:
+    tokenizer, template = tokenizer_of(name, tiny_model_dir), trained_with(name, tmp_path)
+
+    def rendered(*turns: dict[str, Any]) -> str:
+        talk = [ASKED[1], *turns]
+        said = tokenizer.apply_chat_template(talk, chat_template=template, tools=[TOOL], tokenize=False)
+        return str(said).partition("ünï")[2]
+
+    bare = {"role": "assistant", "tool_calls": [{"function": {"name": "set_light"}}]}
+    assert '<tool_call>\n{"name": "set_light", "arguments": {}}\n</tool_call>' in rendered(bare)
+    for said, shown in (
+        ({"ok": 1}, '{"ok": 1}'),
+        ([1, 2], "[1, 2]"),
+        ([], "[]"),
+        ([{"name": "x"}], '[{"name": "x"}]'),
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "a\nb"),
+        (None, ""),
+    ):
+        result = rendered(bare, {"role": "tool", "content": said})
+        assert f"<tool_response>\n{shown}\n</tool_response>" in result
+    for none in ([], None):
+        said = rendered({"role": "assistant", "content": "Done.", "tool_calls": none})
+        assert "Done." in said
+        assert "tool_call" not in said
+
+
+# what the model is to begin with (a thought) is not how an answer without one is rendered
+UNFIT = {"deepseek_r1_distill", "deepseekv3", "nemotron_3_5_lightning", "nemotron_3_nano", "nemotron_3_super",
+         "nemotron_3_ultra"}  # fmt: skip
+PICTURES = ("idefics3", "llava_next")  # take no plain text
+OTHERS = sorted(
+    path.name.removesuffix(".jinja")
+    for path in files("trl").joinpath("chat_templates").iterdir()
+    if path.name.endswith(".jinja") and not path.name.startswith(PICTURES) and "_training" not in path.name
+)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_template_that_trl_has_can_call_or_is_refused(
+    name: str, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    tokenizer.bos_token = "<|begin|>"
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "chat_template.jinja").write_text(trl_template(name), encoding="utf-8")
+    base = Base(name, tmp_path, bases.template_of(tmp_path), "hermes", BaseIdentity(*["x"] * 6))
+    for calls in (True, False):
+        if name in UNFIT:
+            with pytest.raises(ConfigError, match="as a continuation of what it has the model begin with"):
+                refuse_unfit_template(base, calls)
+        else:
+            refuse_unfit_template(base, calls)
 
 
 def test_a_picture_beside_tools_is_refused_and_not_lost(tiny_model_dir: Path, tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ def test_the_command_line_on_a_cpu_and_on_a_gpu(monkeypatch: pytest.MonkeyPatch)
         "--max-loras": "12",
         "--max-cpu-loras": "12",
         "--chat-template": "t.jinja",
+        "--chat-template-content-format": "string",
         "--dtype": "bfloat16",
         "--hf-overrides": '{"head_dtype": "float32"}',
         "--host": "127.0.0.1",
