@@ -89,9 +89,9 @@ def refuse_lost_secrets(run: Run) -> None:
             )
 
 
-def broken_rows(card: Mapping[str, Any], where: Path) -> str:
-    """A warning of the rows that a builder left out, by its card, which lies at `where`; empty where there are none. A
-    builder that does not count them tells the first ones only.
+def broken_rows(card: Mapping[str, Any], where: Path | str) -> str:
+    """A warning of the rows that a builder left out, by its card; empty where there are none. `where`: there are more
+    of them. A builder that does not count them tells the first ones only.
     """
     told = card.get("quarantined") or ()
     if not told:

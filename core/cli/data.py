@@ -276,7 +276,7 @@ def xray(
     from agentlora.core.manager import default_plugins
 
     prepare_libraries()
-    found, pieces = looks(default_plugins(), source, split, [config, *layers_of(options), sets])
+    found, pieces, broken = looks(default_plugins(), source, split, [config, *layers_of(options), sets])
     chosen = [one for one in found if one.example.id in ids] if ids else evenly(found, count)
     if missing := sorted(set(ids) - {one.example.id for one in chosen}):
         close = nearest(missing[0], [one.example.id for one in found])
@@ -302,13 +302,19 @@ def xray(
         from agentlora.plugins.trainers.xray import to_json
 
         counts = {"examples": len(found), "left_out": left_out, "unpaired": unpaired, "wrong": len(wrong)}
-        click.echo(json.dumps({**counts, "looks": [to_json(*one) for one in shown]}, ensure_ascii=False))
+        click.echo(
+            json.dumps(
+                {**counts, "broken": broken, "looks": [to_json(*one) for one in shown]}, ensure_ascii=False
+            )
+        )
     else:
         from rich.console import Console
 
         console = Console(highlight=False)
         for part in _looks_shown(shown, summary):
             console.print(part)
+    if broken:
+        click.echo(broken, err=True)
     if wrong:
         raise SystemExit(1)
 
@@ -321,14 +327,15 @@ def evenly(rows: Sequence[Any], count: int) -> list[Any]:
 
 def looks(
     plugins: Any, target: str, split: Split, layers: list[dict[str, Any]]
-) -> tuple[list[Any], Callable[[Any], Any]]:
-    """A `Look` at every example of a split, of a run or of a task with settings; and what makes pieces of an example.
+) -> tuple[list[Any], Callable[[Any], Any], str]:
+    """A `Look` at every example of a split, of a run or of a task with settings; what makes pieces of an example; and a
+    warning of broken rows that were left out, of all splits.
 
     Raises:
         ConfigError: `target` is neither, or settings are given for a run.
         DataError: there is nothing to look at.
     """
-    from agentlora.core.data import build_split
+    from agentlora.core.data import broken_rows, build_split, builder_of, card_of
     from agentlora.core.errors import needs_extra
     from agentlora.core.home import home
     from agentlora.core.libraries import stops_of
@@ -348,6 +355,8 @@ def looks(
                 "what a rewriter writes is known when a run is trained: look at the run, or `agentlora data build`."
             )
         examples = build_split(resolved, plugins, split)
+        _, builder, params = builder_of(resolved, plugins)
+        broken = broken_rows(builder.card(params), "agentlora data build")
     else:
         run = open_run(target)
         if any(layers):
@@ -355,6 +364,7 @@ def looks(
                 f"{target} is a run, which has its settings. Name a task to look at other ones."
             )
         resolved, examples = run.config, run.examples(split)
+        broken = broken_rows(card_of(run), run.directory / "data" / "card.json")
     if not examples:
         raise DataError(f"{target} has no examples in {split}")
     with needs_extra("train", "looking at tokens"):
@@ -365,7 +375,7 @@ def looks(
     limit = resolved.training.max_len
     stops = stops_of(model_dir)
     found = [look(e, tokenizer, template, limit, parse_answer, pairs, stops) for e in examples]
-    return found, partial(pieces_of, tokenizer=tokenizer, chat_template=template, pairs=pairs)
+    return found, partial(pieces_of, tokenizer=tokenizer, chat_template=template, pairs=pairs), broken
 
 
 ROLES = {"template": "dim", "system": "magenta", "tools": "bright_black", "user": "blue", "assistant": "green",

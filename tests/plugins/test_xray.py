@@ -342,7 +342,7 @@ def test_the_command_shows_a_task_and_a_file(
         for i in range(40)
     ]  # fmt: skip
     data = tmp_path / "rows.jsonl"
-    data.write_text("\n".join(map(json.dumps, rows)))
+    data.write_text("\n".join([*map(json.dumps, rows), "{", "[]"]))
     options = ["--model", str(tiny_model_dir), "--data", str(data)]
     html = tmp_path / "x.html"
     shown = CliRunner().invoke(cli, ["data", "xray", "tool-calling", *options, "--html", str(html)])
@@ -353,7 +353,11 @@ def test_the_command_shows_a_task_and_a_file(
     assert "Light number" in text
     assert "hall" in re.sub(r"<[^>]*>", "", html.read_text())
     counted = CliRunner().invoke(cli, ["data", "xray", "tool-calling", *options, "--json", "--split", "dev"])
-    assert json.loads(counted.output)["wrong"] == 0
+    assert json.loads(counted.stdout)["wrong"] == 0
+    assert json.loads(counted.stdout)["broken"] in counted.stderr
+    assert "2 of 42 rows are broken and left out; the first: " in counted.stderr
+    assert "rows.jsonl:41: " in counted.stderr
+    assert "All of them: agentlora data build" in counted.stderr
     with pytest.raises(SystemExit, match="2"):
         main(["data", "xray", "tool-calling", *options, "--id", "nothing"])
     assert "no example of train is called 'nothing'" in capsys.readouterr().err
