@@ -10,7 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from agentlora.core.errors import ConfigError, needs_extra
-from agentlora.core.files import read_json
+from agentlora.core.files import loads_strict, read_json
+from agentlora.core.grammar import CLOSE, OPEN
 from agentlora.core.libraries import prepare_libraries
 from agentlora.core.messages import answer_message
 from agentlora.core.types import JSON, Expected, ToolCall
@@ -53,15 +54,16 @@ def with_hermes_calls(template: str) -> str:
 @lru_cache
 def writes_hermes(template: str) -> bool:
     """Whether a template says tools and results, and calls in Hermes' format, by what it makes of one of each."""
-    from agentlora.eval.calls import parse_answer
-
     said: list[JSON] = [_ASKED, answer_message(Expected(calls=(_CALL,)))]
     prompt = _rendered(template, [_ASKED], [_TOOL], begins=True)
     answer = _rendered(template, said, [_TOOL])
     whole = _rendered(template, [*said, {"role": "tool", "content": "<<wet>>"}], [_TOOL])
     if "look_up" not in prompt or "<<wet>>" not in whole:
         return False
-    return parse_answer(answer.removeprefix(prompt)).calls[-1:] == (_CALL,)
+    call = answer.removeprefix(prompt).partition(OPEN)[2].partition(CLOSE)[0]
+    with suppress(ValueError):
+        return bool(loads_strict(call) == {"name": _CALL.name, "arguments": _CALL.arguments})
+    return False
 
 
 def template_of(model_dir: Path) -> str:
