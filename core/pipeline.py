@@ -51,8 +51,7 @@ def check_training(config: RunConfig, plugins: Plugins) -> None:
         check_replay(config, plugins)
     check_source(config, plugins)
     base = resolve_base(config.model, plugins, home())
-    if base.tool_call_parser == "hermes":
-        refuse_unfit_template(base, plugins.get("tasks", config.task).needs_tools)
+    refuse_unfit_template(base, plugins.get("tasks", config.task).needs_tools)
     if config.teacher.source:
         from agentlora.core.teacher import find_teacher
 
@@ -179,7 +178,7 @@ def train(run: Run, plugins: Plugins) -> Path:
         if lonely := left_alone():
             run.note("train", "alone", message=lonely)
         if not process_index():
-            if base.tool_call_parser == "hermes" and needs_answers(run.config, plugins):
+            if needs_answers(run.config, plugins):
                 look_at_rows(base, examples, run.config.trainer.name in PAIRS)
             start_others(run)
         with together(), boundary(TrainError, f"trainer {run.config.trainer.name!r}"):
