@@ -32,7 +32,6 @@ from agentlora.core.types import (
     Example,
     Expected,
     Method,
-    ToolCall,
 )
 
 
@@ -74,31 +73,28 @@ def refuse_unfit_template(base: Base, calls: bool = True) -> None:
     """
     from agentlora.core.libraries import prepare_libraries, tokenizer_of
     from agentlora.eval.calls import parse_answer
+    from agentlora.plugins.bases.templates import ASKED, CALL, TOOL
 
     prepare_libraries()
-    call = ToolCall("look_up", {"word": "sea"})
-    schema = {"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]}
-    function = {"name": "look_up", "description": "Looks a word up.", "parameters": schema}
-    asked = [{"role": "user", "content": "What is the sea?"}]
-    answer = answer_message(Expected(calls=(call,)) if calls else Expected(text="Water."))
+    answer = answer_message(Expected(calls=(CALL,)) if calls else Expected(text="Water."))
     tokenizer = tokenizer_of(base)
     render = partial(
         tokenizer.apply_chat_template,
-        tools=[{"type": "function", "function": function}] if calls else None,
+        tools=[TOOL] if calls else None,
         chat_template=base.chat_template,
         tokenize=False,
     )
     prompt, whole = "", ""
     with suppress(Exception):  # a template may refuse what its own format does not have
-        prompt = str(render(asked, add_generation_prompt=True))
-        whole = str(render([*asked, answer]))
+        prompt = str(render([ASKED], add_generation_prompt=True))
+        whole = str(render([ASKED, answer]))
     if not whole.startswith(prompt) and (whole or not calls):
         raise ConfigError(
             f"the chat template of base model {base.name!r} does not render an answer as a continuation of what it has "
             "the model begin with (one for thinking aloud, perhaps), so that what is trained would not be what is "
             "served. Put a template that does into its directory as chat_template.jinja."
         )
-    if calls and parse_answer(whole.removeprefix(prompt)).calls[-1:] != (call,):
+    if calls and parse_answer(whole.removeprefix(prompt)).calls[-1:] != (CALL,):
         raise ConfigError(
             f"the chat template of base model {base.name!r} does not write a tool call as JSON between <tool_call> and "
             "</tool_call> (Hermes' format), and no other is read. Put a template that does into its directory as "

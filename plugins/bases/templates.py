@@ -18,8 +18,9 @@ from agentlora.core.types import JSON, Expected, ToolCall
 from agentlora.plugins.bases.identity import MEND
 
 _INCLUDE = re.compile(r"\{# include (\w+\.jinja) #\}\n")
-_CALL = ToolCall("look_up", {"word": "sea"})
-_TOOL: JSON = {
+# a conversation that tells what a template makes of calls
+CALL = ToolCall("look_up", {"word": "sea"})
+TOOL: JSON = {
     "type": "function",
     "function": {
         "name": "look_up",
@@ -31,7 +32,7 @@ _TOOL: JSON = {
         },
     },
 }
-_ASKED: JSON = {"role": "user", "content": "What is the sea?"}
+ASKED: JSON = {"role": "user", "content": "What is the sea?"}
 _TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 
 
@@ -46,7 +47,7 @@ def with_hermes_calls(template: str) -> str:
     tools in the first turn of the user, calls in Hermes' format, results in a turn of the user. So is a system message
     that `template` refuses or leaves out.
     """
-    refuses = "<<sea>>" not in _rendered(template, [{"role": "system", "content": "<<sea>>"}, _ASKED])
+    refuses = "<<sea>>" not in _rendered(template, [{"role": "system", "content": "<<sea>>"}, ASKED])
     # ends in a block and a newline, which is lost: `template` begins a line, as it does alone
     return _source("hermes_over.jinja").replace("{# no system turn #}", str(refuses).lower()) + template
 
@@ -54,15 +55,15 @@ def with_hermes_calls(template: str) -> str:
 @lru_cache
 def writes_hermes(template: str) -> bool:
     """Whether a template says tools and results, and calls in Hermes' format, by what it makes of one of each."""
-    said: list[JSON] = [_ASKED, answer_message(Expected(calls=(_CALL,)))]
-    prompt = _rendered(template, [_ASKED], [_TOOL], begins=True)
-    answer = _rendered(template, said, [_TOOL])
-    whole = _rendered(template, [*said, {"role": "tool", "content": "<<wet>>"}], [_TOOL])
+    said: list[JSON] = [ASKED, answer_message(Expected(calls=(CALL,)))]
+    prompt = _rendered(template, [ASKED], [TOOL], begins=True)
+    answer = _rendered(template, said, [TOOL])
+    whole = _rendered(template, [*said, {"role": "tool", "content": "<<wet>>"}], [TOOL])
     if "look_up" not in prompt or "<<wet>>" not in whole:
         return False
     call = answer.removeprefix(prompt).partition(OPEN)[2].partition(CLOSE)[0]
     with suppress(ValueError):
-        return bool(loads_strict(call) == {"name": _CALL.name, "arguments": _CALL.arguments})
+        return bool(loads_strict(call) == {"name": CALL.name, "arguments": CALL.arguments})
     return False
 
 
@@ -79,7 +80,7 @@ def template_of(model_dir: Path) -> str:
     own = _own_template(model_dir)
     if own and writes_hermes(own):
         return own
-    if own and ("<|im_start|>" not in own or "look_up" in _rendered(own, [_ASKED], [_TOOL])):
+    if own and ("<|im_start|>" not in own or "look_up" in _rendered(own, [ASKED], [TOOL])):
         return with_hermes_calls(own)
     if own or _has_token(model_dir, "<|im_start|>"):
         return chatml_tools()
