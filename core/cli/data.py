@@ -304,7 +304,7 @@ def xray(
         counts = {"examples": len(found), "left_out": left_out, "unpaired": unpaired, "wrong": len(wrong)}
         click.echo(
             json.dumps(
-                {**counts, "broken": broken, "looks": [to_json(*one) for one in shown]}, ensure_ascii=False
+                {**counts, "warning": broken, "looks": [to_json(*one) for one in shown]}, ensure_ascii=False
             )
         )
     else:
@@ -364,7 +364,8 @@ def looks(
                 f"{target} is a run, which has its settings. Name a task to look at other ones."
             )
         resolved, examples = run.config, run.examples(split)
-        broken = broken_rows(card_of(run), run.directory / "data" / "card.json")
+        card = run.directory / "data" / "card.json"
+        broken = broken_rows(card_of(run), card) if card.is_file() else ""  # killed before it was written
     if not examples:
         raise DataError(f"{target} has no examples in {split}")
     with needs_extra("train", "looking at tokens"):

@@ -354,7 +354,7 @@ def test_the_command_shows_a_task_and_a_file(
     assert "hall" in re.sub(r"<[^>]*>", "", html.read_text())
     counted = CliRunner().invoke(cli, ["data", "xray", "tool-calling", *options, "--json", "--split", "dev"])
     assert json.loads(counted.stdout)["wrong"] == 0
-    assert json.loads(counted.stdout)["broken"] in counted.stderr
+    assert json.loads(counted.stdout)["warning"] in counted.stderr
     assert "2 of 42 rows are broken and left out; the first: " in counted.stderr
     assert "rows.jsonl:41: " in counted.stderr
     assert "All of them: agentlora data build" in counted.stderr
