@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -67,9 +66,9 @@ def check_training(config: RunConfig, plugins: Plugins) -> None:
 
 
 def refuse_unfit_template(base: Base, calls: bool = True) -> None:
-    """Raises ConfigError when the base's template does not render an answer as what continues its prompt, or (with
-    `calls`) writes tool calls that are read nowhere here: what is trained would not be what is served, or score and
-    serve as text.
+    """Raises ConfigError when the base's template is broken, does not render an answer as what continues its prompt, or
+    (with `calls`) writes tool calls that are read nowhere here: what is trained would not be what is served, or score
+    and serve as text.
     """
     from agentlora.core.libraries import prepare_libraries, tokenizer_of
     from agentlora.eval.calls import parse_answer
@@ -85,9 +84,14 @@ def refuse_unfit_template(base: Base, calls: bool = True) -> None:
         tokenize=False,
     )
     prompt, whole = "", ""
-    with suppress(Exception):  # a template may refuse what its own format does not have
+    try:
         prompt = str(render([ASKED], add_generation_prompt=True))
         whole = str(render([ASKED, answer]))
+    except Exception as exc:  # it may refuse what its own format does not have
+        if type(exc).__name__ == "TemplateSyntaxError":
+            raise ConfigError(
+                f"the chat template of base model {base.name!r} is broken: {exc}. Mend it, or fetch the model again."
+            ) from exc
     if not whole.startswith(prompt) and (whole or not calls):
         raise ConfigError(
             f"the chat template of base model {base.name!r} does not render an answer as a continuation of what it has "

@@ -122,6 +122,16 @@ def test_a_template_that_writes_calls_in_another_format_is_refused(
         refuse_unfit_template(replace(base, chat_template=python))
 
 
+def test_a_broken_template_is_told(tiny_model_dir: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "own"
+    shutil.copytree(tiny_model_dir, copy)
+    (copy / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}")
+    base = resolve_base(str(copy), default_plugins(), tmp_path)
+    for calls in (True, False):
+        with pytest.raises(ConfigError, match=r"the chat template of base model 'own' is broken: .*endfor"):
+            refuse_unfit_template(base, calls)
+
+
 def test_a_local_directory_gets_its_own_template_or_ours_or_ours_around_its_own(
     tiny_model_dir: Path, tmp_path: Path
 ) -> None:
